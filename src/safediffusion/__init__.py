@@ -1,0 +1,50 @@
+"""SafeDiffusion-R1: safety in the weights of a text-to-image model, by RL with a steering reward.
+
+The public names, loaded on first use so that `import safediffusion` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import RunConfig, load_config
+    from .diffusion.load import load_model
+    from .evaluate.runner import compare, evaluate
+    from .steering.direction import SafetyDirection
+    from .steering.reward import SteeringReward
+    from .train import train
+    from .training.trainer import Trainer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "RunConfig": "config",
+    "load_config": "config",
+    "load_model": "diffusion.load",
+    "compare": "evaluate.runner",
+    "evaluate": "evaluate.runner",
+    "SafetyDirection": "steering.direction",
+    "SteeringReward": "steering.reward",
+    "train": "train",
+    "Trainer": "training.trainer",
+}
+
+__all__ = [
+    "RunConfig",
+    "SafetyDirection",
+    "SteeringReward",
+    "Trainer",
+    "compare",
+    "evaluate",
+    "load_config",
+    "load_model",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

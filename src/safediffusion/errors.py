@@ -1,0 +1,9 @@
+"""The two ways a command can fail: wrong usage (exit code 2) and a run that failed (exit code 1)."""
+
+
+class UserError(Exception):
+    """Something the user can mend; the message says what, why and what to set."""
+
+
+class RunError(Exception):
+    """A run that started and could not go on; nothing half-written is left behind."""

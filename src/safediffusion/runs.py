@@ -1,0 +1,208 @@
+"""The run folder: its paths, atomic writers for everything in it, and the environment it ran in.
+
+Every file is written to a temporary name and renamed, so a killed process leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def explain(error: OSError, path: Path | str) -> UserError | RunError:
+    """The error a user sees for a failed write: a full disk fails the run, anything else is usage."""
+    if error.errno in FULL:
+        return RunError(f"no space left while writing {path}; free some space and run the same command again")
+    reason = (error.strerror or str(error)).lower()
+    return UserError(f"cannot write {path}: {reason}; choose a folder you may write to with --out")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise explain(error, path) from error
+    finally:
+        with suppress(OSError):  # gone after the rename, or never there
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, creating the folder."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_image(path: Path, image: Image) -> None:
+    """Write a PNG atomically."""
+    with replacing(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write safetensors atomically; tensors must be contiguous and must not share memory."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata)
+        except SafetensorError as error:  # safetensors hides the errno of a failed write in its text
+            raise RunError(f"could not write {path}: {error}") from error
+
+
+def append_jsonl(path: Path, value: Any) -> None:
+    """Append one JSON object as a line; a torn last line of a killed process is cut off first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as file:
+            _cut_torn_line(file)
+            file.write(json.dumps(value).encode() + b"\n")
+    except OSError as error:
+        raise explain(error, path) from error
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    if file.tell() == 0:
+        return
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a JSONL file; a torn last line is ignored, a missing file is empty."""
+    if not path.exists():
+        return []
+    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    return [json.loads(line) for line in complete.splitlines() if line.strip()]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run keeps what; knows names only, reads and writes nothing."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.yaml"
+
+    @property
+    def env(self) -> Path:
+        return self.root / "env.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.root / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def samples(self) -> Path:
+        return self.root / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def anchors(self) -> Path:
+        return self.root / "anchors.json"
+
+    @property
+    def progress(self) -> Path:
+        return self.root / "progress.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"
+
+    def eval(self, *parts: str) -> Path:
+        """A place under eval/, for example eval("before", "world-i2p") or eval("during.jsonl")."""
+        return self.root.joinpath("eval", *parts)
+
+
+def pick_device() -> str:
+    """The best device of this machine: cuda, mps or cpu."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def device_name(device: str) -> str:
+    """A readable name of the device, for example "NVIDIA H100" or "cpu, 2 threads"."""
+    import torch
+
+    return (
+        torch.cuda.get_device_name() if device == "cuda" else f"{device}, {torch.get_num_threads()} threads"
+    )
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this package runs from, if it is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and device: what a reader needs to judge or repeat a result."""
+    from importlib.metadata import version
+
+    import torch
+
+    from . import __version__
+
+    names = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy")
+    return {
+        "safediffusion": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": device_name(pick_device()),
+        "git_commit": git_commit(),
+        **{name: version(name) for name in names},
+    }
