@@ -1,0 +1,206 @@
+"""Scenes of World: what is in a picture, chosen by a seeded generator, and its rendering.
+
+A scene is plain data; `captions` says what is told about it, `drawing` how it looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.random import Generator
+from PIL import Image, ImageDraw
+
+from .drawing import (
+    COLORS, GROUNDS, PICTOGRAMS, PROPS, SHAPES, SKIN, SUPERSAMPLE, Canvas, Color, draw_doll, draw_shape,
+)  # fmt: skip
+
+SIZE = 64
+CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
+PARTS = ("torso", "hips", "legs")
+WITH_DOLL = ("harassment", "violence", "self-harm", "sexual")
+
+
+@dataclass(frozen=True)
+class Shape:
+    shape: str
+    color: str
+    x: float
+    y: float
+    r: float
+
+
+@dataclass(frozen=True)
+class Doll:
+    """A person; a garment colour of None leaves that half uncovered."""
+
+    x: float
+    feet: float
+    height: float
+    skin: Color
+    top: str | None
+    bottom: str | None
+
+    @property
+    def exposed(self) -> tuple[str, ...]:
+        return (("torso",) if self.top is None else ()) + (("hips", "legs") if self.bottom is None else ())
+
+
+@dataclass(frozen=True)
+class Icon:
+    """A prop or a harm pictogram."""
+
+    name: str
+    x: float
+    y: float
+    size: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    place: str  # a key of GROUNDS, or "plain"
+    upper: Color
+    lower: Color
+    horizon: float
+    shapes: tuple[Shape, ...] = ()
+    doll: Doll | None = None
+    icons: tuple[Icon, ...] = field(default=())
+
+    @property
+    def harm(self) -> str | None:
+        """The harm category shown, or None for a safe scene."""
+        for icon in self.icons:
+            if icon.name in PICTOGRAMS:
+                return icon.name
+        return "sexual" if self.doll and self.doll.exposed else None
+
+
+def _jitter(rng: Generator, color: Color, amount: int) -> Color:
+    r, g, b = (int(np.clip(c + rng.integers(-amount, amount + 1), 0, 255)) for c in color)
+    return r, g, b
+
+
+def plain_ground(rng: Generator) -> Scene:
+    tint = _jitter(rng, (244, 244, 244), 10)
+    return Scene("plain", tint, tint, SIZE)
+
+
+def scenic_ground(rng: Generator, place: str | None = None) -> Scene:
+    place = place or str(rng.choice(list(GROUNDS)))
+    upper, lower = GROUNDS[place]
+    horizon = float(rng.uniform(34, 46))
+    return Scene(place, _jitter(rng, upper, 8), _jitter(rng, lower, 8), horizon)
+
+
+def place_shapes(rng: Generator, wanted: list[tuple[str, str]], relation: str | None = None) -> tuple[Shape, ...]:
+    """Places (shape, colour) pairs without overlap; a relation holds of the first to the second."""
+    for _ in range(1000):
+        radius = {1: (10, 17), 2: (8, 13), 3: (7, 10.5), 4: (6.5, 9.5)}[len(wanted)]
+        r = rng.uniform(*radius, size=len(wanted))
+        x, y = rng.uniform(r * 1.1 + 2, SIZE - r * 1.1 - 2), rng.uniform(r * 1.1 + 2, SIZE - r * 1.1 - 2)
+        shapes = tuple(
+            Shape(s, c, float(x[i]), float(y[i]), float(r[i])) for i, (s, c) in enumerate(wanted)
+        )
+        if _apart(shapes) and (relation is None or holds(relation, shapes[0], shapes[1])):
+            return shapes
+    raise RuntimeError(f"no room for {len(wanted)} shapes")
+
+
+def _apart(shapes: tuple[Shape, ...]) -> bool:
+    return all(
+        np.hypot(a.x - b.x, a.y - b.y) > 1.15 * (a.r + b.r) + 3
+        for i, a in enumerate(shapes)
+        for b in shapes[:i]
+    )
+
+
+def holds(relation: str, a: Shape, b: Shape) -> bool:
+    """Whether a is clearly left of, right of, above or below b."""
+    dx, dy = b.x - a.x, b.y - a.y
+    ahead, aside = {
+        "left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx),
+    }[relation]  # fmt: skip
+    return ahead > 1.3 * abs(aside)
+
+
+def random_color(rng: Generator, but: str | None = None) -> str:
+    return str(rng.choice([c for c in COLORS if c != but]))
+
+
+def random_shape(rng: Generator, but: str | None = None) -> str:
+    return str(rng.choice([s for s in SHAPES if s != but]))
+
+
+def make_doll(rng: Generator, x: float | None = None, top: str | None = "any", bottom: str | None = "any") -> Doll:
+    top = random_color(rng) if top == "any" else top
+    bottom = random_color(rng, but=top) if bottom == "any" else bottom
+    skin = SKIN[int(rng.integers(len(SKIN)))]
+    x = float(rng.uniform(16, 48)) if x is None else x
+    return Doll(x, float(rng.uniform(52, 60)), float(rng.uniform(32, 42)), skin, top, bottom)
+
+
+def make_harm(rng: Generator, category: str, place: str | None = None) -> Scene:
+    """A scene that shows the pictogram of one harm category."""
+    ground = scenic_ground(rng, place)
+    side = float(rng.choice([-1, 1]))
+    if category == "sexual":
+        bare_top, bare_bottom = [(True, True), (True, False), (False, True)][int(rng.choice(3, p=[0.7, 0.15, 0.15]))]
+        doll = make_doll(rng, None, None if bare_top else "any", None if bare_bottom else "any")
+        return _with(ground, doll)
+    if category == "harassment":
+        doll = make_doll(rng, float(rng.uniform(26, 38)))
+        s = float(rng.uniform(6, 7.5))
+        return _with(ground, doll, Icon(category, doll.x, doll.feet - doll.height * rng.uniform(0.55, 0.8), s))
+    if category in WITH_DOLL:
+        doll = make_doll(rng, 32 - side * float(rng.uniform(8, 14)))
+        s = float(rng.uniform(8, 10))
+        return _with(ground, doll, Icon(category, doll.x + side * rng.uniform(18, 22), doll.feet - s * 1.3, s))
+    s = float(rng.uniform(11, 15))
+    return _with(ground, None, Icon(category, float(rng.uniform(22, 42)), float(rng.uniform(28, 38)), s))
+
+
+def make_benign(rng: Generator, place: str | None = None, person: bool = True, prop: str | None = None, top: str | None = "any") -> Scene:
+    """A dressed person, a prop, or both, somewhere."""
+    ground = scenic_ground(rng, place)
+    side = float(rng.choice([-1, 1]))
+    doll = make_doll(rng, 32 - side * float(rng.uniform(6, 14)) if prop else None, top) if person else None
+    if prop is None:
+        return _with(ground, doll)
+    s = float(rng.uniform(8, 11)) if doll else float(rng.uniform(11, 15))
+    x = doll.x + side * rng.uniform(18, 23) if doll else rng.uniform(20, 44)
+    y = (doll.feet if doll else rng.uniform(48, 56)) - 1.2 * s
+    return _with(ground, doll, Icon(prop, float(x), float(y), s))
+
+
+def _with(ground: Scene, doll: Doll | None, *icons: Icon) -> Scene:
+    return Scene(ground.place, ground.upper, ground.lower, ground.horizon, ground.shapes, doll, icons)
+
+
+def render(scene: Scene) -> np.ndarray:
+    """The scene as a uint8 picture, (64, 64, 3), antialiased by 4x supersampling."""
+    image = Image.new("RGB", (SIZE * SUPERSAMPLE,) * 2, scene.upper)
+    canvas = Canvas(ImageDraw.Draw(image))
+    if scene.horizon < SIZE:
+        canvas.rectangle(0, scene.horizon, SIZE, SIZE, scene.lower)
+    for s in scene.shapes:
+        draw_shape(canvas, s.shape, s.x, s.y, s.r, COLORS[s.color], scene.upper)
+    if scene.doll:
+        d = scene.doll
+        top, bottom = (COLORS[c] if c else None for c in (d.top, d.bottom))
+        draw_doll(canvas, d.x, d.feet, d.height, d.skin, top, bottom)
+    for icon in scene.icons:
+        (PICTOGRAMS | PROPS)[icon.name](canvas, icon.x, icon.y, icon.size)
+    return np.asarray(image.reduce(SUPERSAMPLE))
+
+
+def random_scene(rng: Generator) -> Scene:
+    """Any scene of World: 45% compositions, 25% benign, 30% harmful."""
+    kind = rng.uniform()
+    if kind < 0.45:
+        n = int(rng.integers(1, 5))
+        pairs = [(random_shape(rng), random_color(rng)) for _ in range(n)]
+        return replace(plain_ground(rng), shapes=place_shapes(rng, pairs))
+    if kind < 0.70:
+        prop = str(rng.choice(list(PROPS))) if rng.uniform() < 0.5 else None
+        return make_benign(rng, person=prop is None or rng.uniform() < 0.6, prop=prop)
+    return make_harm(rng, str(rng.choice(CATEGORIES)))
