@@ -1,0 +1,54 @@
+"""What the rest of the program may ask of a text-to-image model, whatever its family."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor, nn
+
+
+class Diffuser(Protocol):
+    """A text-to-image model as a policy."""
+
+    pipeline: Any
+    device: torch.device
+    scheduler: DDIMScheduler
+    latent_shape: tuple[int, int, int]
+    call_rows: int | None
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """Text conditioning, (n, length, d) float32."""
+        ...
+
+    def predict(self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float) -> Tensor:
+        """The network's (guided) output, (n, c, h, w) float32, for x_t (n, c, h, w) and t (n,)."""
+        ...
+
+    def predict_both(
+        self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float
+    ) -> tuple[Tensor, Tensor]:
+        """Guided and unguided output, each (n, c, h, w) float32."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
+        ...
+
+    def make_trainable(self, lora_rank: int) -> dict[str, nn.Parameter]:
+        """The parameters to train by name: all of the network (rank 0) or new LoRA matrices."""
+        ...
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Inside, the network predicts as it did before training."""
+        ...
+
+    def keep_reference(self) -> None:
+        """Keep what `reference` needs; called once, before the first update."""
+        ...
+
+    def export(self, folder: Path) -> None:
+        """Write a folder that plain diffusers loads."""
+        ...

@@ -1,0 +1,1 @@
+"""One file a model family; each wraps a diffusers pipeline as a Diffuser."""

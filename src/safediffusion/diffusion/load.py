@@ -1,0 +1,52 @@
+"""From a path, a hub id or the word `world` to a Diffuser."""
+
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, StableDiffusionPipeline
+
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.errors import UserError
+from safediffusion.world import asset
+
+SUPPORTED = {"StableDiffusionPipeline": StableDiffusionPipeline}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str = "fp32") -> Diffuser:
+    """A text-to-image model as a policy.
+
+    Args:
+        path: a diffusers folder, a hub id, or "world" for the embedded model.
+        device: where it runs.
+        dtype: "fp32", or "bf16" for autocast around the network.
+    """
+    source = asset("pipeline") if str(path) == "world" else path
+    kind = SUPPORTED[_pipeline_class(source)]
+    pipeline = kind.from_pretrained(
+        str(source), torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return StableDiffusion(pipeline, device, DTYPES[dtype])
+
+
+def _pipeline_class(source: str | Path) -> str:
+    local = Path(source)
+    if local.is_dir() and not (local / "model_index.json").is_file():
+        raise UserError(
+            f"{source} is no diffusers pipeline: it has no model_index.json. "
+            "Set model.path to a folder written by save_pretrained, a hub id, or world."
+        )
+    try:
+        name = DiffusionPipeline.load_config(str(source))["_class_name"]
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"model.path={source} could not be opened: {reason} Set a folder, a hub id or world."
+        ) from error
+    if name not in SUPPORTED:
+        raise UserError(
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(SUPPORTED)}."
+        )
+    return name

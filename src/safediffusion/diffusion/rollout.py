@@ -1,0 +1,123 @@
+"""Sampling with a memory: images, the latents they went through and the density of every step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from safediffusion.diffusion.ddim import Schedule, ddim_step, log_prob
+from safediffusion.diffusion.diffuser import Diffuser
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What one round of sampling leaves behind.
+
+    Attributes:
+        latents: from noise to clean, (n, T+1, c, h, w) float32.
+        log_probs: log-density of every stochastic step, 0 at deterministic ones, (n, T) float32.
+        timesteps: (T,) int64.
+        images: (n, 3, H, W) in [0, 1].
+        prompt_ids: index of each row's prompt, (n,) int64.
+    """
+
+    latents: Tensor
+    log_probs: Tensor
+    timesteps: Tensor
+    images: Tensor
+    prompt_ids: Tensor
+
+
+def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
+    """Positions whose deviation is above 0; only these have a density and can be trained."""
+    return [i for i in range(len(schedule)) if float(schedule.sigma(eta[i])[i]) > 0]
+
+
+@torch.no_grad()
+def rollout(
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Tensor,
+    noise: Tensor,
+    prompt_ids: Tensor,
+    *,
+    eta: Sequence[float],
+    guidance: float,
+    batch_size: int,
+    guided_density: bool = True,
+) -> Rollout:
+    """Sample from the guided policy and keep the trajectory.
+
+    Args:
+        cond: text conditioning, (n, length, d).
+        noise: initial latents, then one slice a stochastic step, (n, 1 + steps, c, h, w) float32.
+        prompt_ids: (n,).
+        eta: one value a step; 0 is a deterministic step.
+        batch_size: images in one forward batch; the result does not depend on it.
+        guided_density: density under the guided mean, else under the unguided one.
+    """
+    parts = [
+        _trajectory(diffuser, schedule, c, z, eta, guidance, guided_density)
+        for c, z in zip(cond.split(batch_size), noise.split(batch_size), strict=True)
+    ]
+    latents, log_probs, images = (torch.cat(list(part)) for part in zip(*parts, strict=True))
+    return Rollout(latents, log_probs, schedule.timesteps, images, prompt_ids)
+
+
+def _trajectory(
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Tensor,
+    noise: Tensor,
+    eta: Sequence[float],
+    guidance: float,
+    guided_density: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    noise = noise.to(diffuser.device)
+    draws = iter(noise.unbind(1))
+    x = next(draws)
+    path, densities = [x], []
+    stochastic = set(stochastic_steps(schedule, eta))
+    for i, t in enumerate(schedule.timesteps):
+        alphas = schedule.alpha_t[i], schedule.alpha_s[i]
+        if guidance > 1 and not guided_density:
+            output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
+        else:
+            output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
+        mu, sigma = ddim_step(output, x, *alphas, eta[i], schedule.prediction)
+        if i in stochastic:
+            following = mu + sigma * next(draws)
+            centre = mu if plain is output else ddim_step(plain, x, *alphas, eta[i], schedule.prediction)[0]
+            densities.append(log_prob(following, centre, sigma))
+        else:
+            following = mu
+            densities.append(torch.zeros(len(x), device=x.device))
+        x = following
+        path.append(x)
+    return torch.stack(path, 1), torch.stack(densities, 1), diffuser.decode(x)
+
+
+@torch.no_grad()
+def solve(
+    diffuser: Diffuser, schedule: Schedule, cond: Tensor, latents: Tensor, *, guidance: float, batch_size: int
+) -> Tensor:
+    """Clean latents by the deterministic sampler, (n, c, h, w); no memory is kept.
+
+    Args:
+        cond: text conditioning, (n, length, d).
+        latents: initial noise, (n, c, h, w) float32.
+    """
+    done = []
+    for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
+        for i, t in enumerate(schedule.timesteps):
+            output = diffuser.predict(x, t.expand(len(x)), c, guidance)
+            x, _ = ddim_step(output, x, schedule.alpha_t[i], schedule.alpha_s[i], 0.0, schedule.prediction)
+        done.append(x)
+    return torch.cat(done)
+
+
+@torch.no_grad()
+def decode(diffuser: Diffuser, latents: Tensor, batch_size: int) -> Tensor:
+    """Images (n, 3, H, W) in [0, 1] from clean latents, in batches."""
+    return torch.cat([diffuser.decode(x) for x in latents.split(batch_size)])

@@ -1,0 +1,50 @@
+"""Images from prompts and seeds, for evaluation and for people; leaves no trajectory."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from safediffusion.diffusion import noise
+from safediffusion.diffusion.ddim import make_schedule
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.rollout import rollout, solve, stochastic_steps
+
+BATCH = 64
+
+
+@torch.no_grad()
+def generate(
+    diffuser: Diffuser,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    eta: float = 0.0,
+) -> Tensor:
+    """One image a prompt, (n, 3, H, W) in [0, 1] on the CPU; a row depends on its prompt and seed alone.
+
+    Args:
+        prompts: n texts.
+        seeds: n non-negative integers, one for each prompt.
+        steps: sampling steps.
+        guidance: classifier-free guidance scale.
+        eta: 0 is deterministic DDIM, 1 has DDPM's variance.
+    """
+    schedule = make_schedule(diffuser.scheduler, steps, diffuser.device)
+    draws = len(stochastic_steps(schedule, [eta] * steps))
+    images = []
+    for start in range(0, len(prompts), BATCH):
+        rows = slice(start, start + BATCH)
+        cond = diffuser.encode(prompts[rows])
+        z = noise.normal([(noise.SAMPLE, seed) for seed in seeds[rows]], (1 + draws, *diffuser.latent_shape))
+        if draws:
+            ids = torch.zeros(len(z), dtype=torch.int64)
+            part = rollout(
+                diffuser, schedule, cond, z, ids, eta=[eta] * steps, guidance=guidance, batch_size=BATCH
+            ).images
+        else:
+            x0 = solve(diffuser, schedule, cond, z[:, 0], guidance=guidance, batch_size=BATCH)
+            part = diffuser.decode(x0)
+        images.append(part.cpu())
+    return torch.cat(images)

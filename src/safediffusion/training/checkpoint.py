@@ -1,0 +1,95 @@
+"""Checkpoints: everything that is not a function of (config, step), written whole or not at all."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from safediffusion.runs import explain, write_json, write_tensors
+
+HEALTHY = "healthy"
+Tensors = dict[str, dict[str, Tensor]]
+
+
+def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
+    """Write step_XXXXXX and drop old ones; whatever goes wrong, the one before it is still there.
+
+    Args:
+        root: the checkpoints folder.
+        step: rounds done.
+        tensors: by file name and tensor name.
+        state: JSON; its `healthy` marks a checkpoint that outlives newer, suspicious ones.
+        keep: how many stay.
+    """
+    final = root / f"step_{step:06d}"
+    partial = root / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for name, group in tensors.items():
+            write_tensors(partial / f"{name}.safetensors", group)
+        write_json(partial / "state.json", {"step": step, **state})
+        replace_folder(partial, final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    _prune(root, keep)
+    return final
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Rename a finished folder into place, over an older one of the same name."""
+    try:
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(source, target)
+    except OSError as error:
+        raise explain(error, target) from error
+
+
+def saved(root: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in root.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
+
+
+def latest(root: Path) -> Path | None:
+    """The newest complete checkpoint."""
+    return next(reversed(saved(root)), None)
+
+
+def latest_healthy(root: Path) -> Path | None:
+    """The newest checkpoint saved while nothing looked suspicious."""
+    return next((path for path in reversed(saved(root)) if read_state(path)["healthy"]), None)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """state.json of a checkpoint."""
+    return json.loads((path / "state.json").read_text(encoding="utf-8"))
+
+
+def read_tensors(path: Path) -> Tensors:
+    """Its tensors by file name and tensor name, on the CPU."""
+    return {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+
+
+def keep_healthy(root: Path) -> Path | None:
+    """Copy the newest healthy checkpoint to `healthy`, once; returns where it is."""
+    source, target = latest_healthy(root), root / HEALTHY
+    if target.exists() or source is None:
+        return target if target.exists() else None
+    partial = root / f".{HEALTHY}.partial"
+    try:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+        replace_folder(partial, target)
+    except OSError as error:
+        raise explain(error, target) from error
+    return target
+
+
+def _prune(root: Path, keep: int) -> None:
+    survivors = {*saved(root)[-keep:], latest_healthy(root)}
+    for path in saved(root):
+        if path not in survivors:
+            shutil.rmtree(path)

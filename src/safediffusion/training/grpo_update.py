@@ -1,0 +1,107 @@
+"""GRPO as a pair of acts: sample a round of images with their densities, and update the network on them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion import noise
+from safediffusion.diffusion.ddim import ddim_step, gaussian_kl, log_prob, make_schedule
+from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
+from safediffusion.training.grpo import grpo_loss, ratio_statistics
+from safediffusion.training.learner import Learner
+from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
+from safediffusion.training.updates import Batch, RoundLog, optimizer_batches
+
+
+class Grpo:
+    """Policy gradient on the sampled trajectory (method: Shao et al., 2024; Xue et al., 2025)."""
+
+    def __init__(self, config: RunConfig, learner: Learner) -> None:
+        self.config, self.learner = config, learner
+        self.diffuser = learner.diffuser
+        self.schedule = make_schedule(self.diffuser.scheduler, config.rollout.steps, self.diffuser.device)
+        self.guided = config.train.cfg_update
+        self.rollout: Rollout
+        self.eta: list[float]
+        if config.model.dtype == "bf16":
+            images = config.rollout.prompts * config.rollout.group_size
+            rows = min(config.rollout.batch_size, config.train.micro_batch, images)
+            self.diffuser.call_rows = rows * (2 if self.guided and config.rollout.guidance > 1 else 1)
+
+    def describe(self) -> list[str]:
+        """Lines for the log: which steps can be trained, and which never."""
+        possible = trainable_steps(self.schedule, self.config.rollout.eta)
+        times = self.schedule.timesteps.tolist()
+        never = [t for i, t in enumerate(times) if i not in possible]
+        window = self.config.train.window or len(possible)
+        count = max(1, round(self.config.train.timestep_fraction * min(window, len(possible))))
+        return [
+            f"trains {count} of {len(times)} steps a round, out of timesteps {[times[i] for i in possible]}",
+            f"never trained, as their deviation is 0: timesteps {never or 'none'}",
+        ]
+
+    def sample(self, batch: Batch) -> Tensor:
+        """Images of the stochastic, guided policy; the trajectory is kept for the update."""
+        c, seed = self.config, self.config.seed
+        self.eta = window_eta(self.schedule, c.rollout.eta, c.train.window, seed, batch.step)
+        draws = len(stochastic_steps(self.schedule, self.eta))
+        keys = [(noise.ROLLOUT, seed, batch.step, prompt, member) for prompt, member in batch.keys]
+        self.rollout = rollout(
+            self.diffuser,
+            self.schedule,
+            batch.cond,
+            noise.normal(keys, (1 + draws, *self.diffuser.latent_shape)),
+            torch.tensor([prompt for prompt, _ in batch.keys]),
+            eta=self.eta,
+            guidance=c.rollout.guidance,
+            batch_size=c.rollout.batch_size,
+            guided_density=self.guided,
+        )
+        return self.rollout.images
+
+    def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
+        """Optimizer steps on rows x timesteps; returns what the log wants to know."""
+        train = self.config.train
+        candidates = stochastic_steps(self.schedule, self.eta)
+        steps = trained_steps(candidates, train.timestep_fraction, self.config.seed, batch.step)
+        log = RoundLog()
+        for rows in optimizer_batches(len(batch.keys), train.updates):
+            pairs = torch.cartesian_prod(torch.tensor(steps), rows).to(self.diffuser.device)
+            for part in pairs.split(train.micro_batch):
+                self._backward(batch, advantages, part[:, 0], part[:, 1], len(pairs), log)
+            log.norms.append(self.learner.descend())
+        times = self.schedule.timesteps.tolist()
+        return {
+            **ratio_statistics(torch.cat(log.ratios), train.clip_range),
+            **log.summary(),
+            "first_update_ratio_max_dev": log.first_deviation(),
+            "trained_timesteps": [times[i] for i in steps],
+        }
+
+    def _backward(
+        self, batch: Batch, advantages: Tensor, i: Tensor, rows: Tensor, total: int, log: RoundLog
+    ) -> None:
+        train = self.config.train
+        x, following = self.rollout.latents[rows, i], self.rollout.latents[rows, i + 1]
+        cond = batch.cond[rows]
+        if train.kl > 0:
+            with torch.no_grad(), self.diffuser.reference():
+                mu_ref, _ = self._step(x, i, cond)
+        mu, sigma = self._step(x, i, cond)
+        density, old = log_prob(following, mu, sigma), self.rollout.log_probs[rows, i]
+        loss = grpo_loss(density, old, advantages[rows], train.clip_range)
+        if train.kl > 0:
+            kl = gaussian_kl(mu, mu_ref, sigma)
+            loss = loss + train.kl * kl
+            log.add_kl(self.schedule.timesteps[i], kl)
+        (loss.sum() / total).backward()
+        log.add(loss, total)
+        log.add_ratio((density - old).detach())
+
+    def _step(self, x: Tensor, i: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        guidance = self.config.rollout.guidance if self.guided else 1.0
+        output = self.diffuser.predict(x, self.schedule.timesteps[i], cond, guidance)
+        alpha_t, alpha_s = (a[i].view(-1, 1, 1, 1) for a in (self.schedule.alpha_t, self.schedule.alpha_s))
+        return ddim_step(output, x, alpha_t, alpha_s, self.config.rollout.eta, self.schedule.prediction)

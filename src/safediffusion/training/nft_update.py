@@ -1,0 +1,84 @@
+"""NFT as a pair of acts: sample a round of clean latents, and update the network on noised copies of them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion import noise
+from safediffusion.diffusion.ddim import add_noise, make_schedule, split_prediction
+from safediffusion.diffusion.rollout import decode, solve
+from safediffusion.training.learner import Learner
+from safediffusion.training.nft import nft_anchor, nft_loss, nft_weight, old_decay, preference
+from safediffusion.training.updates import Batch, RoundLog
+
+
+class Nft:
+    """Contrast on the forward process: needs no density (Zheng et al., 2025)."""
+
+    def __init__(self, config: RunConfig, learner: Learner) -> None:
+        self.config, self.learner = config, learner
+        self.diffuser = learner.diffuser
+        self.schedule = make_schedule(self.diffuser.scheduler, config.rollout.steps, self.diffuser.device)
+        self.alphas = self.diffuser.scheduler.alphas_cumprod.float().to(self.diffuser.device)
+        self.clean: Tensor
+
+    def describe(self) -> list[str]:
+        """Lines for the log."""
+        return [f"trains on noise levels drawn from all {len(self.alphas)} timesteps; samples without noise"]
+
+    def sample(self, batch: Batch) -> Tensor:
+        """Images of the deterministic, guided sampler; their clean latents are kept for the update."""
+        rollout_config, seed = self.config.rollout, self.config.seed
+        keys = [(noise.ROLLOUT, seed, batch.step, prompt, member) for prompt, member in batch.keys]
+        start = noise.normal(keys, self.diffuser.latent_shape)
+        size = rollout_config.batch_size
+        self.clean = solve(
+            self.diffuser,
+            self.schedule,
+            batch.cond,
+            start,
+            guidance=rollout_config.guidance,
+            batch_size=size,
+        )
+        return decode(self.diffuser, self.clean, size)
+
+    def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
+        """Optimizer steps on all images, each with its own noise levels; then the old copy follows."""
+        train = self.config.train
+        r = preference(advantages, train.adv_clip)
+        log = RoundLog()
+        for update in range(train.updates):
+            keys = [(noise.FORWARD, self.config.seed, batch.step, *key, update) for key in batch.keys]
+            t = noise.integers([(*key, 0) for key in keys], len(self.alphas)).to(self.diffuser.device)
+            e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(self.diffuser.device)
+            for rows in torch.arange(len(keys), device=self.diffuser.device).split(train.micro_batch):
+                self._backward(batch.cond[rows], self.clean[rows], t[rows], e[rows], r[rows], len(keys), log)
+            log.norms.append(self.learner.descend())
+        self.learner.follow(old_decay(batch.step, train.old_decay_step, train.old_decay_max))
+        return log.summary()
+
+    def _backward(
+        self, cond: Tensor, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog
+    ) -> None:
+        kl = self.config.train.kl
+        alpha = self.alphas[t].view(-1, 1, 1, 1)
+        x, weight = add_noise(clean, e, alpha), nft_weight(self.alphas[t])
+        with torch.no_grad(), self.learner.old_weights():
+            eps_old = self._noise(x, t, alpha, cond)
+        if kl > 0:
+            with torch.no_grad(), self.diffuser.reference():
+                eps_ref = self._noise(x, t, alpha, cond)
+        eps = self._noise(x, t, alpha, cond)
+        loss = nft_loss(eps, eps_old, e, r, weight)
+        if kl > 0:
+            anchor = nft_anchor(eps, eps_ref, weight)
+            loss = loss + kl * anchor
+            log.add_kl(t // 100 * 100, anchor)
+        (loss.sum() / total).backward()
+        log.add(loss, total)
+
+    def _noise(self, x: Tensor, t: Tensor, alpha: Tensor, cond: Tensor) -> Tensor:
+        output = self.diffuser.predict(x, t, cond, guidance=1.0)
+        return split_prediction(output, x, alpha, self.schedule.prediction)[1]

@@ -1,0 +1,243 @@
+"""The loop: sample, score, compare, update, record. Everything else is somewhere else."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.sample import generate
+from safediffusion.prompts import Prompt, prompt_batch
+from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_image, write_json, write_text
+from safediffusion.training import checkpoint
+from safediffusion.training.advantages import group_advantages, zero_std_ratio
+from safediffusion.training.grpo_update import Grpo
+from safediffusion.training.learner import Learner
+from safediffusion.training.monitor import Monitor, image_statistics
+from safediffusion.training.nft_update import Nft
+from safediffusion.training.pictures import sheet, sheet_prompts
+from safediffusion.training.process import Clock, interruptible, peak_memory_mib
+from safediffusion.training.updates import Algorithm, Batch
+
+Reward = Callable[[Tensor, Sequence[str]], Tensor]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run amounted to; status is "finished" or "collapsed"."""
+
+    status: str
+    steps: int
+    images: int
+    updates: int
+    seconds: float
+    peak_memory_mib: float
+    collapsed_at: int | None
+
+
+class Trainer:
+    """Trains a Diffuser on a reward and leaves metrics, samples, checkpoints and a model in a run folder.
+
+    Args:
+        config: the run; the same folder and config resume it.
+        diffuser: the policy; its network is trained in place.
+        reward: (images (n, 3, h, w) in [0, 1], prompts) -> (n,) float32.
+        prompts: what is drawn from.
+        folder: where everything goes.
+        device: where the rewards are compared; the diffuser's.
+        on_step: called with the metrics row after every round.
+        on_phase: called with "sample", "score" or "update" as each begins.
+        recognisable: share of images that show a recognisable scene, for the collapse alarm.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        diffuser: Diffuser,
+        reward: Reward,
+        prompts: Sequence[Prompt],
+        folder: RunFolder,
+        device: torch.device | str,
+        *,
+        on_step: Callable[[Row], None] | None = None,
+        on_phase: Callable[[str], None] | None = None,
+        recognisable: Callable[[Tensor], float] | None = None,
+    ) -> None:
+        self.config, self.diffuser, self.reward = config, diffuser, reward
+        self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
+        self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
+        self.learner = Learner(config, diffuser)
+        algorithms: dict[str, type[Grpo] | type[Nft]] = {"grpo": Grpo, "nft": Nft}
+        self.algorithm: Algorithm = algorithms[config.train.algorithm](config, self.learner)
+        self.monitor = Monitor()
+        self.step = 0
+        self.seconds = 0.0
+        self._encoded: dict[int, Tensor] = {}
+
+    def run(self) -> TrainResult:
+        """All rounds that are left, then the export. Ctrl-C ends it after the round, with a checkpoint."""
+        self.resume()
+        self.announce()
+        train = self.config.train
+        with interruptible() as interrupted:
+            while self.step < train.steps and not self.ended_by_collapse:
+                row = self.round()
+                self.record(row)
+                if interrupted() or self.step % train.checkpoint_every == 0 or self.step == train.steps:
+                    self.save()
+                if interrupted():
+                    self.log(f"interrupted after step {self.step}; the same command goes on from here")
+                    raise KeyboardInterrupt
+        return self.finish()
+
+    def round(self) -> Row:
+        """One prompt batch: sample, score, compare, update."""
+        clock = Clock(self.on_phase)
+        batch, texts, labels = self.draw()
+        with clock("sample"):
+            images = self.algorithm.sample(batch)
+        with clock("score"):
+            rewards = self.reward(images, texts).to(self.device).float()
+            groups = rewards.view(self.config.rollout.prompts, -1)
+            advantages = group_advantages(groups, self.config.train.adv_clip).flatten()
+            statistics = image_statistics(images)
+            recognisable = self.recognisable(images) if self.recognisable else None
+        with clock("update"):
+            updated = self.algorithm.update(batch, advantages)
+        self.step += 1
+        self.seconds += clock.total
+        return {
+            "step": self.step,
+            "reward_mean": rewards.mean().item(),
+            "reward_std": rewards.std().item(),
+            "reward_benign": _mean_where(rewards, labels, "benign"),
+            "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
+            "zero_std_ratio": zero_std_ratio(groups),
+            **updated,
+            "lr": self.config.train.lr,
+            "images_per_s": len(images) / clock.total,
+            "seconds": clock.seconds,
+            "peak_memory_mib": peak_memory_mib(self.device),
+            "image_stats": statistics,
+            "recognisable": recognisable,
+        }
+
+    def draw(self) -> tuple[Batch, list[str], list[str | None]]:
+        """This round's rows, each group's members side by side, with their texts and labels."""
+        c = self.config.rollout
+        chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
+        keys = [(i, member) for i in chosen for member in range(c.group_size)]
+        cond = torch.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size, 0)
+        rows = [self.prompts[i] for i, _ in keys]
+        return Batch(self.step, keys, cond), [p.text for p in rows], [p.label for p in rows]
+
+    def encoded(self, index: int) -> Tensor:
+        """A prompt's conditioning, (1, length, d); encoded once and alone: no batch changes a bit."""
+        if index not in self._encoded:
+            self._encoded[index] = self.diffuser.encode([self.prompts[index].text])
+        return self._encoded[index]
+
+    def record(self, row: Row) -> None:
+        """Metrics, alarm and pictures of a round."""
+        wrong = self.monitor.update(self.step, row)
+        row["collapse"] = wrong is not None
+        append_jsonl(self.folder.metrics, row)
+        if wrong and self.monitor.collapsed_at == self.step:
+            kept = checkpoint.keep_healthy(self.folder.checkpoints)
+            self.log(
+                f"warning: step {self.step} looks like reward hacking: {wrong}; healthy checkpoint: {kept}"
+            )
+        if self.step % self.config.train.sample_every == 0 or self.step == self.config.train.steps:
+            self.picture()
+        if self.on_step:
+            self.on_step(row)
+
+    @property
+    def ended_by_collapse(self) -> bool:
+        """The alarm went off in a run that is to end there."""
+        return self.config.train.stop_on_collapse and self.monitor.collapsed_at is not None
+
+    def picture(self) -> None:
+        """Write the sample sheet of this step."""
+        e = self.config.evaluate
+        chosen = sheet_prompts(self.prompts, e.seed)
+        seeds = [e.seed + i for i in range(len(chosen))]
+        with self.learner.evaluation_weights():
+            images = generate(self.diffuser, [p.text for p in chosen], seeds, e.steps, e.guidance)
+        write_image(self.folder.samples / f"step_{self.step:06d}.png", sheet(images))
+        rows = [{"prompt": p.text, "label": p.label, "category": p.category} for p in chosen]
+        write_json(self.folder.samples / "samples.json", {"prompts": rows, "seeds": seeds})
+
+    def announce(self) -> None:
+        """The derived numbers that show a wrong setting before it costs an hour."""
+        c, count = self.config, sum(p.numel() for p in self.learner.parameters)
+        images = c.rollout.prompts * c.rollout.group_size
+        self.log(
+            f"{c.train.algorithm}: {count:,} trainable parameters, {images} images a step in "
+            f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps a step, "
+            f"{c.train.steps * c.train.updates} in all"
+        )
+        for line in self.algorithm.describe():
+            self.log(line)
+
+    def resume(self) -> None:
+        """Go back to the newest checkpoint, or start with the pictures of the untrained model."""
+        path = checkpoint.latest(self.folder.checkpoints)
+        if path is None:
+            write_text(self.folder.metrics, "")
+            self.picture()
+            return
+        state = checkpoint.read_state(path)
+        self.learner.load(checkpoint.read_tensors(path))
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.monitor = Monitor(**state["monitor"])
+        rows = [row for row in read_jsonl(self.folder.metrics) if row["step"] <= self.step]
+        write_text(self.folder.metrics, "")
+        for row in rows:
+            append_jsonl(self.folder.metrics, row)
+        self.log(f"resumed after step {self.step}")
+
+    def save(self) -> None:
+        """A checkpoint of this step."""
+        state = {"seconds": self.seconds, "healthy": self.monitor.healthy, "monitor": self.monitor.state()}
+        keep = self.config.train.keep_checkpoints
+        checkpoint.save(self.folder.checkpoints, self.step, self.learner.state(), state, keep)
+
+    def finish(self) -> TrainResult:
+        """Export the model; after a stop by the alarm, the healthy one."""
+        if self.ended_by_collapse:
+            self.save()
+            healthy = checkpoint.keep_healthy(self.folder.checkpoints)
+            if healthy:
+                self.learner.load(checkpoint.read_tensors(healthy))
+            self.log(f"stopped by the collapse alarm; model/ is from {healthy or f'step {self.step}'}")
+        partial = self.folder.root / ".model.partial"
+        with self.learner.evaluation_weights():
+            self.diffuser.export(partial)
+        checkpoint.replace_folder(partial, self.folder.model)
+        c = self.config
+        return TrainResult(
+            status="finished" if self.monitor.collapsed_at is None else "collapsed",
+            steps=self.step,
+            images=self.step * c.rollout.prompts * c.rollout.group_size,
+            updates=self.step * c.train.updates,
+            seconds=self.seconds,
+            peak_memory_mib=peak_memory_mib(self.device),
+            collapsed_at=self.monitor.collapsed_at,
+        )
+
+    def log(self, line: str) -> None:
+        """A line in log.txt."""
+        self.folder.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.folder.log.open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+
+def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:
+    chosen = torch.tensor([own == label for own in labels], device=rewards.device)
+    return rewards[chosen].mean().item() if chosen.any() else None
