@@ -42,7 +42,7 @@ class Schedule:
 
 def make_schedule(scheduler: DDIMScheduler, steps: int, device: torch.device | str = "cpu") -> Schedule:
     """The schedule that `DDIMScheduler.set_timesteps(steps)` walks through."""
-    available = scheduler.config.num_train_timesteps
+    available = scheduler.config["num_train_timesteps"]
     if steps > available:
         raise UserError(
             f"{steps} sampling steps are more than the {available} this model was trained with; "
@@ -57,7 +57,7 @@ def make_schedule(scheduler: DDIMScheduler, steps: int, device: torch.device | s
         timesteps.to(device),
         alphas[timesteps].to(device),
         alpha_s.to(device),
-        scheduler.config.prediction_type,
+        scheduler.config["prediction_type"],
     )
 
 

@@ -1,9 +1,11 @@
 """From a path, a hub id or the word `world` to a Diffuser."""
 
 from pathlib import Path
+from typing import cast
 
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.sd import StableDiffusion
@@ -39,7 +41,7 @@ def _pipeline_class(source: str | Path) -> str:
             "Set model.path to a folder written by save_pretrained, a hub id, or world."
         )
     try:
-        name = DiffusionPipeline.load_config(str(source))["_class_name"]
+        name = cast(dict[str, str], DiffusionPipeline.load_config(str(source)))["_class_name"]
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(

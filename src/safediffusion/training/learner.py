@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
@@ -48,7 +49,7 @@ class Learner:
 
     @torch.no_grad()
     def _average(self, copy: list[Tensor], decay: float) -> None:
-        torch._foreach_lerp_(copy, [p.data for p in self.parameters], 1 - decay)
+        get_ema_multi_avg_fn(decay)(copy, [p.data for p in self.parameters], None)
 
     @contextmanager
     def old_weights(self) -> Iterator[None]:

@@ -81,7 +81,11 @@ class Monitor:
             step: of the row, remembered when the alarm first goes off.
             row: reward_mean, reward_std, image_stats and recognisable (None: not measured).
         """
-        values = {"reward": row["reward_mean"], "spread": row["reward_std"], **row["image_stats"]}
+        values: dict[str, float] = {
+            "reward": row["reward_mean"],
+            "spread": row["reward_std"],
+            **row["image_stats"],
+        }
         if row["recognisable"] is not None:
             values["recognisable"] = row["recognisable"]
         self.rounds += 1

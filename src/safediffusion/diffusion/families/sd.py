@@ -4,9 +4,10 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
@@ -35,9 +36,9 @@ class StableDiffusion:
         self.device = torch.device(device)
         self.dtype = dtype
         # Clipping x0 belongs to pixel models; a schedule that does not mention it would clip by default.
-        self.scheduler = DDIMScheduler.from_config(
-            pipeline.scheduler.config, clip_sample=False, thresholding=False
-        )
+        config = pipeline.scheduler.config
+        scheduler = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
+        self.scheduler = cast(DDIMScheduler, scheduler)
         size = pipeline.unet.config.sample_size
         self.latent_shape = (pipeline.unet.config.in_channels, size, size)
         self.call_rows: int | None = None
