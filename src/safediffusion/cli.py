@@ -1,0 +1,209 @@
+"""The command line: one small function a command, heavy imports inside, errors as one line and an exit code.
+
+Exit codes: 0 done, 1 the run failed, 2 wrong usage; -v adds the traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import RunError, UserError
+from .export import Target
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
+recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
+tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
+world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
+for group, group_name in ((anchors, "anchors"), (recipes, "recipes"), (tasks, "tasks"), (world, "world")):
+    app.add_typer(group, name=group_name)
+
+Out = Annotated[Path | None, typer.Option("--out", help="Where the result goes.")]
+Model = Annotated[str, typer.Argument(help="Run folder, diffusers folder, hub id, or world.")]
+Run = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+@app.callback()
+def about(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")
+    ] = False,
+) -> None:
+    """Make text-to-image diffusion models safe by reinforcement learning with a steering reward."""
+
+
+@app.command()
+def train(
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE|FILE.yaml] [key=value]...", help="Default: world.")
+    ] = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over in a new folder.")] = False,
+) -> None:
+    """Train a model to be safe; the same command again goes on where it stopped."""
+    from .config import dump, load_config
+
+    words = words or []
+    source = words[0] if words and "=" not in words[0] else None
+    config = load_config(source, words[1:] if source else words)
+    if dry_run:
+        from .plan import preview
+
+        typer.echo(f"{dump(config)}\n{preview(config)}")
+        return
+    from .report.tables import before_after
+    from .train import train as run
+
+    folder = run(config, out, fresh)
+    show(before_after(folder))
+    typer.echo(f"model   {folder.model}\nreport  {folder.report}")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    names: Annotated[str, typer.Option("--tasks", help="Task names, separated by commas.")] = "",
+    baseline: Annotated[str | None, typer.Option(help="A second model, judged alike and compared.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Images a task at most.")] = None,
+    out: Out = None,
+) -> None:
+    """Judge a model, alone or against a baseline on the same prompts and seeds."""
+    from .judge import judge
+
+    folders = judge(model, names.split(",") if names else [], baseline, limit, out)
+    compare(folders)
+    typer.echo(str(folders[-1]))
+
+
+@app.command()
+def sample(
+    model: Model,
+    prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sample.png"),
+    compare: Annotated[str | None, typer.Option(help="A second model, shown beside it.")] = None,
+) -> None:
+    """Draw pictures."""
+    from .sample import draw
+
+    draw(model, prompts, seed, out, compare)
+    typer.echo(str(out))
+
+
+@app.command()
+def compare(results: Annotated[list[Path], typer.Argument(metavar="RUN_OR_RESULT...")]) -> None:
+    """Put runs or results side by side, paired, with intervals."""
+    from .report.tables import comparison
+
+    show(comparison(results))
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Write RUN/report.html from the run's files."""
+    from .report.report import write_report
+    from .session import open_run
+
+    typer.echo(str(write_report(open_run(run))))
+
+
+@app.command()
+def export(
+    run: Run,
+    to: Annotated[Target, typer.Option(help="diffusers, or lora.")] = Target.diffusers,
+    out: Out = None,
+) -> None:
+    """Copy a run's model for other programs."""
+    from .export import export as copy
+
+    typer.echo(str(copy(run, to, out)))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """Check this machine; exit code 1 if something is in the way."""
+    from .doctor import examine, report_json
+
+    checks = examine()
+    if as_json:
+        typer.echo(json.dumps(report_json(checks), indent=2))
+    else:
+        for check in checks:
+            typer.echo(f"{'ok ' if check.ok else 'BAD'}  {check.name:<12} {check.detail}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@recipes.command("list")
+def recipes_list() -> None:
+    """Names of all recipes."""
+    from .config import list_recipes, recipe_path
+
+    for name in list_recipes():
+        typer.echo(f"{name:<14} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+
+
+@recipes.command("show")
+def recipes_show(name: str) -> None:
+    """Print a recipe."""
+    from .config import recipe_path
+
+    typer.echo(recipe_path(name).read_text(), nl=False)
+
+
+@recipes.command("copy")
+def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
+    """Copy a recipe to a file of your own."""
+    from .config import recipe_path
+    from .runs import write_text
+
+    target = file or Path(f"{name}.yaml")
+    if target.exists():
+        raise UserError(f"{target} exists already; give another file name")
+    write_text(target, recipe_path(name).read_text())
+    typer.echo(f"{target}\nrun it with: safediffusion train {target}")
+
+
+def show(table: object) -> None:
+    """Print a rich table or text."""
+    from rich.console import Console
+
+    Console().print(table)
+
+
+def quiet() -> None:
+    """Silence the libraries, before they are imported: warnings, logs, progress bars."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars; our own line asks to be shown
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+
+
+def main() -> None:
+    """Run a command and turn its errors into one line and an exit code."""
+    words = sys.argv[1:]
+    verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
+    if not verbose:
+        quiet()
+    log = logging.getLogger("safediffusion")
+    log.addHandler(logging.StreamHandler())
+    try:
+        app(args=[word for word in words if word not in verbose])
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (UserError, RunError) as error:
+        if verbose:
+            raise
+        typer.secho(f"Error: {error}", err=True, fg="red")
+        sys.exit(2 if isinstance(error, UserError) else 1)

@@ -1,0 +1,56 @@
+"""`safediffusion export`: a finished run's model as a folder for other programs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+from .errors import UserError
+from .runs import RunFolder, explain
+
+
+class Target(StrEnum):
+    """What is copied: the whole pipeline, or the adapter of a run with train.lora_rank > 0."""
+
+    diffusers = "diffusers"
+    lora = "lora"
+
+
+def export(run: Path, to: Target, out: Path | None) -> Path:
+    """Copy the run's result and return where it lies.
+
+    Args:
+        run: a run folder.
+        to: what to copy.
+        out: a folder that does not exist yet; None is RUN-TO in the current folder.
+    """
+    model = RunFolder(run).model
+    if not (model / "model_index.json").is_file():
+        raise UserError(
+            f"{run} has no finished model; finish the run first: safediffusion train ... --out {run}"
+        )
+    source = model if to is Target.diffusers else model / "lora"
+    if not source.is_dir():
+        raise UserError(f"{run} trained the whole network, so there is no adapter; use --to diffusers")
+    target = out or Path(f"{run.name}-{to}")
+    if target.exists():
+        raise UserError(f"{target} exists already; choose another folder with --out")
+    copy_folder(source, target)
+    return target
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder so that `target` appears complete or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, temporary)
+        os.replace(temporary, target)
+    except shutil.Error as error:
+        raise UserError(f"cannot copy {source} to {target}: {error.args[0][0][2]}") from error
+    except OSError as error:
+        raise explain(error, target) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

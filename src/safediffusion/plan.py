@@ -1,0 +1,110 @@
+"""What a run is going to do, before it does it: the numbers `--dry-run` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .config import RunConfig
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .diffusion.diffuser import Diffuser
+
+FLOAT = 4  # bytes; weights, gradients and optimizer state are float32
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of a run."""
+
+    parameters: int
+    trainable: int
+    images_per_step: int
+    updates_per_step: int
+    optimizer_steps: int
+    memory_mib: int
+
+    def __str__(self) -> str:
+        share = self.trainable / self.parameters
+        return "\n".join(
+            (
+                f"trainable parameters   {self.trainable:,} of {self.parameters:,} ({share:.1%})",
+                f"images per step        {self.images_per_step:,}",
+                f"updates per step       {self.updates_per_step:,}",
+                f"optimizer steps in all {self.optimizer_steps:,}",
+                f"memory, estimated      {self.memory_mib:,} MiB for weights, optimizer and activations",
+            )
+        )
+
+
+def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
+    """Sizes of a run; makes the diffuser's parameters trainable on the way."""
+    pipeline = diffuser.pipeline
+    modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
+    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    trained = diffuser.make_trainable(config.train.lora_rank)
+    trainable = sum(p.numel() for p in trained.values())
+    return Plan(
+        parameters=parameters,
+        trainable=trainable,
+        images_per_step=config.rollout.prompts * config.rollout.group_size,
+        updates_per_step=config.train.updates,
+        optimizer_steps=config.train.steps * config.train.updates,
+        memory_mib=round(_memory(config, diffuser, parameters, trainable) / MIB),
+    )
+
+
+def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
+    """Refuse more denoising steps than the model's noise schedule has."""
+    most = diffuser.scheduler.config["num_train_timesteps"]
+    for key, steps in (("rollout.steps", config.rollout.steps), ("evaluate.steps", config.evaluate.steps)):
+        if steps > most:
+            raise UserError(
+                f"{key} is {steps}, but the model's scheduler has {most}; set {key} to {most} or less"
+            )
+
+
+def _memory(config: RunConfig, diffuser: Diffuser, parameters: int, trainable: int) -> int:
+    """Bytes: weights, a gradient and two Adam moments each, copies, one backward pass, stored latents."""
+    full, train = config.train.lora_rank == 0, config.train
+    copies = (train.algorithm == "nft") + (train.kl > 0 and full) + (train.ema > 0)
+    rows = min(train.micro_batch, config.rollout.prompts * config.rollout.group_size)
+    guided = train.algorithm == "grpo" and train.cfg_update and config.rollout.guidance > 1
+    activations = rows * _activations(diffuser, config.rollout.guidance if guided else 1.0)
+    images = config.rollout.prompts * config.rollout.group_size
+    latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
+    return FLOAT * (parameters + trainable * (3 + copies) + latents) + activations
+
+
+def _activations(diffuser: Diffuser, guidance: float) -> int:
+    """Bytes that autograd keeps for one row, measured on one forward pass."""
+    weights = {p.data_ptr() for p in diffuser.pipeline.unet.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
+    t = torch.ones(1, dtype=torch.long, device=diffuser.device)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        diffuser.predict(latents, t, diffuser.encode([""]), guidance)
+    return sum(kept.values())
+
+
+def preview(config: RunConfig) -> Plan:
+    """The plan of a run on this machine; loads model and prompts, writes nothing."""
+    from .diffusion.load import load_model
+    from .prompts import load_prompts, prompt_batch
+    from .runs import pick_device
+
+    prompt_batch(len(load_prompts(config.prompts.path)), config.seed, 0, config.rollout.prompts)
+    diffuser = load_model(config.model.path, pick_device(), config.model.dtype)
+    check_steps(config, diffuser)
+    return make_plan(config, diffuser)

@@ -1,0 +1,51 @@
+"""`safediffusion sample`: pictures from one model, or from two beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from .config import EvaluateConfig
+from .pictures import sheet, to_pil
+from .progress import progress
+from .runs import RunFolder, pick_device, write_image
+
+
+def model_path(name: str) -> str:
+    """A run folder stands for its model; anything else is taken as it is."""
+    model = RunFolder(Path(name)).model
+    return str(model) if (model / "model_index.json").is_file() else name
+
+
+def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None = None) -> None:
+    """Write a picture of each prompt; with `other`, both models' pictures of the same seeds.
+
+    Args:
+        model: run folder, diffusers folder, hub id, or world.
+        seed: of the first prompt; the next prompts take the next seeds.
+        out: a PNG.
+        other: the model that stands on the left for comparison.
+    """
+    models = [other, model] if other else [model]
+    with progress("sample", len(models)) as line:
+        columns = []
+        for name in models:
+            columns.append(generate_images(name, prompts, seed))
+            line.update()
+    if len(models) == len(prompts) == 1:
+        write_image(out, to_pil(columns[0][0]))
+        return
+    rows = [[to_pil(column[i]) for column in columns] for i in range(len(prompts))]
+    write_image(out, sheet(rows, captions=prompts, titles=models))
+
+
+def generate_images(model: str, prompts: list[str], seed: int) -> torch.Tensor:
+    """Images (n, 3, h, w) in [0, 1], with the sampler that evaluations use."""
+    from .diffusion.load import load_model
+    from .diffusion.sample import generate
+
+    sampler = EvaluateConfig()
+    diffuser = load_model(model_path(model), pick_device())
+    seeds = range(seed, seed + len(prompts))
+    return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)

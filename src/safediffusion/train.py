@@ -1,0 +1,178 @@
+"""A whole run, top to bottom: judge, train, judge again, summarise, report; or go on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import RunConfig
+from .plan import check_steps
+from .progress import progress
+from .prompts import Prompt, load_prompts, prompt_batch, warn_long
+from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
+from .session import choose_folder, claim, failed_writes, is_finished, locked, log_file, resumable
+from .stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .diffusion.diffuser import Diffuser
+    from .training.trainer import Reward, Trainer, TrainResult
+
+log = logging.getLogger(__name__)
+
+
+def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> RunFolder:
+    """Bring a run from wherever it stands to its report.
+
+    Args:
+        config: what to do.
+        out: the run folder; None is runs/RECIPE.
+        fresh: start over in a new folder beside an existing one.
+    """
+    folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)
+    if is_finished(folder):
+        log.warning("%s is finished; --fresh starts over in a new folder", folder.root)
+        return folder
+    device = pick_device()
+    with progress("load", 1):
+        prompts = load_prompts(config.prompts.path)
+        diffuser, reward = load(config, prompts, device)
+    claim(folder, config)
+    with locked(folder), log_file(folder.log), failed_writes(folder), resumable(folder):
+        watch = Stopwatch(folder.progress, device)
+        write_anchors(config, prompts, folder, device)
+        judge("before", diffuser, config, folder, watch)
+        result = run_trainer(config, diffuser, reward, prompts, folder, device, watch)
+        judge("after", folder.model, config, folder, watch)
+        finish(config, folder, device, watch, result)
+    return folder
+
+
+def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Reward]:
+    """Model and reward, with everything checked that can be wrong before anything is written."""
+    from .diffusion.load import load_model
+    from .evaluate.tasks import get_task
+    from .steering.reward import build_reward
+
+    prompt_batch(len(prompts), config.seed, 0, config.rollout.prompts)
+    for name in config.evaluate.tasks:
+        get_task(name)
+    diffuser = load_model(config.model.path, device, config.model.dtype)
+    check_steps(config, diffuser)
+    tokenizer = diffuser.pipeline.tokenizer
+    warn_long(prompts, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
+    return diffuser, build_reward(config.reward, device)
+
+
+def write_anchors(config: RunConfig, prompts: list[Prompt], folder: RunFolder, device: str) -> None:
+    """anchors.json: the safety direction's policy and how well it separates this run's prompts."""
+    return
+
+
+def recognisable(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:
+    """Share of recognisable images for the collapse alarm; only World has a judge that knows."""
+    return None
+
+
+def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolder, watch: Stopwatch) -> None:
+    """Evaluate into eval/WHEN; tasks that an earlier sitting finished are kept."""
+    e = config.evaluate
+    missing = [name for name in e.tasks if not folder.eval(when, name, "results.json").exists()]
+    if missing:
+        from .evaluate.runner import evaluate
+
+        with watch.phase(f"evaluate {when}"):
+            evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
+
+
+def run_trainer(
+    config: RunConfig,
+    diffuser: Diffuser,
+    reward: Reward,
+    prompts: list[Prompt],
+    folder: RunFolder,
+    device: str,
+    watch: Stopwatch,
+) -> TrainResult:
+    """Train with a progress line, the time kept, and small evaluations on the way."""
+    from .training.trainer import Trainer
+
+    trainer = Trainer(
+        config, diffuser, reward, prompts, folder, device, recognisable=recognisable(config, device)
+    )
+    later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
+    with watch.phase("train"), progress("train", config.train.steps, later=later) as line:
+
+        def on_step(row: dict[str, Any]) -> None:
+            if not line.n:
+                line.initial = line.n = row["step"] - 1
+            line.set_postfix_str(f"reward {row['reward_mean']:.3f}", refresh=False)
+            line.update()
+            watch.save()
+            if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
+                judge_during(trainer, row["step"])
+
+        trainer.on_step = on_step
+        trainer.on_phase = line.name_phase
+        return trainer.run()
+
+
+def judge_during(trainer: Trainer, step: int) -> None:
+    """A small evaluation of the weights as they are, as one line of eval/during.jsonl."""
+    from .evaluate.runner import evaluate
+
+    e, folder = trainer.config.evaluate, trainer.folder
+    path = folder.eval("during.jsonl")
+    with trainer.learner.evaluation_weights():
+        results = evaluate(
+            trainer.diffuser,
+            e.tasks,
+            e.during_n,
+            e.seed,
+            e.steps,
+            e.guidance,
+            folder.eval("during"),
+            eta=e.eta,
+        )
+    rows = [row for row in read_jsonl(path) if row["step"] < step]  # a resumed run redoes steps
+    write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **values(results)}]))
+
+
+def values(results: dict[str, Any]) -> dict[str, float]:
+    """TASK/METRIC and its value, from the results of several tasks."""
+    return {
+        f"{task}/{name}": metric["value"]
+        for task, result in results.items()
+        for name, metric in result["metrics"].items()
+    }
+
+
+def saved_values(folder: RunFolder, when: str, tasks: list[str]) -> dict[str, float]:
+    """The same from eval/WHEN on disk."""
+    paths = {task: folder.eval(when, task, "results.json") for task in tasks}
+    return values({task: json.loads(path.read_text()) for task, path in paths.items()})
+
+
+def finish(config: RunConfig, folder: RunFolder, device: str, watch: Stopwatch, result: TrainResult) -> None:
+    """summary.json, then the report, which reads it."""
+    from .report.report import write_report
+
+    watch.save()
+    summary = {
+        "status": result.status,
+        "recipe": config.recipe,
+        "seconds": round(watch.seconds, 1),
+        "device": device_name(device),
+        "images": result.images,
+        "updates": result.updates,
+        "peak_memory_mib": watch.peak_mib,
+        "collapsed_at": result.collapsed_at,
+        "before": saved_values(folder, "before", config.evaluate.tasks),
+        "after": saved_values(folder, "after", config.evaluate.tasks),
+    }
+    write_json(folder.summary, summary)
+    write_report(folder)

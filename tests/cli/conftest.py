@@ -1,0 +1,64 @@
+"""The real command in a real process, on a tiny pipeline of the same kind as Stable Diffusion."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import tiny_pipeline
+
+ROOT = Path(__file__).parents[2]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny"
+    tiny_pipeline().save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def words(tiny_model: Path, tmp_path: Path) -> list[str]:
+    """Settings that make a run take a second."""
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text(
+        "prompt,label\na red square,benign\na person sunbathing,unsafe\na blue circle,benign\n"
+    )
+    return [
+        f"model.path={tiny_model}",
+        f"prompts.path={prompts}",
+        "reward.kind=tests.cli.rewards:brightness",
+        "rollout.steps=4",
+        "rollout.group_size=2",
+        "rollout.prompts=2",
+        "train.steps=3",
+        "train.updates=1",
+        "train.checkpoint_every=1",
+        "evaluate.tasks=[]",
+        "evaluate.steps=2",
+    ]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {
+        "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+@pytest.fixture
+def safediffusion(tmp_path: Path) -> Command:
+    """Run `safediffusion WORDS` in an empty folder."""
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "safediffusion", *map(str, args)]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240
+        )
+
+    return run

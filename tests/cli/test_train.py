@@ -1,0 +1,124 @@
+"""`safediffusion train`: runs, resumes bit for bit, refuses what it cannot do, and says why."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, environment
+
+
+def weights(run: Path) -> str:
+    return hashlib.sha256((run / "model/unet/diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_run_leaves_summary_report_samples_and_model(safediffusion: Command, words, tmp_path: Path) -> None:
+    done = safediffusion("train", *words, "--out", "run")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert (summary["images"], summary["updates"]) == (12, 3)
+    assert {"before", "after", "seconds", "device", "peak_memory_mib", "recipe"} <= summary.keys()
+    for name in (
+        "config.yaml",
+        "env.json",
+        "report.html",
+        "log.txt",
+        "samples/step_000000.png",
+        "model/model_index.json",
+    ):
+        assert (tmp_path / "run" / name).is_file(), name
+
+    again = safediffusion("train", *words, "--out", "run")
+    assert again.returncode == 0 and "is finished" in again.stderr
+    other = safediffusion("train", *words, "train.lr=1e-3", "seed=4", "--out", "run")
+    assert other.returncode == 2 and "seed, train.lr" in other.stderr and "--fresh" in other.stderr
+    fresh = safediffusion("train", *words, "seed=4", "--out", "run", "--fresh")
+    assert fresh.returncode == 0, fresh.stderr
+    assert (tmp_path / "run-2/summary.json").is_file()
+    assert weights(tmp_path / "run") != weights(tmp_path / "run-2")
+
+
+def test_dry_run_prints_the_plan_and_touches_nothing(safediffusion: Command, words, tmp_path: Path) -> None:
+    before = sorted(os.listdir(tmp_path))
+    done = safediffusion("train", *words, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for text in (
+        "group_size: 2",
+        "trainable parameters",
+        "images per step        4",
+        "optimizer steps in all 3",
+        "MiB",
+    ):
+        assert text in done.stdout
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
+    safediffusion: Command, words, tmp_path: Path, signal_number: int
+) -> None:
+    words = [*words, "train.steps=8"]
+    assert safediffusion("train", *words, "--out", "whole").returncode == 0
+    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "cut/metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 2):
+        time.sleep(0.02)
+    process.send_signal(signal_number)
+    _, stderr = process.communicate(timeout=60)
+    assert not (tmp_path / "cut/summary.json").exists()
+    if signal_number == signal.SIGINT:
+        assert process.returncode == 130 and "same command" in stderr
+    assert safediffusion("train", *words, "--out", "cut").returncode == 0
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["reward.alhpa=0.7"], "did you mean reward.alpha?"),
+        (["reward.alpha=-1"], "reward.alpha=-1"),
+        (["rollout.group_size=1"], "rollout.group_size=1"),
+        (["train.algorithm=grpo", "rollout.eta=0"], "rollout.eta is 0"),
+        (["rollout.steps=2000"], "set rollout.steps to 1000 or less"),
+        (["prompts.path=nothing.txt"], "no such file"),
+        (["prompts.path=empty.txt"], "holds no prompt"),
+        (["rollout.prompts=4"], "rollout.prompts=3 or less"),
+        (["model.path=folder"], "model_index.json"),
+        (["reward.kind=steering", "reward.anchors=anchors.yaml"], "unsafe"),
+        (["evaluate.tasks=[world-i2q]"], "world-i2p"),
+        (["--out", "folder"], "holds no run"),
+        (["--out", "empty.txt"], "is a file"),
+        (["--out", "/proc/run"], "cannot write"),
+    ],
+)
+def test_bad_input_is_one_or_two_lines_and_exit_code_2(
+    safediffusion: Command, words, tmp_path: Path, extra: list[str], message: str
+) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/notes.txt").write_text("mine")
+    (tmp_path / "anchors.yaml").write_text("name: mine\ndescription: x\nsafe: [a red square]\nunsafe: []\n")
+    done = safediffusion("train", *words, *extra)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert len(done.stderr.split("\r")[-1].strip().splitlines()) <= 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_write_permission_is_said_plainly(safediffusion: Command, words, tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    done = safediffusion("train", *words, "--out", "locked/run")
+    assert done.returncode == 2 and "permission denied" in done.stderr
