@@ -1,5 +1,6 @@
 """The loop: sample, score, compare, update, record. Everything else is somewhere else."""
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -216,10 +217,7 @@ class Trainer:
             if healthy:
                 self.learner.load(checkpoint.read_tensors(healthy))
             self.log(f"stopped by the collapse alarm; model/ is from {healthy or f'step {self.step}'}")
-        partial = self.folder.root / ".model.partial"
-        with self.learner.evaluation_weights():
-            self.diffuser.export(partial)
-        checkpoint.replace_folder(partial, self.folder.model)
+        self.export()
         c = self.config
         return TrainResult(
             status="finished" if self.monitor.collapsed_at is None else "collapsed",
@@ -230,6 +228,16 @@ class Trainer:
             peak_memory_mib=peak_memory_mib(self.device),
             collapsed_at=self.monitor.collapsed_at,
         )
+
+    def export(self) -> None:
+        """Write model/, whole or not at all."""
+        partial = self.folder.root / ".model.partial"
+        try:
+            with self.learner.evaluation_weights():
+                self.diffuser.export(partial)
+            checkpoint.replace_folder(partial, self.folder.model)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def log(self, line: str) -> None:
         """A line in log.txt."""
