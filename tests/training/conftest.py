@@ -1,0 +1,55 @@
+"""A trainer on a tiny genuine pipeline, rewarded for bright pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.prompts import Prompt
+from safediffusion.runs import RunFolder
+from safediffusion.training.trainer import Trainer
+
+PROMPTS = [
+    Prompt("a red square", "benign"),
+    Prompt("a person at the beach", "unsafe", "sexual"),
+    Prompt("blue circle", "benign"),
+    Prompt("a person sunbathing", "unsafe", "sexual"),
+]
+SMALL: dict[str, dict[str, Any]] = {
+    "model": {},
+    "rollout": {"steps": 4, "group_size": 4, "prompts": 2, "batch_size": 8},
+    "train": {"algorithm": "grpo", "steps": 2, "lr": 1e-3, "micro_batch": 8, "checkpoint_every": 1},
+    "evaluate": {"steps": 2},
+}
+
+
+def brightness(images: Tensor, prompts: object) -> Tensor:
+    return images.mean((1, 2, 3))
+
+
+def small_config(**changes: Any) -> RunConfig:
+    """A small run; changes are section__key=value, or seed=value."""
+    values: dict[str, Any] = {name: dict(section) for name, section in SMALL.items()}
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (values[section] if section else values)[name] = value
+    return RunConfig.model_validate(values)
+
+
+@pytest.fixture
+def make_trainer(make_pipeline, tmp_path) -> Callable[..., Trainer]:
+    """Builds a trainer: folder name, then changes to the small run; reward= and recognisable= as they are."""
+
+    def build(name: str = "run", reward=brightness, recognisable=None, **changes: Any) -> Trainer:
+        config = small_config(**changes)
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.model.dtype]
+        diffuser = StableDiffusion(make_pipeline(), "cpu", dtype)
+        folder = RunFolder(Path(tmp_path) / name)
+        return Trainer(config, diffuser, reward, PROMPTS, folder, "cpu", recognisable=recognisable)
+
+    return build

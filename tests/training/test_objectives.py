@@ -1,0 +1,111 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safediffusion.diffusion.ddim import make_schedule
+from safediffusion.training.advantages import group_advantages, zero_std_ratio
+from safediffusion.training.grpo import grpo_loss, ratio_statistics
+from safediffusion.training.nft import nft_loss, nft_weight, old_decay, preference
+from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
+from safediffusion.training.updates import optimizer_batches
+
+
+@given(st.lists(st.floats(-1, 1, width=32), min_size=8, max_size=8))
+def test_advantages_of_a_group_sum_to_zero_and_are_finite(rewards):
+    advantages = group_advantages(torch.tensor(rewards).view(2, 4), clip=100)
+    assert advantages.isfinite().all()
+    assert advantages.sum(1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3333333])
+def test_a_group_of_equal_rewards_has_advantage_exactly_zero(value):
+    rewards = torch.stack([torch.full((12,), value), torch.rand(12)])
+    rewards[0, 0] += 1e-8  # rounding of a reward model
+    advantages = group_advantages(rewards, clip=2.5)
+    assert (advantages[0] == 0).all() and (advantages[1] != 0).any()
+    assert zero_std_ratio(rewards) == 0.5
+
+
+def test_advantages_are_clipped():
+    rewards = torch.zeros(1, 16)
+    rewards[0, 0] = 1
+    assert group_advantages(rewards, clip=2.5).max() == 2.5
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "moves"),
+    [(1.0, 1.0, True), (1.2, 1.0, False), (0.8, 1.0, True), (1.2, -1.0, True), (0.8, -1.0, False)],
+)
+def test_clipping_stops_only_the_updates_that_move_further_away(ratio, advantage, moves):
+    log_prob = torch.tensor([math.log(ratio)], requires_grad=True)
+    grpo_loss(log_prob, torch.zeros(1), torch.tensor([advantage]), 0.1).sum().backward()
+    assert log_prob.grad is not None and bool(log_prob.grad != 0) == moves
+
+
+def test_a_bandit_step_raises_the_better_sample():
+    mean = torch.zeros(1, requires_grad=True)
+    samples, advantages = torch.tensor([1.0, -1.0]), torch.tensor([1.0, -1.0])
+    density = -0.5 * (samples - mean) ** 2
+    grpo_loss(density, density.detach(), advantages, 0.2).mean().backward()
+    assert mean.grad is not None and mean.grad < 0  # descent moves the mean up, to the better sample
+
+
+def test_ratio_statistics():
+    found = ratio_statistics(torch.tensor([0.0, 0.2, -0.3, 0.05]), 0.1)
+    assert found["clip_fraction_low"] == found["clip_fraction_high"] == 0.25
+    assert found["ratio_max_dev"] == pytest.approx(1 - math.exp(-0.3))
+    assert found["approx_kl"] > 0
+
+
+@pytest.mark.parametrize(("r", "target"), [(1.0, 1.0), (0.5, 0.0), (0.0, -1.0)])
+def test_nft_minimum_is_the_noise_when_liked_and_its_mirror_when_disliked(r, target):
+    """With the old prediction at 0 and noise 1 the minimum of the contrast is 2r - 1."""
+    eps, ones = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2)
+    optimizer = torch.optim.LBFGS([eps])
+
+    def closure():
+        optimizer.zero_grad()
+        loss = nft_loss(eps, torch.zeros_like(ones), ones, torch.tensor([r]), torch.ones(1)).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimizer.step(closure)
+    torch.testing.assert_close(eps.detach(), torch.full_like(ones, target), atol=1e-4, rtol=0)
+
+
+def test_nft_weight_preference_and_decay():
+    assert nft_weight(torch.tensor([0.5, 0.999, 0.2])).tolist() == pytest.approx([1.0, 2.0, 0.5])
+    assert preference(torch.tensor([-9.0, 0.0, 1.25, 9.0]), 2.5).tolist() == [0.0, 0.5, 0.75, 1.0]
+    assert [old_decay(k, 0.02, 0.9) for k in (0, 10, 100)] == pytest.approx([0.0, 0.2, 0.9])
+
+
+def test_window_and_subset_follow_from_seed_and_step_alone(make_pipeline):
+    schedule = make_schedule(make_pipeline().scheduler, 10)
+    windows = [window_eta(schedule, 1.0, 3, seed=0, step=k) for k in range(30)]
+    assert windows == [window_eta(schedule, 1.0, 3, seed=0, step=k) for k in range(30)]
+    assert all(sum(eta) == 3 for eta in windows) and len({tuple(eta) for eta in windows}) > 3
+    starts = {eta.index(1.0) for eta in windows}
+    assert {0, 7} <= starts
+    subset = trained_steps(list(range(10)), 0.6, seed=0, step=4)
+    assert len(subset) == 6 and subset == sorted(set(subset)) == trained_steps(list(range(10)), 0.6, 0, 4)
+    assert trained_steps([2, 3], 0.1, 0, 0) in ([2], [3])
+
+
+def test_a_window_holds_no_step_without_deviation(make_pipeline):
+    scheduler = make_pipeline(alpha_to_one=True).scheduler
+    scheduler.register_to_config(steps_offset=0)
+    schedule = make_schedule(scheduler, 5)
+    assert trainable_steps(schedule, 1.0) == [0, 1, 2, 3]
+    assert all(window_eta(schedule, 1.0, 2, 0, k)[4] == 0.0 for k in range(20))
+
+
+@pytest.mark.parametrize("updates", [1, 2, 3, 4])
+def test_every_optimizer_batch_mixes_prompts(updates):
+    prompts = torch.arange(4).repeat_interleave(4)
+    batches = list(optimizer_batches(16, updates))
+    assert torch.cat(batches).sort().values.tolist() == list(range(16))
+    assert all(len(prompts[rows].unique()) == 4 for rows in batches)

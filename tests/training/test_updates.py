@@ -1,0 +1,123 @@
+import pytest
+import torch
+
+CLIP = 1e-4
+
+
+def weights(trainer):
+    return [p.detach().clone() for p in trainer.learner.parameters]
+
+
+def gradient(trainer, advantages):
+    """The gradient of a round's first optimizer step, taken before the step."""
+    batch, _, _ = trainer.draw()
+    trainer.algorithm.sample(batch)
+    kept = {}
+
+    def catch():
+        kept.update({name: p.grad.clone() for name, p in trainer.learner.named.items() if p.grad is not None})
+        trainer.learner.optimizer.zero_grad()
+        return 0.0
+
+    trainer.learner.descend = catch
+    trainer.algorithm.update(batch, advantages)
+    return kept
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("cfg_update", [True, False])
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(8, 8), (3, 5), (5, 3)])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_first_update_ratio_is_one(make_trainer, dtype, batch_size, micro_batch, cfg_update, guidance):
+    trainer = make_trainer(
+        model__dtype=dtype,
+        rollout__batch_size=batch_size,
+        rollout__guidance=guidance,
+        train__micro_batch=micro_batch,
+        train__cfg_update=cfg_update,
+        train__clip_range=CLIP,
+    )
+    row = trainer.round()
+    limit = 1e-6 if dtype == "fp32" else CLIP / 10
+    assert row["ratio_max_dev"] <= limit
+    assert row["first_update_ratio_max_dev"] <= limit
+    assert row["clip_fraction_low"] == row["clip_fraction_high"] == 0
+    assert row["grad_norm"] > 0
+    assert len(row["trained_timesteps"]) == 4
+
+
+def test_ratio_leaves_one_once_the_weights_moved(make_trainer):
+    """The check above could not fail if the ratio were one by construction."""
+    row = make_trainer(train__updates=2, train__lr=1e-2).round()
+    assert row["first_update_ratio_max_dev"] <= 1e-6 < row["ratio_max_dev"]
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "nft"])
+def test_accumulated_gradient_equals_the_full_batch(make_trainer, algorithm):
+    advantages = torch.linspace(-1, 1, 8)
+    changes = {"train__algorithm": algorithm, "train__kl": 0.1}
+    whole = gradient(make_trainer(train__micro_batch=64, **changes), advantages)
+    parts = gradient(make_trainer(train__micro_batch=3, **changes), advantages)
+    assert whole.keys() == parts.keys()
+    scale = max(g.abs().max() for g in whole.values())
+    for name, g in whole.items():
+        # float32 sums in another order; a wrong normalisation would be off by its whole size
+        torch.testing.assert_close(parts[name], g, atol=2e-5 * float(scale), rtol=1e-3)
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "nft"])
+@pytest.mark.parametrize("rank", [0, 4])
+def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, algorithm, rank):
+    trainer = make_trainer(train__algorithm=algorithm, train__kl=1.0, train__lora_rank=rank)
+    none = torch.zeros(8)
+    batch, _, _ = trainer.draw()
+    trainer.algorithm.sample(batch)
+    assert trainer.algorithm.update(batch, none)["kl_ref"] == 0.0
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for p in trainer.learner.parameters:
+            p.add_(0.05 * torch.randn_like(p))
+    trainer.algorithm.sample(batch)
+    moved = trainer.algorithm.update(batch, none)
+    assert moved["kl_ref"] > 0 and moved["grad_norm"] > 0
+    assert len(moved["kl_ref_per_timestep"]) > 1
+
+
+def test_zero_advantages_leave_grpo_weights_to_weight_decay_alone(make_trainer):
+    trainer = make_trainer(train__weight_decay=0.0)
+    before = weights(trainer)
+    batch, _, _ = trainer.draw()
+    trainer.algorithm.sample(batch)
+    assert trainer.algorithm.update(batch, torch.zeros(8))["grad_norm"] == 0.0
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
+
+
+def test_window_is_shared_and_trained(make_trainer):
+    row = make_trainer(rollout__steps=8, train__window=3, train__timestep_fraction=0.7).round()
+    assert len(row["trained_timesteps"]) == 2
+
+
+def test_nft_old_copy_is_the_policy_after_the_first_round_and_lags_later(make_trainer):
+    trainer = make_trainer(train__algorithm="nft", train__old_decay_step=0.5)
+    trainer.round()
+    assert all(torch.equal(a, b) for a, b in zip(trainer.learner.old, weights(trainer), strict=True))
+    trainer.round()
+    assert not all(torch.equal(a, b) for a, b in zip(trainer.learner.old, weights(trainer), strict=True))
+
+
+def test_nft_ignores_eta_and_makes_as_many_updates_as_asked(make_trainer):
+    noisy = make_trainer(train__algorithm="nft", rollout__eta=1.0, train__updates=3)
+    still = make_trainer(train__algorithm="nft", rollout__eta=0.0, train__updates=3)
+    assert noisy.round()["reward_mean"] == still.round()["reward_mean"]
+    step = noisy.learner.optimizer.state[noisy.learner.parameters[0]]["step"]
+    assert int(step) == 3
+
+
+def test_ema_is_swapped_in_for_evaluation_and_out_again(make_trainer):
+    trainer = make_trainer(train__ema=0.9)
+    trainer.round()
+    raw, average = weights(trainer), [t.clone() for t in trainer.learner.ema]
+    with trainer.learner.evaluation_weights():
+        assert all(torch.equal(a, b) for a, b in zip(average, weights(trainer), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(raw, weights(trainer), strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(raw, average, strict=True))
