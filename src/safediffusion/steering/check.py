@@ -1,0 +1,196 @@
+"""Is a safety policy any good? Answers from embeddings alone, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import bootstrap, mannwhitneyu
+from torch import Tensor
+
+from ..errors import UserError
+from ..runs import replacing
+from .anchors import SafetyPolicy
+from .direction import SafetyDirection, steer
+from .encoders import Encoder
+
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)
+BOOTSTRAP_SEED = 0
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """A phrase and what it adds: AUC with all anchors minus AUC without this one."""
+
+    phrase: str
+    side: str
+    contribution: float
+
+
+@dataclass(frozen=True)
+class AlphaPoint:
+    """What one alpha does to unsafe prompts' targets.
+
+    Attributes:
+        safety: share of comparisons in which the target prefers safe to unsafe.
+        content: share of comparisons in which it still prefers what the prompt asks for.
+    """
+
+    alpha: float
+    safety: float
+    content: float
+
+
+@dataclass(frozen=True)
+class PolicyCheck:
+    """All that `anchors check` reports.
+
+    Attributes:
+        auc, auc_low, auc_high: how well z.v separates the prompts, with its 95% bootstrap interval.
+        safe_scores, unsafe_scores: z.v of each prompt.
+        curve: one point an alpha.
+        compared: what the curve compares, pictures or texts.
+    """
+
+    policy: SafetyPolicy
+    encoder: str
+    auc: float
+    auc_low: float
+    auc_high: float
+    safe_scores: np.ndarray
+    unsafe_scores: np.ndarray
+    anchors: tuple[Anchor, ...]
+    curve: tuple[AlphaPoint, ...]
+    compared: str
+
+    @property
+    def hurting(self) -> tuple[Anchor, ...]:
+        """Anchors without which the direction would separate better."""
+        return tuple(anchor for anchor in self.anchors if anchor.contribution < 0)
+
+    @property
+    def recommended_alpha(self) -> float:
+        """The alpha with the highest mean of safety and content; the smallest one on a tie."""
+        return max(self.curve, key=lambda point: (round(point.safety + point.content, 4), -point.alpha)).alpha
+
+
+def auc(safe: np.ndarray, unsafe: np.ndarray) -> float:
+    """Chance that a safe score is above an unsafe one, ties counting half."""
+    return float(mannwhitneyu(safe, unsafe).statistic / (len(safe) * len(unsafe)))
+
+
+def auc_interval(safe: np.ndarray, unsafe: np.ndarray, resamples: int = 500) -> tuple[float, float]:
+    """95% percentile bootstrap over prompts."""
+    result = bootstrap(
+        (safe, unsafe), auc, vectorized=False, n_resamples=resamples, method="percentile",
+        rng=np.random.default_rng(BOOTSTRAP_SEED),
+    )  # fmt: skip
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def check_policy(
+    policy: SafetyPolicy, encoder: Encoder, safe_prompts: Sequence[str], unsafe_prompts: Sequence[str]
+) -> PolicyCheck:
+    """How well a policy's direction separates prompts, which anchors help, and which alpha to take."""
+    if len(safe_prompts) < 2 or len(unsafe_prompts) < 2:
+        raise UserError(
+            f"a check needs safe and unsafe prompts, but got {len(safe_prompts)} and {len(unsafe_prompts)}; "
+            "give a file with a `label` column of benign and unsafe"
+        )
+    direction = SafetyDirection.from_anchors(encoder, policy)
+    safe, unsafe = encoder.text(safe_prompts), encoder.text(unsafe_prompts)
+    safe_scores, unsafe_scores = (scores(z, direction.vector) for z in (safe, unsafe))
+    whole = auc(safe_scores, unsafe_scores)
+    low, high = auc_interval(safe_scores, unsafe_scores)
+    if encoder.name == "world":
+        curve, compared = world_curve(encoder, direction.vector), "pictures"
+    else:
+        curve, compared = text_curve(encoder, direction, unsafe, torch.cat([safe, unsafe])), "texts"
+    anchors = contributions(policy, encoder, safe, unsafe, whole)
+    return PolicyCheck(
+        policy, encoder.name, whole, low, high, safe_scores, unsafe_scores, anchors, curve, compared
+    )
+
+
+def scores(z: Tensor, v: Tensor) -> np.ndarray:
+    """z.v of unit rows, (n,)."""
+    return (z @ v).cpu().numpy()
+
+
+def contributions(
+    policy: SafetyPolicy, encoder: Encoder, safe: Tensor, unsafe: Tensor, whole: float
+) -> tuple[Anchor, ...]:
+    """Leave one anchor out at a time; the largest contribution first."""
+    found = []
+    for side in ("safe", "unsafe"):
+        phrases: tuple[str, ...] = getattr(policy, side)
+        for i, phrase in enumerate(phrases if len(phrases) > 1 else ()):
+            rest = replace(policy, **{side: phrases[:i] + phrases[i + 1 :]})
+            v = SafetyDirection.from_anchors(encoder, rest).vector
+            found.append(Anchor(phrase, side, whole - auc(scores(safe, v), scores(unsafe, v))))
+    return tuple(sorted(found, key=lambda anchor: -anchor.contribution))
+
+
+def text_curve(
+    encoder: Encoder, direction: SafetyDirection, unsafe: Tensor, everything: Tensor
+) -> tuple[AlphaPoint, ...]:
+    """Texts stand in for pictures: anchors for safe and unsafe ones, all prompts for other content."""
+    policy = direction.policy
+    good = encoder.text(policy.safe) if policy.safe else direction.vector[None]
+    bad = encoder.text(policy.unsafe)
+    points = []
+    for alpha in ALPHAS:
+        target = steer(unsafe, direction.vector, alpha)
+        safety = ((target @ good.T)[:, :, None] > (target @ bad.T)[:, None]).float().mean()
+        own = (target * unsafe).sum(-1, keepdim=True)
+        content = 1 - (target @ everything.T > own + 1e-6).float().mean()
+        points.append(AlphaPoint(alpha, float(safety), float(content)))
+    return tuple(points)
+
+
+def world_curve(encoder: Encoder, v: Tensor, per_category: int = 40) -> tuple[AlphaPoint, ...]:
+    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of other things."""
+    from ..world.build.images import render_batch
+    from ..world.captions import harm_row
+    from ..world.scenes import CATEGORIES, make_benign, make_harm, random_scene
+
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    rows = [harm_row(rng, category, "implicit") for category in CATEGORIES for _ in range(per_category)]
+    harmful = encoder.image(render_batch([make_harm(rng, row["category"], row["place"]) for row in rows]))
+    matching = encoder.image(render_batch([make_benign(rng, row["place"]) for row in rows]))
+    drawn = (random_scene(rng) for _ in range(100 * per_category))
+    others = [scene for scene in drawn if scene.harm is None][: len(rows)]
+    other = encoder.image(render_batch(others))
+    z = encoder.text([row["prompt"] for row in rows])
+    points = []
+    for alpha in ALPHAS:
+        target = steer(z, v, alpha)
+        own = (target * matching).sum(-1)
+        safety = (own > (target * harmful).sum(-1)).float().mean()
+        content = (own > (target * other).sum(-1)).float().mean()
+        points.append(AlphaPoint(alpha, float(safety), float(content)))
+    return tuple(points)
+
+
+def draw(check: PolicyCheck, path: Path) -> None:
+    """Histogram of z.v for both kinds of prompts, and the curve over alpha, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bins = np.linspace(*np.quantile(np.concatenate([check.safe_scores, check.unsafe_scores]), [0, 1]), 30)
+    left.hist(check.safe_scores, bins, alpha=0.7, label="safe prompts", color="#2a7f62")
+    left.hist(check.unsafe_scores, bins, alpha=0.7, label="unsafe prompts", color="#c8553d")
+    left.set(xlabel="z(p) . v", ylabel="prompts", title=f"AUC {check.auc:.3f} [{check.auc_low:.3f}, {check.auc_high:.3f}]")
+    left.legend(frameon=False)
+    alphas = [point.alpha for point in check.curve]
+    right.plot(alphas, [point.safety for point in check.curve], label="prefers safe", color="#2a7f62")
+    right.plot(alphas, [point.content for point in check.curve], label="keeps the content", color="#3a5a9b")
+    right.axvline(check.recommended_alpha, color="grey", linestyle=":", label="recommended")
+    right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")
+    right.legend(frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -1,0 +1,150 @@
+"""Rewards: steered CLIP alignment, and the two it is compared with. Text is encoded once a prompt."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..config import RewardConfig
+from ..errors import UserError
+from .anchors import load_policy
+from .direction import Mode, SafetyDirection
+from .encoders import Encoder, load_encoder
+
+Reward = Callable[[Tensor, Sequence[str]], Tensor]
+
+
+class TextTargets:
+    """Target embedding of every prompt seen so far; a prompt is encoded once."""
+
+    def __init__(self, make: Callable[[list[str]], Tensor]) -> None:
+        self._make = make
+        self._known: dict[str, Tensor] = {}
+
+    def __call__(self, prompts: Sequence[str]) -> Tensor:
+        """(n, d) rows for n prompts."""
+        new = [p for p in dict.fromkeys(prompts) if p not in self._known]
+        if new:
+            self._known.update(zip(new, self._make(new), strict=True))
+        return torch.stack([self._known[p] for p in prompts])
+
+
+class ClipReward:
+    """Plain alignment: cosine of image and prompt, the mean over `views` views."""
+
+    def __init__(self, encoder: Encoder, views: int = 1) -> None:
+        self.encoder, self.views = encoder, views
+        self.targets = TextTargets(self._target)
+
+    def _target(self, prompts: list[str]) -> Tensor:
+        return self.encoder.text(prompts)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Rewards (n,) float32 of images (n, 3, h, w) in [0, 1]."""
+        targets = self.targets(prompts)
+        return torch.stack([(z * targets).sum(-1) for z in self._embed(images)]).mean(0)
+
+    def _embed(self, images: Tensor) -> list[Tensor]:
+        return [self.encoder.image(view) for view in augmented_views(images, self.views)]
+
+
+class SteeringReward(ClipReward):
+    """Cosine of the image with the prompt's embedding moved towards safe (arXiv 2605.18719).
+
+    Args:
+        encoder: image-text encoder.
+        direction: unit vector towards safe in its space.
+        alpha: how far prompts are moved; 0 is ClipReward.
+        mode: "translate" or "project".
+        steer: "always", or "unsafe" for prompts with z.v below `threshold` only.
+        threshold: see steer.
+        views: augmented views averaged an image.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        direction: SafetyDirection,
+        alpha: float = 0.5,
+        mode: Mode = "translate",
+        steer: str = "always",
+        threshold: float = 0.0,
+        views: int = 1,
+    ) -> None:
+        super().__init__(encoder, views)
+        self.direction, self.alpha, self.mode = direction, alpha, mode
+        self.steer, self.threshold = steer, threshold
+
+    def _target(self, prompts: list[str]) -> Tensor:
+        z = self.encoder.text(prompts)
+        steered = self.direction.steer(z, self.alpha, self.mode)
+        if self.steer == "always":
+            return steered
+        return torch.where((z @ self.direction.vector < self.threshold)[:, None], steered, z)
+
+
+class NegativeClipReward(ClipReward):
+    """Minus the mean cosine with the unsafe anchors; the prompt plays no part."""
+
+    def __init__(self, encoder: Encoder, unsafe: Sequence[str], views: int = 1) -> None:
+        super().__init__(encoder, views)
+        self.unsafe = encoder.text(unsafe)
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Rewards (n,) float32; `prompts` is not read."""
+        return -torch.stack([(z @ self.unsafe.T).mean(-1) for z in self._embed(images)]).mean(0)
+
+
+def augmented_views(images: Tensor, views: int) -> list[Tensor]:
+    """The image itself and `views` - 1 fixed, mild distortions of it: blur, shift, lower resolution.
+
+    A texture that only pleases the encoder at full sharpness does not survive them.
+    """
+    h, w = images.shape[-2:]
+    distortions: list[Callable[[Tensor], Tensor]] = [
+        lambda x: F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1),
+        lambda x: torch.roll(x, (h // 32, -(w // 32)), (-2, -1)),
+        lambda x: F.interpolate(
+            F.interpolate(x, scale_factor=0.75, mode="bilinear", antialias=True), (h, w), mode="bilinear"
+        ),
+    ]
+    return [images, *(distort(images) for distort in distortions[: views - 1])]
+
+
+def build_reward(config: RewardConfig, device: torch.device | str) -> Reward:
+    """The reward a configuration asks for; `kind` may be a function of your own, pkg.mod:name."""
+    if config.views > 4:
+        raise UserError(f"reward.views is {config.views}, but there are 4 views at most; set it to 1 to 4")
+    if ":" in config.kind:
+        return import_reward(config.kind)
+    if config.kind not in ("steering", "clip", "negative-clip"):
+        raise UserError(
+            f"reward.kind {config.kind!r} is not known; set steering, clip, negative-clip, or a function as pkg.mod:fn"
+        )
+    encoder = load_encoder(config.encoder, device)
+    if config.kind == "clip":
+        return ClipReward(encoder, config.views)
+    policy = load_policy(config.anchors, config.encoder)
+    if config.kind == "negative-clip":
+        return NegativeClipReward(encoder, policy.unsafe, config.views)
+    direction = SafetyDirection.from_anchors(encoder, policy)
+    return SteeringReward(
+        encoder, direction, config.alpha, config.mode, config.steer, config.threshold, config.views
+    )
+
+
+def import_reward(path: str) -> Reward:
+    """The function at pkg.mod:name; the working folder is searched too."""
+    module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"reward.kind {path!r} cannot be imported: {error}") from error

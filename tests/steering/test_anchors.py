@@ -1,0 +1,40 @@
+import pytest
+
+from safediffusion.errors import UserError
+from safediffusion.steering.anchors import list_policies, load_policy
+
+
+@pytest.mark.parametrize("encoder", ["world", "openai/clip-vit-large-patch14"])
+def test_every_shipped_policy_loads_and_has_the_stated_size(encoder):
+    sizes = {n: tuple(map(len, (p.safe, p.unsafe))) for n in list_policies(encoder) for p in [load_policy(n, encoder)]}
+    assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)}
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match="compact, empty-positive, scaled"):
+        load_policy("scalde")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("safe: [calm]\n", "no unsafe phrases"),
+        ("unsafe: [harm]\n", "empty_positive"),
+        ("safe: [calm]\nunsafe: ['']\n", "non-empty"),
+        ("safe: [calm]\nunsafe: [calm]\n", "same phrase"),
+        ("safe: [calm]\nunsafe: [harm]\nalpha: -1\n", "0 or more"),
+        ("safe: [calm]\nunsafe: [harm]\nsaef: [x]\n", "unknown fields"),
+        ("- calm\n", "must hold"),
+        ("safe: [calm\n", "valid YAML"),
+    ],
+)
+def test_a_bad_policy_is_refused_with_its_reason(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_policy(str(path))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(UserError, match="nowhere.yaml"):
+        load_policy("nowhere.yaml")

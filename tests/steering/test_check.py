@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from safediffusion.errors import UserError
+from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.check import auc, auc_interval, check_policy, draw
+
+POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm", "harm dog"))
+
+
+def test_auc_counts_ties_half():
+    assert auc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
+    assert auc(np.array([1.0, 2.0]), np.array([1.0, 0.0])) == pytest.approx(0.875)
+
+
+def test_the_interval_covers_a_known_auc():
+    rng = np.random.default_rng(0)
+    low, high = auc_interval(rng.normal(1, 1, 150), rng.normal(0, 1, 150))
+    assert low < 0.7602 < high  # Phi(1 / sqrt 2)
+    assert high - low < 0.15
+
+
+def test_a_check_reports_anchors_curve_and_picture(encoder, tmp_path):
+    safe, unsafe = ["calm dog", "a calm cat", "a safe dog"], ["harm cat", "unsafe dog", "harm dog red"]
+    check = check_policy(POLICY, encoder, safe, unsafe)
+    assert check.auc_low <= check.auc <= check.auc_high
+    assert {a.phrase for a in check.anchors} == {*POLICY.safe, *POLICY.unsafe}
+    assert all(a.contribution < 0 for a in check.hurting)
+    assert check.curve[0].alpha == 0 and check.curve[0].content == 1.0
+    assert check.recommended_alpha in {point.alpha for point in check.curve}
+    assert check.curve[-1].safety >= check.curve[0].safety
+    draw(check, tmp_path / "check.png")
+    assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_check_needs_both_kinds_of_prompts(encoder):
+    with pytest.raises(UserError, match="label"):
+        check_policy(POLICY, encoder, ["calm dog", "a cat"], [])

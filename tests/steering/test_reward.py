@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import CLIPImageProcessorPil
+
+from safediffusion.config import RewardConfig
+from safediffusion.errors import UserError
+from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.direction import SafetyDirection
+from safediffusion.steering.encoders import preprocess
+from safediffusion.steering.reward import ClipReward, NegativeClipReward, SteeringReward, build_reward
+
+POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm"))
+PROMPTS = ["a red dog", "a blue cat", "a red dog"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def direction(encoder):
+    return SafetyDirection.from_anchors(encoder, POLICY)
+
+
+def test_alpha_zero_is_plain_clip_alignment(encoder, direction, images):
+    steered = SteeringReward(encoder, direction, alpha=0.0)(images, PROMPTS)
+    assert torch.equal(steered, ClipReward(encoder)(images, PROMPTS))
+
+
+def test_the_reward_is_the_cosine_with_the_steered_prompt(encoder, direction, images):
+    target = direction.steer(encoder.text(PROMPTS), 0.5)
+    expected = (encoder.image(images) * target).sum(-1)
+    rewards = SteeringReward(encoder, direction, alpha=0.5)(images, PROMPTS)
+    assert rewards.shape == (3,) and rewards.dtype == torch.float32
+    assert torch.allclose(rewards, expected, atol=1e-6)
+
+
+def test_only_prompts_below_the_threshold_are_steered(encoder, direction, images):
+    scores = encoder.text(PROMPTS[:2]) @ direction.vector
+    between = float(scores.mean())
+    some = SteeringReward(encoder, direction, steer="unsafe", threshold=between)
+    steered, plain = SteeringReward(encoder, direction), ClipReward(encoder)
+    low, high = (PROMPTS[int(i)] for i in scores.argsort())
+    assert torch.equal(some(images[:1], [low]), steered(images[:1], [low]))
+    assert torch.equal(some(images[:1], [high]), plain(images[:1], [high]))
+
+
+def test_each_prompt_is_encoded_once(encoder, direction, images, monkeypatch):
+    seen = []
+    reward = SteeringReward(encoder, direction)
+    monkeypatch.setattr(encoder, "text", lambda p, text=encoder.text: (seen.extend(p), text(p))[1])
+    for _ in range(3):
+        reward(images, PROMPTS)
+    assert seen == ["a red dog", "a blue cat"]
+
+
+def test_negative_clip_is_minus_the_mean_cosine_with_unsafe_anchors(encoder, images):
+    expected = -(encoder.image(images) @ encoder.text(POLICY.unsafe).T).mean(1)
+    assert torch.allclose(NegativeClipReward(encoder, POLICY.unsafe)(images, PROMPTS), expected)
+
+
+def test_views_average_distorted_copies(encoder, images):
+    one, four = (ClipReward(encoder, views)(images, PROMPTS) for views in (1, 4))
+    assert not torch.equal(one, four) and torch.allclose(one, four, atol=0.5)
+
+
+@pytest.mark.parametrize(("h", "w"), [(64, 64), (48, 80), (32, 32), (20, 24)])
+def test_preprocessing_equals_the_reference_processor(h, w):
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (h // 4, w // 4, 3), dtype=np.uint8)
+    picture = Image.fromarray(small).resize((w, h), Image.Resampling.BICUBIC)
+    reference = torch.as_tensor(np.asarray(processor(picture)["pixel_values"][0]))
+    image = torch.from_numpy(np.asarray(picture)).permute(2, 0, 1)[None].float() / 255
+    ours = preprocess(image, 32, processor.image_mean, processor.image_std)[0]
+    std = torch.tensor(processor.image_std).view(3, 1, 1)
+    assert ((ours - reference) * std).abs().max() <= 1e-2  # pixel units in [0, 1]
+
+
+def test_a_reward_of_your_own_is_imported_by_its_path(tmp_path, monkeypatch, images):
+    (tmp_path / "bright.py").write_text("def reward(images, prompts):\n    return images.mean((1, 2, 3))\n")
+    monkeypatch.chdir(tmp_path)
+    reward = build_reward(RewardConfig(kind="bright:reward"), "cpu")
+    assert torch.allclose(reward(images, PROMPTS), images.mean((1, 2, 3)))
+    with pytest.raises(UserError, match="cannot be imported"):
+        build_reward(RewardConfig(kind="bright:absent"), "cpu")
+
+
+def test_rewards_are_built_from_a_configuration(clip_folder, images):
+    config = RewardConfig(encoder=str(clip_folder), anchors="scaled")
+    reward = build_reward(config, "cpu")
+    assert isinstance(reward, SteeringReward) and reward(images, PROMPTS).isfinite().all()
+    with pytest.raises(UserError, match="steering, clip, negative-clip"):
+        build_reward(RewardConfig(kind="stering"), "cpu")
+    with pytest.raises(UserError, match="no CLIP model"):
+        build_reward(RewardConfig(encoder=str(clip_folder.parent)), "cpu")
