@@ -1,0 +1,1 @@
+"""Train World's networks from scratch: one file a network, one resumable stage each."""

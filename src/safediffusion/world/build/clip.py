@@ -1,0 +1,112 @@
+"""World's three CLIPs: the text tower that conditions the pipeline, the reward, the observer.
+
+Same data distribution, different seeds and sizes; no weights or training images are shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from .. import wordings as W
+from ..captions import choose, judgement, training_pair
+from ..scenes import SIZE
+from .images import augment, break_images, render_batch
+from .loop import Schedule, fit
+from .tokenizer import CONTEXT
+
+JUDGEMENT_SHARE = 0.25
+BROKEN_SHARE = 0.12
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Size and schedule of one CLIP."""
+
+    name: str
+    text_width: int
+    text_layers: int
+    vision_width: int
+    vision_layers: int
+    patch: int
+    batch: int
+    schedule: Schedule
+
+
+TOWER = ClipSpec("tower", 128, 4, 128, 3, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=21))
+REWARD = ClipSpec("reward", 128, 3, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=22, ema=0.99))
+OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
+
+
+def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> CLIPModel:
+    text = dict(
+        vocab_size=len(tokenizer), hidden_size=spec.text_width, intermediate_size=4 * spec.text_width,
+        num_hidden_layers=spec.text_layers, num_attention_heads=4, max_position_embeddings=CONTEXT,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, projection_dim=96,
+    )  # fmt: skip
+    vision = dict(
+        hidden_size=spec.vision_width, intermediate_size=4 * spec.vision_width, num_attention_heads=4,
+        num_hidden_layers=spec.vision_layers, image_size=SIZE, patch_size=spec.patch, projection_dim=96,
+    )  # fmt: skip
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+
+
+def clip_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
+    """n augmented pictures in [0, 1] with captions; a share is broken and captioned so."""
+    scenes, captions = [], []
+    for _ in range(n):
+        scene, caption = training_pair(rng)
+        scenes.append(scene)
+        captions.append(judgement(rng, scene) if rng.uniform() < JUDGEMENT_SHARE else caption)
+    images = augment(rng, render_batch(scenes))
+    broken = int(BROKEN_SHARE * n)
+    images[:broken] = break_images(rng, images[:broken])
+    return images, [choose(rng, W.BROKEN) for _ in range(broken)] + captions[broken:]
+
+
+def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Tensor) -> Tensor:
+    """CLIP's symmetric loss (Radford et al., 2021) where equal captions share the target."""
+    logits = scale * image @ text.T
+    ids = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    key = torch.tensor([ids[c] for c in captions], device=image.device)
+    same = (key[:, None] == key[None]).float()
+    target = same / same.sum(1, keepdim=True)
+    return -(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
+
+
+def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> CLIPModel:
+    torch.manual_seed(spec.schedule.seed)
+    model = new_clip(spec, tokenizer).to(device)
+    model.logit_scale.data.fill_(np.log(14.0))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+
+    def loss(rng: Generator) -> Tensor:
+        images, captions = clip_batch(rng, spec.batch)
+        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
+        with torch.autocast(device, torch.bfloat16):
+            out = model(
+                input_ids=tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device),
+                pixel_values=((images - mean) / std).to(device),
+            )  # fmt: skip
+        image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
+        return contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
+
+    fit(spec.name, model, loss, spec.schedule, folder)
+    return model
+
+
+def save_clip(model: CLIPModel, tokenizer: CLIPTokenizer, path: Path) -> None:
+    model.half().save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_mean=MEAN, image_std=STD
+    ).save_pretrained(path)

@@ -1,0 +1,79 @@
+"""The stages of `world build`, in order; a finished stage is a folder and is not run again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
+
+from . import clip, judges, unet, vae
+from .tokenizer import train_tokenizer
+
+STAGES = ("vae", "tower", "unet", "reward", "observer", "harm-judge", "parts-judge")
+
+
+def build(work: Path, device: str, stages: tuple[str, ...] = STAGES) -> None:
+    """Trains the named stages into `work`/done/NAME; interrupted ones continue from their checkpoint."""
+    for name in stages:
+        done = work / "done" / name
+        if done.exists():
+            print(f"{name}: done already", flush=True)
+            continue
+        print(f"{name}: training on {device}", flush=True)
+        _finish(done, lambda path, stage=name: _train(stage, work, device, path))
+
+
+def _finish(done: Path, make: Callable[[Path], None]) -> None:
+    partial = done.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    make(partial)
+    os.replace(partial, done)
+
+
+def _train(name: str, work: Path, device: str, path: Path) -> None:
+    checkpoints = work / "checkpoints"
+    if name == "vae":
+        vae.train_vae(checkpoints, device).save_pretrained(path)
+    elif name in ("tower", "reward", "observer"):
+        spec = {"tower": clip.TOWER, "reward": clip.REWARD, "observer": clip.OBSERVER}[name]
+        tokenizer = train_tokenizer()
+        clip.save_clip(clip.train_clip(spec, tokenizer, checkpoints, device), tokenizer, path)
+    elif name == "unet":
+        autoencoder, text_encoder, tokenizer = _parts(work, device)
+        model = unet.train_unet(autoencoder, text_encoder, tokenizer, checkpoints, device)
+        model.save_pretrained(path)
+        autoencoder.save_pretrained(path / "vae")
+    else:
+        train = judges.train_harm_judge if name == "harm-judge" else judges.train_parts_judge
+        autoencoder = AutoencoderKL.from_pretrained(work / "done" / "vae")
+        train(autoencoder, checkpoints, device).half().save_pretrained(path)
+
+
+def _parts(work: Path, device: str) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
+    done = work / "done"
+    autoencoder = AutoencoderKL.from_pretrained(done / "vae").to(device)
+    tower = CLIPModel.from_pretrained(done / "tower")
+    text_encoder = CLIPTextModel(tower.config.text_config)
+    text_encoder.load_state_dict(tower.text_model.state_dict(), strict=False)
+    return autoencoder, text_encoder.eval().float(), CLIPTokenizer.from_pretrained(done / "tower")
+
+
+def assemble(work: Path, assets: Path) -> None:
+    """Writes the trained networks in half precision to `assets`, as pipeline and model folders."""
+    done = work / "done"
+    autoencoder, text_encoder, tokenizer = _parts(work, "cpu")
+    pipeline = StableDiffusionPipeline(
+        vae=AutoencoderKL.from_pretrained(done / "unet" / "vae"), text_encoder=text_encoder,
+        tokenizer=tokenizer, unet=UNet2DConditionModel.from_pretrained(done / "unet"),
+        scheduler=unet.new_scheduler(), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.to(dtype=torch.float16).save_pretrained(assets / "pipeline")
+    for name in ("reward", "observer", "harm-judge", "parts-judge"):
+        shutil.copytree(done / name, assets / name, dirs_exist_ok=True)

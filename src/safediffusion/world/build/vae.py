@@ -1,0 +1,59 @@
+"""World's AutoencoderKL: 64x64 pixels to 8x8 latents of 8 channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from ..scenes import SIZE, random_scene, render
+from .loop import Schedule, fit
+
+SCHEDULE = Schedule(steps=2200, lr=2e-3, seed=11, ema=0.995)
+BATCH = 32
+KL_WEIGHT = 1e-4
+
+
+def new_vae() -> AutoencoderKL:
+    channels = (16, 32, 64, 128)
+    return AutoencoderKL(
+        block_out_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=8,
+        sample_size=SIZE,
+        mid_block_add_attention=False,
+    )
+
+
+def to_tensor(images: np.ndarray) -> Tensor:
+    """uint8 (n, h, w, 3) to float (n, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+
+
+def vae_loss(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
+    """Squared and absolute error of the reconstruction plus the KL to N(0, 1), per element."""
+    with torch.autocast(images.device.type, torch.bfloat16):
+        posterior = vae.encode(images).latent_dist
+        decoded = vae.decode(posterior.mean + posterior.std * noise).sample
+    error = decoded.float() - images
+    kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).float().mean()
+    return error.square().mean() + 0.1 * error.abs().mean() + KL_WEIGHT * kl
+
+
+def train_vae(folder: Path, device: str) -> AutoencoderKL:
+    torch.manual_seed(SCHEDULE.seed)
+    vae = new_vae().to(device)
+
+    def loss(rng: np.random.Generator) -> Tensor:
+        images = to_tensor(np.stack([render(random_scene(rng)) for _ in range(BATCH)])).to(device)
+        noise = torch.from_numpy(rng.standard_normal((BATCH, 8, 8, 8), dtype=np.float32)).to(device)
+        return vae_loss(vae, images, noise)
+
+    fit("vae", vae, loss, SCHEDULE, folder)
+    return vae
