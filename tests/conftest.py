@@ -81,7 +81,7 @@ def tiny_pipeline(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pipeline():
     """Builds a StableDiffusionPipeline of a few thousand weights: (prediction, seed, alpha_to_one)."""
     return tiny_pipeline

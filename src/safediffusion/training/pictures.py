@@ -2,15 +2,32 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
+from safediffusion.config import EvaluateConfig
 from safediffusion.diffusion import noise
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.sample import generate
 from safediffusion.prompts import Prompt
+from safediffusion.runs import write_image, write_json
 
 SHEET = 16
 GAP = 2
+
+
+def write_sheet(
+    diffuser: Diffuser, prompts: Sequence[Prompt], sampler: EvaluateConfig, folder: Path, step: int
+) -> None:
+    """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares."""
+    chosen = sheet_prompts(prompts, sampler.seed)
+    seeds = [sampler.seed + i for i in range(len(chosen))]
+    images = generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance)
+    write_image(folder / f"step_{step:06d}.png", sheet(images))
+    rows = [{"prompt": p.text, "label": p.label, "category": p.category} for p in chosen]
+    write_json(folder / "samples.json", {"prompts": rows, "seeds": seeds})
 
 
 def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:

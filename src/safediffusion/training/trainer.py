@@ -11,16 +11,15 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.sample import generate
 from safediffusion.prompts import Prompt, prompt_batch
-from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_image, write_json, write_text
+from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.training import checkpoint
 from safediffusion.training.advantages import group_advantages, zero_std_ratio
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.learner import Learner
 from safediffusion.training.monitor import Monitor, image_statistics
 from safediffusion.training.nft_update import Nft
-from safediffusion.training.pictures import sheet, sheet_prompts
+from safediffusion.training.pictures import write_sheet
 from safediffusion.training.process import Clock, interruptible, peak_memory_mib
 from safediffusion.training.updates import Algorithm, Batch
 
@@ -165,14 +164,8 @@ class Trainer:
 
     def picture(self) -> None:
         """Write the sample sheet of this step."""
-        e = self.config.evaluate
-        chosen = sheet_prompts(self.prompts, e.seed)
-        seeds = [e.seed + i for i in range(len(chosen))]
         with self.learner.evaluation_weights():
-            images = generate(self.diffuser, [p.text for p in chosen], seeds, e.steps, e.guidance)
-        write_image(self.folder.samples / f"step_{self.step:06d}.png", sheet(images))
-        rows = [{"prompt": p.text, "label": p.label, "category": p.category} for p in chosen]
-        write_json(self.folder.samples / "samples.json", {"prompts": rows, "seeds": seeds})
+            write_sheet(self.diffuser, self.prompts, self.config.evaluate, self.folder.samples, self.step)
 
     def announce(self) -> None:
         """The derived numbers that show a wrong setting before it costs an hour."""

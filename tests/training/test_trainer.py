@@ -1,0 +1,151 @@
+import json
+import os
+import signal
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.diffusion.sample import generate
+from safediffusion.errors import RunError
+from safediffusion.runs import read_jsonl
+from safediffusion.training import checkpoint
+
+FIELDS = {
+    "step", "reward_mean", "reward_std", "reward_benign", "reward_unsafe", "zero_std_ratio", "ratio_mean",
+    "ratio_std", "ratio_max_dev", "clip_fraction_low", "clip_fraction_high", "approx_kl", "kl_ref",
+    "kl_ref_per_timestep", "grad_norm", "lr", "loss", "images_per_s", "seconds", "peak_memory_mib",
+    "image_stats", "recognisable", "collapse",
+}  # fmt: skip
+BOTH = pytest.mark.parametrize("algorithm", ["grpo", "nft"])
+
+
+def state(trainer):
+    return {
+        f"{file}/{k}": v.clone() for file, group in trainer.learner.state().items() for k, v in group.items()
+    }
+
+
+def assert_same_bits(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def timeless(rows):
+    changing = {"seconds", "images_per_s", "peak_memory_mib"}
+    return [{k: v for k, v in row.items() if k not in changing} for row in rows]
+
+
+def interrupt_after(step):
+    def on_step(row):
+        if row["step"] == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return on_step
+
+
+@BOTH
+def test_reward_rises_on_a_two_mode_toy(make_trainer, two_modes, algorithm):
+    trainer = make_trainer(
+        unet=two_modes, train__algorithm=algorithm, train__lr={"grpo": 1e-3, "nft": 4e-4}[algorithm],
+        train__clip_range=1e-2,
+        train__updates={"grpo": 1, "nft": 3}[algorithm], train__micro_batch=32,
+        rollout__group_size=16, rollout__guidance=1.0, rollout__batch_size=32,
+    )  # fmt: skip
+    rows = [trainer.round() for _ in range(10)]
+    rewards = [row["reward_mean"] for row in rows]
+    assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + rows[0]["reward_std"]
+
+
+@BOTH
+@pytest.mark.parametrize("rank", [0, 4])
+def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, algorithm, rank):
+    changes = {
+        "train__algorithm": algorithm, "train__lora_rank": rank, "train__steps": 4, "train__ema": 0.5,
+        "train__kl": 0.01, "train__updates": 2, "rollout__prompts": 3, "train__checkpoint_every": 10,
+    }  # fmt: skip
+    straight = make_trainer("straight", **changes)
+    result = straight.run()
+    first = make_trainer("broken", **changes)
+    first.on_step = interrupt_after(2)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    assert first.step == 2
+    second = make_trainer("broken", **changes)
+    resumed = second.run()
+    assert_same_bits(state(straight), state(second))
+    assert timeless(read_jsonl(straight.folder.metrics)) == timeless(read_jsonl(second.folder.metrics))
+    assert (resumed.images, resumed.updates, resumed.status) == (result.images, result.updates, "finished")
+    assert "resumed after step 2" in second.folder.log.read_text()
+
+
+def test_rows_after_the_last_checkpoint_are_redone_not_doubled(make_trainer):
+    """A killed process may have written metrics of rounds that no checkpoint holds."""
+    first = make_trainer(train__steps=2)
+    first.run()
+    with first.folder.metrics.open("a") as file:
+        file.write(json.dumps({"step": 3}) + "\n" + '{"step": 4, "rew')
+    second = make_trainer(train__steps=4)
+    second.run()
+    assert [row["step"] for row in read_jsonl(second.folder.metrics)] == [1, 2, 3, 4]
+    assert all("reward_mean" in row for row in read_jsonl(second.folder.metrics))
+
+
+def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_trainer):
+    trainer = make_trainer(
+        train__steps=3, train__sample_every=2, train__kl=0.1, recognisable=lambda images: 1.0
+    )
+    result = trainer.run()
+    folder = trainer.folder
+    rows = read_jsonl(folder.metrics)
+    assert [row["step"] for row in rows] == [1, 2, 3] and all(set(row) >= FIELDS for row in rows)
+    assert set(rows[0]["seconds"]) == {"sample", "score", "update"}
+    names = sorted(p.name for p in folder.samples.glob("*.png"))
+    assert names == ["step_000000.png", "step_000002.png", "step_000003.png"]
+    assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["step_000002", "step_000003"]
+    assert (result.status, result.images, result.updates) == ("finished", 24, 3)
+    plain = StableDiffusionPipeline.from_pretrained(folder.model)
+    ours = generate(trainer.diffuser, ["a person"], [1], 3, 3.0)
+    theirs = generate(StableDiffusion(plain, "cpu"), ["a person"], [1], 3, 3.0)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert not [p for p in folder.root.rglob("*") if "partial" in p.name or p.suffix == ".tmp"]
+
+
+def test_log_names_the_steps_that_are_never_trained(make_trainer):
+    trainer = make_trainer()
+    trainer.diffuser.scheduler.register_to_config(steps_offset=0)
+    trainer.diffuser.scheduler.final_alpha_cumprod = torch.tensor(1.0)
+    fresh = type(trainer.algorithm)(trainer.config, trainer.learner)
+    assert fresh.describe() == [
+        "trains 3 of 4 steps a round, out of timesteps [750, 500, 250]",
+        "never trained, as their deviation is 0: timesteps [0]",
+    ]
+
+
+def test_exported_model_is_the_average_and_training_goes_on_from_the_weights(make_trainer):
+    trainer = make_trainer(train__ema=0.9, train__lr=1e-2)
+    trainer.run()
+    saved = StableDiffusionPipeline.from_pretrained(trainer.folder.model).unet.state_dict()
+    names = list(trainer.learner.named)
+    assert all(torch.equal(saved[n], t) for n, t in zip(names, trainer.learner.ema, strict=True))
+    assert not all(torch.equal(saved[n], p) for n, p in trainer.learner.named.items())
+
+
+def test_a_failed_checkpoint_leaves_the_one_before(make_trainer):
+    import resource
+
+    trainer = make_trainer()
+    trainer.run()
+    kept = checkpoint.latest(trainer.folder.checkpoints)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a write past it fails as on a full disk
+    try:
+        trainer.step += 1
+        with pytest.raises(RunError, match="could not write"):
+            trainer.save()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert checkpoint.latest(trainer.folder.checkpoints) == kept
+    assert not list(trainer.folder.checkpoints.glob(".*"))
+    checkpoint.read_tensors(kept)
