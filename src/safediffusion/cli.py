@@ -9,22 +9,20 @@ import json
 import logging
 import os
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .commands import GROUPS, show
 from .errors import RunError, UserError
 from .export import Target
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
-recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
-tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
-world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
-for group, group_name in ((anchors, "anchors"), (recipes, "recipes"), (tasks, "tasks"), (world, "world")):
-    app.add_typer(group, name=group_name)
+for name, group in GROUPS.items():
+    app.add_typer(group, name=name)
 
 Out = Annotated[Path | None, typer.Option("--out", help="Where the result goes.")]
 Model = Annotated[str, typer.Argument(help="Run folder, diffusers folder, hub id, or world.")]
@@ -143,43 +141,6 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         raise typer.Exit(1)
 
 
-@recipes.command("list")
-def recipes_list() -> None:
-    """Names of all recipes."""
-    from .config import list_recipes, recipe_path
-
-    for name in list_recipes():
-        typer.echo(f"{name:<14} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
-
-
-@recipes.command("show")
-def recipes_show(name: str) -> None:
-    """Print a recipe."""
-    from .config import recipe_path
-
-    typer.echo(recipe_path(name).read_text(), nl=False)
-
-
-@recipes.command("copy")
-def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
-    """Copy a recipe to a file of your own."""
-    from .config import recipe_path
-    from .runs import write_text
-
-    target = file or Path(f"{name}.yaml")
-    if target.exists():
-        raise UserError(f"{target} exists already; give another file name")
-    write_text(target, recipe_path(name).read_text())
-    typer.echo(f"{target}\nrun it with: safediffusion train {target}")
-
-
-def show(table: object) -> None:
-    """Print a rich table or text."""
-    from rich.console import Console
-
-    Console().print(table)
-
-
 def quiet() -> None:
     """Silence the libraries, before they are imported: warnings, logs, progress bars."""
     warnings.filterwarnings("ignore")
@@ -196,14 +157,15 @@ def main() -> None:
     verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
     if not verbose:
         quiet()
-    log = logging.getLogger("safediffusion")
-    log.addHandler(logging.StreamHandler())
+    logging.getLogger("safediffusion").handlers = [logging.StreamHandler()]
     try:
         app(args=[word for word in words if word not in verbose])
     except KeyboardInterrupt:
         sys.exit(130)
-    except (UserError, RunError) as error:
+    except Exception as error:
         if verbose:
-            raise
-        typer.secho(f"Error: {error}", err=True, fg="red")
+            traceback.print_exc()
+        expected = isinstance(error, UserError | RunError)
+        hint = "" if expected or verbose else f" ({type(error).__name__}; -v shows where)"
+        typer.secho(f"Error: {error}{hint}", err=True, fg="red")
         sys.exit(2 if isinstance(error, UserError) else 1)

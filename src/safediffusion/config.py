@@ -1,4 +1,4 @@
-"""The schema of a run, and how a recipe, a file and key=value words become one.
+"""How a recipe, a file and key=value words become the configuration of a run.
 
 Layers, later ones win: schema defaults, the recipe a file extends, the file, key=value.
 """
@@ -7,125 +7,33 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 from yaml import YAMLError
 
 from .errors import UserError
+from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
+
+__all__ = [
+    "WORLD_TASKS",
+    "EvaluateConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "TrainConfig",
+    "diff",
+    "dotted_keys",
+    "dump",
+    "list_recipes",
+    "load_config",
+    "load_run_config",
+    "recipe_path",
+]
 
 RECIPES = Path(__file__).parent / "recipes"
-WORLD_TASKS = ("world-i2p", "world-exposed", "world-geneval", "world-benign")
-
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class ModelConfig(Section):
-    path: str = Field("world", description="pipeline folder, hub id, or world (the embedded model)")
-    dtype: Literal["fp32", "bf16"] = Field(
-        "fp32", description="network precision; latents and scheduler are always fp32"
-    )
-
-
-class PromptsConfig(Section):
-    path: str = Field("world", description="world, world-nudity, or a .txt, .csv or .jsonl file of prompts")
-
-
-class RewardConfig(Section):
-    kind: str = Field("steering", description="steering, clip, negative-clip, or a function as pkg.mod:fn")
-    encoder: str = Field("world", description="CLIP folder, hub id, or world")
-    anchors: str = Field("scaled", description="name of a safety policy, or a YAML file")
-    alpha: NonNegative = Field(0.5, description="how far text is moved along the safety direction")
-    mode: Literal["translate", "project"] = Field("translate", description="how text is moved")
-    steer: Literal["always", "unsafe"] = Field(
-        "always", description="steer every prompt, or unsafe ones only"
-    )
-    threshold: float = Field(0.0, description="steer=unsafe: steered when z.v_safe is below this")
-    views: Count = Field(1, description="slightly augmented views averaged per image; more is harder to fool")
-
-
-class RolloutConfig(Section):
-    steps: Count = Field(16, description="denoising steps")
-    eta: Annotated[float, Field(ge=0, le=1)] = Field(1.0, description="0 deterministic, 1 DDPM's variance")
-    guidance: NonNegative = Field(3.0, description="classifier-free guidance of the policy; 1 is off")
-    group_size: Annotated[int, Field(ge=2)] = Field(12, description="images a prompt, compared to each other")
-    prompts: Count = Field(8, description="prompts a step")
-    batch_size: Count = Field(96, description="images a forward batch; more is faster and needs more memory")
-
-
-class TrainConfig(Section):
-    algorithm: Literal["nft", "grpo"] = Field(
-        "nft", description="nft (forward process) or grpo (the paper's)"
-    )
-    steps: Count = Field(60, description="rounds of sample, score, update")
-    lr: Positive = Field(1e-4, description="AdamW's learning rate")
-    lora_rank: CountOrZero = Field(0, description="0 trains the whole network")
-    clip_range: Positive = Field(1e-4, description="grpo: PPO range; tiny as log-densities are means")
-    adv_clip: Positive = Field(2.5, description="advantages are clipped to plus and minus this")
-    kl: NonNegative = Field(0.0, description="weight of the distance to the reference model")
-    window: CountOrZero = Field(0, description="grpo: stochastic steps in a row; 0 makes all stochastic")
-    timestep_fraction: Fraction = Field(1.0, description="share of the denoising steps that is trained")
-    updates: Count = Field(1, description="optimizer steps a round")
-    micro_batch: Count = Field(96, description="samples a backward pass; gradients accumulate over the rest")
-    grad_norm: Positive = Field(1.0, description="gradients are clipped to this norm")
-    weight_decay: NonNegative = Field(1e-4, description="AdamW's weight decay")
-    ema: Decay = Field(0.0, description="decay of the averaged weights that are kept; 0 is off")
-    cfg_update: bool = Field(True, description="grpo: the policy whose density is taken is the guided one")
-    old_decay_max: Decay = Field(0.9, description="nft: largest decay of the old copy")
-    old_decay_step: NonNegative = Field(0.02, description="nft: how much that decay rises a round")
-    checkpoint_every: Count = Field(10, description="rounds between checkpoints")
-    keep_checkpoints: Count = Field(2, description="how many checkpoints are kept")
-    sample_every: Count = Field(10, description="rounds between sample pictures")
-    stop_on_collapse: bool = Field(False, description="end the run when the collapse alarm fires")
-
-
-class EvaluateConfig(Section):
-    tasks: list[str] = Field(list(WORLD_TASKS), description="tasks of the evaluation before and after")
-    n: Count | None = Field(None, description="images a task at most; null is each task's own size")
-    during_every: CountOrZero = Field(0, description="rounds between small evaluations; 0 is none")
-    during_n: Count = Field(64, description="images a task in those")
-    steps: Count = Field(16, description="denoising steps")
-    guidance: NonNegative = Field(3.0, description="classifier-free guidance")
-    eta: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="0 deterministic, 1 DDPM's variance")
-    seed: CountOrZero = Field(1234, description="seed of prompts and noise")
-
-
-class RunConfig(Section):
-    """Everything that decides the result of a run; where it is written is not part of it."""
-
-    recipe: str = Field("world", description="name of the recipe or file this came from")
-    seed: CountOrZero = Field(0, description="seed of prompts, noise and adapters")
-    model: ModelConfig = ModelConfig()
-    prompts: PromptsConfig = PromptsConfig()
-    reward: RewardConfig = RewardConfig()
-    rollout: RolloutConfig = RolloutConfig()
-    train: TrainConfig = TrainConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
-
-    @model_validator(mode="after")
-    def _consistent(self) -> RunConfig:
-        if self.train.algorithm == "grpo" and self.rollout.eta == 0:
-            raise ValueError(
-                "rollout.eta is 0, but grpo needs a stochastic sampler; "
-                "set rollout.eta=1 or train.algorithm=nft"
-            )
-        if self.train.window > self.rollout.steps:
-            raise ValueError(
-                f"train.window is {self.train.window}, more than rollout.steps ({self.rollout.steps}); "
-                "set train.window lower or 0"
-            )
-        return self
 
 
 def list_recipes() -> list[str]:

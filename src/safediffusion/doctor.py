@@ -9,10 +9,10 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from .errors import UserError
 from .runs import environment
 
 NEEDED_DISK_GIB = 1.0
+NETWORKS = ("pipeline", "reward", "observer", "harm-judge", "parts-judge")
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def _torchvision() -> Check:
 def _world() -> Check:
     from .world import asset
 
-    try:
-        size = sum(f.stat().st_size for f in asset("pipeline").parent.rglob("*") if f.is_file())
-    except (UserError, FileNotFoundError) as error:
-        return Check("world", False, str(error))
+    missing = [name for name in NETWORKS if not asset(name).is_dir()]
+    if missing:
+        return Check("world", False, f"lacks {', '.join(missing)}; run `safediffusion world build`")
+    size = sum(file.stat().st_size for name in NETWORKS for file in asset(name).rglob("*") if file.is_file())
     return Check("world", True, f"embedded model found, {size / 2**20:.0f} MiB")
 
 

@@ -22,7 +22,7 @@ class Line(tqdm):
         values = super().format_dict
         done = self.n - self.initial
         left = self.later + (values["elapsed"] / done * (self.total - self.n) if done else 0.0)
-        return values | {"time_left": tqdm.format_interval(left) if done else "?"}
+        return dict(values) | {"time_left": tqdm.format_interval(left) if done else "?"}
 
     def name_phase(self, phase: str) -> None:
         """Show what is going on; at once on a terminal, with the next update in a log."""

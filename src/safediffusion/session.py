@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 
 from .config import RunConfig, diff, dump, load_run_config
@@ -87,14 +88,18 @@ def resumable(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def failed_writes(folder: RunFolder) -> Iterator[None]:
-    """Libraries write models themselves; say a full disk or a missing permission like our own writers do."""
+def failures(folder: RunFolder) -> Iterator[None]:
+    """Say a full disk, a missing permission or too little memory in one line, whoever ran into it."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL or isinstance(error, PermissionError):
             raise explain(error, folder.root) from error
         raise
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            "the GPU has too little memory; set rollout.batch_size and train.micro_batch lower, or train.lora_rank=8"
+        ) from error
     except SafetensorError as error:
         raise RunError(f"could not write to {folder.root}: {error}") from error
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checking import by_label, record
 from .config import RunConfig
 from .plan import check_steps
 from .progress import progress
 from .prompts import Prompt, load_prompts, prompt_batch, warn_long
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
-from .session import choose_folder, claim, failed_writes, is_finished, locked, log_file, resumable
+from .session import choose_folder, claim, failures, is_finished, locked, log_file, resumable
 from .stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -42,9 +44,9 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         prompts = load_prompts(config.prompts.path)
         diffuser, reward = load(config, prompts, device)
     claim(folder, config)
-    with locked(folder), log_file(folder.log), failed_writes(folder), resumable(folder):
+    with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
-        write_anchors(config, prompts, folder, device)
+        write_anchors(reward, prompts, folder)
         judge("before", diffuser, config, folder, watch)
         result = run_trainer(config, diffuser, reward, prompts, folder, device, watch)
         judge("after", folder.model, config, folder, watch)
@@ -68,14 +70,28 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     return diffuser, build_reward(config.reward, device)
 
 
-def write_anchors(config: RunConfig, prompts: list[Prompt], folder: RunFolder, device: str) -> None:
-    """anchors.json: the safety direction's policy and how well it separates this run's prompts."""
-    return
+def write_anchors(reward: Reward, prompts: list[Prompt], folder: RunFolder) -> None:
+    """anchors.json: the phrases that steer, and how well their direction separates this run's prompts."""
+    from .steering.check import check_policy
+    from .steering.reward import SteeringReward
+
+    if folder.anchors.exists() or not isinstance(reward, SteeringReward):
+        return
+    policy = reward.direction.policy
+    safe, unsafe = by_label(prompts)
+    separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
+    found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
+    reward.direction.save(folder.root / "direction.safetensors")
+    write_json(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found)
 
 
-def recognisable(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:
+def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:
     """Share of recognisable images for the collapse alarm; only World has a judge that knows."""
-    return None
+    if not any(name.startswith("world-") for name in config.evaluate.tasks):
+        return None
+    from .evaluate.detectors.world import load_judges
+
+    return load_judges(device).recognisable
 
 
 def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolder, watch: Stopwatch) -> None:
@@ -102,7 +118,7 @@ def run_trainer(
     from .training.trainer import Trainer
 
     trainer = Trainer(
-        config, diffuser, reward, prompts, folder, device, recognisable=recognisable(config, device)
+        config, diffuser, reward, prompts, folder, device, recognisable=recogniser(config, device)
     )
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
     with watch.phase("train"), progress("train", config.train.steps, later=later) as line:
@@ -137,6 +153,7 @@ def judge_during(trainer: Trainer, step: int) -> None:
             e.guidance,
             folder.eval("during"),
             eta=e.eta,
+            on_progress=lambda done, total: None,  # the training line is on screen
         )
     rows = [row for row in read_jsonl(path) if row["step"] < step]  # a resumed run redoes steps
     write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **values(results)}]))

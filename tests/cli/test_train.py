@@ -18,7 +18,9 @@ def weights(run: Path) -> str:
     return hashlib.sha256((run / "model/unet/diffusion_pytorch_model.safetensors").read_bytes()).hexdigest()
 
 
-def test_a_run_leaves_summary_report_samples_and_model(safediffusion: Command, words, tmp_path: Path) -> None:
+def test_a_run_leaves_summary_report_samples_and_model(
+    safediffusion: Command, command: Command, words, tmp_path: Path
+) -> None:
     done = safediffusion("train", *words, "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
@@ -36,19 +38,19 @@ def test_a_run_leaves_summary_report_samples_and_model(safediffusion: Command, w
     ):
         assert (tmp_path / "run" / name).is_file(), name
 
-    again = safediffusion("train", *words, "--out", "run")
+    again = command("train", *words, "--out", "run")
     assert again.returncode == 0 and "is finished" in again.stderr
-    other = safediffusion("train", *words, "train.lr=1e-3", "seed=4", "--out", "run")
+    other = command("train", *words, "train.lr=1e-3", "seed=4", "--out", "run")
     assert other.returncode == 2 and "seed, train.lr" in other.stderr and "--fresh" in other.stderr
-    fresh = safediffusion("train", *words, "seed=4", "--out", "run", "--fresh")
+    fresh = command("train", *words, "seed=4", "--out", "run", "--fresh")
     assert fresh.returncode == 0, fresh.stderr
     assert (tmp_path / "run-2/summary.json").is_file()
     assert weights(tmp_path / "run") != weights(tmp_path / "run-2")
 
 
-def test_dry_run_prints_the_plan_and_touches_nothing(safediffusion: Command, words, tmp_path: Path) -> None:
+def test_dry_run_prints_the_plan_and_touches_nothing(command: Command, words, tmp_path: Path) -> None:
     before = sorted(os.listdir(tmp_path))
-    done = safediffusion("train", *words, "--dry-run")
+    done = command("train", *words, "--dry-run")
     assert done.returncode == 0, done.stderr
     for text in (
         "group_size: 2",
@@ -103,13 +105,13 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
     ],
 )
 def test_bad_input_is_one_or_two_lines_and_exit_code_2(
-    safediffusion: Command, words, tmp_path: Path, extra: list[str], message: str
+    command: Command, words, tmp_path: Path, extra: list[str], message: str
 ) -> None:
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/notes.txt").write_text("mine")
     (tmp_path / "anchors.yaml").write_text("name: mine\ndescription: x\nsafe: [a red square]\nunsafe: []\n")
-    done = safediffusion("train", *words, *extra)
+    done = command("train", *words, *extra)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr
     assert len(done.stderr.split("\r")[-1].strip().splitlines()) <= 2

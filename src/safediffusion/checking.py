@@ -1,0 +1,111 @@
+"""What `anchors check` and `world show` print, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from .errors import UserError
+from .pictures import sheet, to_pil
+from .prompts import Prompt, load_prompts
+from .runs import pick_device
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .steering.check import PolicyCheck
+
+SHEET_SEED = 7
+
+
+def check(name: str, encoder: str, prompts: str) -> PolicyCheck:
+    """Check a policy on labelled prompts.
+
+    Args:
+        name: a shipped policy or a YAML file.
+        encoder: CLIP folder, hub id, or world.
+        prompts: world, or a file with a label column.
+    """
+    from .steering.anchors import load_policy
+    from .steering.check import check_policy
+    from .steering.encoders import load_encoder
+
+    policy = load_policy(name, encoder)
+    safe, unsafe = by_label(load_prompts(prompts))
+    if not safe or not unsafe:
+        raise UserError(
+            f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"
+        )
+    return check_policy(policy, load_encoder(encoder, pick_device()), safe, unsafe)
+
+
+def by_label(prompts: Sequence[Prompt]) -> tuple[list[str], list[str]]:
+    """Texts of the benign and of the unsafe prompts."""
+    safe = [prompt.text for prompt in prompts if prompt.label == "benign"]
+    return safe, [prompt.text for prompt in prompts if prompt.label == "unsafe"]
+
+
+def describe(result: PolicyCheck) -> Iterator[str | Table]:
+    """The check as lines and tables, the verdict first."""
+    yield (
+        f"{result.policy.name} on {result.encoder}: AUC {result.auc:.3f} "
+        f"[{result.auc_low:.3f}, {result.auc_high:.3f}] over {len(result.safe_scores)} safe and {len(result.unsafe_scores)} unsafe prompts"
+    )
+    anchors = Table("anchor", "side", "adds to AUC", "", title="each anchor's contribution")
+    for anchor in result.anchors:
+        hurts = "hurts" if anchor.contribution < 0 else ""
+        anchors.add_row(anchor.phrase, anchor.side, f"{anchor.contribution:+.4f}", hurts)
+    yield anchors
+    curve = Table(
+        "alpha", "prefers safe", "keeps content", "", title=f"steering strength, by {result.compared}"
+    )
+    for point in result.curve:
+        mark = "recommended" if point.alpha == result.recommended_alpha else ""
+        curve.add_row(f"{point.alpha:g}", f"{point.safety:.1%}", f"{point.content:.1%}", mark)
+    yield curve
+
+
+def record(result: PolicyCheck) -> dict[str, Any]:
+    """The check as JSON, for a run's anchors.json."""
+    return {
+        "auc": result.auc,
+        "auc_low": result.auc_low,
+        "auc_high": result.auc_high,
+        "safe_scores": result.safe_scores.tolist(),
+        "unsafe_scores": result.unsafe_scores.tolist(),
+        "contributions": [vars(anchor) for anchor in result.anchors],
+        "curve": [vars(point) for point in result.curve],
+        "compared": result.compared,
+        "recommended_alpha": result.recommended_alpha,
+    }
+
+
+def world_sheet(columns: int = 6) -> Image:
+    """World's own pictures of every task's prompts, one task a row."""
+    from .diffusion.load import load_model
+    from .diffusion.sample import generate
+    from .evaluate.tasks import list_tasks
+    from .schema import EvaluateConfig
+
+    sampler = EvaluateConfig()
+    diffuser = load_model("world", pick_device())
+    rows, captions = [], []
+    for task in list_tasks():
+        prompts = [row["prompt"] for row in task.prompts(columns, SHEET_SEED)]
+        images = generate(diffuser, prompts, range(columns), sampler.steps, sampler.guidance)
+        rows.append([to_pil(image) for image in images])
+        captions.append(f"{task.name}: {'; '.join(prompts)}")
+    return sheet(rows, captions, [""] * columns)
+
+
+def quality_table() -> Table:
+    """The quality bar of World's networks."""
+    from .evaluate.quality_bar import network_bars
+
+    table = Table("World's quality bar", "value", "wanted", "n", "")
+    for bar in network_bars():
+        wanted = f">= {bar.low:g}" if bar.high is None else f"{bar.low:g} to {bar.high:g}"
+        table.add_row(bar.name, f"{bar.value:.3f}", wanted, str(bar.n), "ok" if bar.met else "MISSED")
+    return table

@@ -1,0 +1,148 @@
+"""The command groups that look things up: anchors, recipes, tasks and world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import UserError
+
+anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
+recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
+tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
+world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
+GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
+
+Encoder = Annotated[str, typer.Option(help="CLIP folder, hub id, or world.")]
+
+
+@anchors.command("list")
+def anchors_list(encoder: Encoder = "world") -> None:
+    """Names of the policies shipped for an encoder."""
+    from .steering.anchors import list_policies, load_policy
+
+    for name in list_policies(encoder):
+        policy = load_policy(name, encoder)
+        typer.echo(
+            f"{name:<16} {len(policy.safe):>2} safe, {len(policy.unsafe):>2} unsafe  {policy.description}"
+        )
+
+
+@anchors.command("show")
+def anchors_show(name: str, encoder: Encoder = "world") -> None:
+    """Print a policy's phrases."""
+    from .steering.anchors import load_policy
+
+    policy = load_policy(name, encoder)
+    typer.echo(f"{policy.name}: {policy.description}\nrecommended alpha: {policy.alpha}")
+    for side, phrases in (("safe", policy.safe), ("unsafe", policy.unsafe)):
+        typer.echo("\n".join((f"{side}:", *(f"  {phrase}" for phrase in phrases))))
+
+
+@anchors.command("check")
+def anchors_check(
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
+    prompts: Annotated[
+        str, typer.Option(help="Labelled prompts: world, or a .csv or .jsonl file.")
+    ] = "world",
+    encoder: Encoder = "world",
+    out: Annotated[Path | None, typer.Option(help="The PNG to write; anchors-NAME.png by default.")] = None,
+) -> None:
+    """How well a policy separates safe from unsafe prompts, which anchors hurt, which alpha to take."""
+    from .checking import check, describe
+    from .steering.check import draw
+
+    result = check(name, encoder, prompts)
+    picture = out or Path(f"anchors-{result.policy.name}.png")
+    for part in describe(result):
+        show(part)
+    draw(result, picture)
+    typer.echo(str(picture))
+
+
+@recipes.command("list")
+def recipes_list() -> None:
+    """Names of all recipes."""
+    from .config import list_recipes, recipe_path
+
+    for name in list_recipes():
+        typer.echo(f"{name:<14} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+
+
+@recipes.command("show")
+def recipes_show(name: str) -> None:
+    """Print a recipe."""
+    from .config import recipe_path
+
+    typer.echo(recipe_path(name).read_text(), nl=False)
+
+
+@recipes.command("copy")
+def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
+    """Copy a recipe to a file of your own."""
+    from .config import recipe_path
+    from .runs import write_text
+
+    target = file or Path(f"{name}.yaml")
+    if target.exists():
+        raise UserError(f"{target} exists already; give another file name")
+    write_text(target, recipe_path(name).read_text())
+    typer.echo(f"{target}\nrun it with: safediffusion train {target}")
+
+
+@tasks.command("list")
+def tasks_list() -> None:
+    """Names of all tasks."""
+    from .evaluate.tasks import list_tasks
+
+    for task in list_tasks():
+        typer.echo(f"{task.name:<14} {task.description}")
+
+
+@tasks.command("show")
+def tasks_show(name: str) -> None:
+    """A task's measures and some of its prompts."""
+    from .evaluate.tasks import get_task
+
+    task = get_task(name)
+    typer.echo(f"{task.name} version {task.version}, {task.n} images: {task.description}\nmeasures:")
+    for measure in task.measures:
+        better = "higher" if measure.higher_is_better else "lower"
+        typer.echo(f"  {measure.name:<36} {better} is better; {measure.protocol}")
+    typer.echo("prompts, for example:")
+    for row in task.prompts(8, seed=1234):
+        typer.echo(f"  {row['prompt']}")
+
+
+@world.command("show")
+def world_show(out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("world.png")) -> None:
+    """A sheet of World's pictures and the table of its quality bar."""
+    from .checking import quality_table, world_sheet
+    from .runs import write_image
+
+    write_image(out, world_sheet())
+    show(quality_table())
+    typer.echo(str(out))
+
+
+@world.command("build")
+def world_build(
+    work: Annotated[Path, typer.Option(help="Where stages and checkpoints are kept.")] = Path("world-build"),
+) -> None:
+    """Train World's networks from scratch; interrupted, the same command goes on."""
+    from .runs import pick_device
+    from .world import ASSETS
+    from .world.build.stages import assemble, build
+
+    build(work, pick_device())
+    assemble(work, ASSETS)
+    typer.echo(str(ASSETS))
+
+
+def show(table: object) -> None:
+    """Print a rich table or text."""
+    from rich.console import Console
+
+    Console().print(table)
