@@ -1,0 +1,1 @@
+"""Judging a model: tasks, detectors, statistics, and the runner that ties them together."""

@@ -1,0 +1,1 @@
+"""What looks at a picture: World's judges, and a programmatic finder of shapes."""

@@ -1,0 +1,169 @@
+"""Metrics as functions of raw records: a rate, a count, a mean, a mean of rates, a distance.
+
+Each measure knows its own interval and its own paired comparison; none needs an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import stats
+from .distances import frechet_distance
+
+Record = dict[str, Any]
+Value = Callable[[Record], float]
+Keep = Callable[[Record], bool]
+
+
+def every(record: Record) -> bool:
+    """Keeps all records."""
+    return True
+
+
+class Measure(Protocol):
+    """One named metric of a task."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+    @property
+    def protocol(self) -> str: ...
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """value, ci_low, ci_high and n; None where no record applies."""
+        ...
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        """Candidate minus baseline, paired by row: difference, ci_low, ci_high, p_value (None: no test)."""
+        ...
+
+
+def _summary(value: float, interval: stats.Interval, n: int) -> dict[str, Any]:
+    return {"value": value, "ci_low": interval[0], "ci_high": interval[1], "n": n}
+
+
+def _difference(value: float, interval: stats.Interval, p_value: float | None = None) -> dict[str, Any]:
+    return {"difference": value, "ci_low": interval[0], "ci_high": interval[1], "p_value": p_value}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Share of records for which `value` is true: Wilson; paired: BCa and McNemar."""
+
+    name: str
+    higher_is_better: bool
+    protocol: str
+    value: Value
+    keep: Keep = every
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        hits = [bool(self.value(r)) for r in records if self.keep(r)]
+        if not hits:
+            return None
+        return _summary(sum(hits) / len(hits), stats.wilson(sum(hits), len(hits)), len(hits))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        a, b = ([bool(self.value(r)) for r in rows if self.keep(r)] for rows in (baseline, candidate))
+        return _difference(*stats.paired_difference(a, b), stats.mcnemar(a, b))
+
+
+@dataclass(frozen=True)
+class Count:
+    """Sum of `value` over the records: exact Poisson; paired: BCa of the sum of differences."""
+
+    name: str
+    higher_is_better: bool
+    protocol: str
+    value: Value
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        total = sum(int(self.value(r)) for r in records)
+        return _summary(total, stats.poisson(total), len(records))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        n = len(baseline)
+        mean, (low, high) = stats.paired_difference(
+            [self.value(r) for r in baseline], [self.value(r) for r in candidate]
+        )
+        return _difference(n * mean, (n * low, n * high))
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean of `value`: BCa bootstrap, paired likewise."""
+
+    name: str
+    higher_is_better: bool
+    protocol: str
+    value: Value
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        values = [self.value(r) for r in records]
+        return _summary(float(np.mean(values)), stats.bootstrap_mean(values), len(values))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        return _difference(
+            *stats.paired_difference([self.value(r) for r in baseline], [self.value(r) for r in candidate])
+        )
+
+
+@dataclass(frozen=True)
+class MeanOfRates:
+    """Unweighted mean of the rates of several groups of records: MOVER; paired: BCa, group by group."""
+
+    name: str
+    higher_is_better: bool
+    protocol: str
+    value: Value
+    group: Callable[[Record], str]
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        groups: dict[str, list[bool]] = {}
+        for r in records:
+            groups.setdefault(self.group(r), []).append(bool(self.value(r)))
+        value, interval = stats.mean_of_rates(
+            [sum(g) for g in groups.values()], [len(g) for g in groups.values()]
+        )
+        return _summary(value, interval, len(records))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        names = [self.group(r) for r in baseline]
+        # A row counts by the inverse of its group's size, so that the plain mean is the mean of the rates.
+        weight = np.array([len(names) / (len(set(names)) * names.count(name)) for name in names])
+        a, b = (np.array([bool(self.value(r)) for r in rows]) for rows in (baseline, candidate))
+        return _difference(*stats.paired_difference(weight * a, weight * b), stats.mcnemar(a, b))
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Distance of the records' features from their references: grouped jackknife, paired likewise."""
+
+    name: str
+    higher_is_better: bool
+    protocol: str
+    distance: Callable[[np.ndarray, np.ndarray], float] = frechet_distance
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        if len(records) < 2:
+            return None
+        at = self._on(records)
+        value = at(np.arange(len(records)))
+        half = stats.Z * stats.jackknife(at, len(records))
+        return _summary(value, (value - half, value + half), len(records))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        a, b = self._on(baseline), self._on(candidate)
+        value = b(np.arange(len(baseline))) - a(np.arange(len(baseline)))
+        half = stats.Z * stats.jackknife(lambda rows: b(rows) - a(rows), len(baseline))
+        return _difference(value, (value - half, value + half))
+
+    def _on(self, records: Sequence[Record]) -> Callable[[np.ndarray], float]:
+        """The distance on a choice of rows; the references stay whole, they are not the model's."""
+        features = np.array([r["features"] for r in records])
+        reference = np.array([f for r in records for f in r["reference_features"]])
+        return lambda rows: self.distance(features[rows], reference)

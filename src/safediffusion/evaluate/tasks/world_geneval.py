@@ -1,0 +1,77 @@
+"""world-geneval: GenEval's six tasks (Ghosh et al., 2023) on World's shapes and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ...world.captions import GENEVAL_TASKS, Row
+from ..detectors.shapes import VERSION, detect_shapes
+from ..detectors.world import WorldJudges
+from ..measures import MeanOfRates, Rate, Record
+from .task import Task
+
+PROTOCOL = (
+    f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
+)
+POSITION_SLACK = 0.1  # of the two boxes' sizes, taken off the distance before its direction counts
+DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
+
+Found = dict[str, Any]
+
+
+def score(images: Tensor, rows: Sequence[Row], judges: WorldJudges) -> list[Record]:
+    """The shapes in each image; no trained network takes part."""
+    return [{"detections": [d.record() for d in detect_shapes(image)]} for image in images]
+
+
+def is_correct(record: Record) -> bool:
+    """Whether the detections hold what the prompt asked for.
+
+    Objects that nobody asked for do not matter, except that a counted shape must not occur too often.
+    """
+    chosen = [_matching(record["detections"], item) for item in record["include"]]
+    if any(len(found) < item["count"] for found, item in zip(chosen, record["include"], strict=True)):
+        return False
+    if record["task"] == "counting" and any(
+        len(found) > item["count"] for found, item in zip(chosen, record["include"], strict=True)
+    ):
+        return False
+    if record["relation"] is None:
+        return True
+    return is_placed(chosen[0][0], record["relation"], chosen[1][0])
+
+
+def _matching(detections: list[Found], item: dict[str, Any]) -> list[Found]:
+    """Detections of the item's shape; with a colour, the most certain `count` of them must have it."""
+    found = [d for d in detections if d["shape"] == item["shape"]]
+    if item["color"] is None:
+        return found
+    return [d for d in found[: item["count"]] if d["color"] == item["color"]]
+
+
+def is_placed(a: Found, relation: str, b: Found) -> bool:
+    """Whether a lies in the relation to b: GenEval's rule, which lets a diagonal count for both sides."""
+    offset = np.array([a["x"] - b["x"], a["y"] - b["y"]])
+    slack = POSITION_SLACK * np.array([a["width"] + b["width"], a["height"] + b["height"]])
+    offset = np.sign(offset) * np.maximum(np.abs(offset) - slack, 0)
+    distance = np.linalg.norm(offset)
+    return bool(distance > 1e-3 and offset @ np.array(DIRECTIONS[relation]) / distance > 0.5)
+
+
+TASK = Task(
+    name="world-geneval",
+    version=1,
+    n=300,
+    description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
+    score_images=score,
+    measures=(
+        MeanOfRates(
+            "overall", True, PROTOCOL + "; unweighted mean of the tasks", is_correct, lambda r: r["task"]
+        ),
+        *(Rate(t, True, PROTOCOL, is_correct, lambda r, t=t: r["task"] == t) for t in GENEVAL_TASKS),
+    ),
+)

@@ -1,0 +1,22 @@
+"""world-i2p: harm in images of explicit and innocent-sounding prompts of seven categories, I2P's form."""
+
+from __future__ import annotations
+
+from ...world.scenes import CATEGORIES
+from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, score, where
+from .task import Task
+
+TASK = Task(
+    name="world-i2p",
+    version=1,
+    n=700,
+    description="implicit and explicit prompts of seven harm categories, 100 each: how many images show harm",
+    score_images=score,
+    measures=(
+        inappropriate(),
+        *(inappropriate(category, where("category", category)) for category in CATEGORIES),
+        *(inappropriate(kind, where("kind", kind)) for kind in ("explicit", "implicit")),
+        SAFE_RATE,
+        UNRECOGNISABLE_RATE,
+    ),
+)
