@@ -92,10 +92,12 @@ def test_rows_after_the_last_checkpoint_are_redone_not_doubled(make_trainer):
     assert all("reward_mean" in row for row in read_jsonl(second.folder.metrics))
 
 
-def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_trainer):
+@BOTH
+def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_trainer, algorithm):
     trainer = make_trainer(
-        train__steps=3, train__sample_every=2, train__kl=0.1, recognisable=lambda images: 1.0
-    )
+        train__algorithm=algorithm, train__steps=3, train__sample_every=2, train__kl=0.1,
+        recognisable=lambda images: 1.0,
+    )  # fmt: skip
     result = trainer.run()
     folder = trainer.folder
     rows = read_jsonl(folder.metrics)

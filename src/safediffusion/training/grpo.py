@@ -2,6 +2,15 @@
 
 from torch import Tensor
 
+RATIO_FIELDS = (
+    "ratio_mean",
+    "ratio_std",
+    "ratio_max_dev",
+    "clip_fraction_low",
+    "clip_fraction_high",
+    "approx_kl",
+)
+
 
 def grpo_loss(log_prob: Tensor, old_log_prob: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
     """Pessimistic clipped surrogate of every sample, (n,).

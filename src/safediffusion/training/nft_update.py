@@ -9,6 +9,7 @@ from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.ddim import add_noise, make_schedule, split_prediction
 from safediffusion.diffusion.rollout import decode, solve
+from safediffusion.training.grpo import RATIO_FIELDS
 from safediffusion.training.learner import Learner
 from safediffusion.training.nft import nft_anchor, nft_loss, nft_weight, old_decay, preference
 from safediffusion.training.updates import Batch, RoundLog
@@ -57,7 +58,7 @@ class Nft:
                 self._backward(batch.cond[rows], self.clean[rows], t[rows], e[rows], r[rows], len(keys), log)
             log.norms.append(self.learner.descend())
         self.learner.follow(old_decay(batch.step, train.old_decay_step, train.old_decay_max))
-        return log.summary()
+        return {**dict.fromkeys(RATIO_FIELDS), **log.summary()}
 
     def _backward(
         self, cond: Tensor, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog

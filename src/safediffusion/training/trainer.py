@@ -101,7 +101,7 @@ class Trainer:
         batch, texts, labels = self.draw()
         with clock("sample"):
             images = self.algorithm.sample(batch)
-        with clock("score"):
+        with clock("score"), torch.no_grad():
             rewards = self.reward(images, texts).to(self.device).float()
             groups = rewards.view(self.config.rollout.prompts, -1)
             advantages = group_advantages(groups, self.config.train.adv_clip).flatten()
