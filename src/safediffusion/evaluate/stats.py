@@ -85,11 +85,11 @@ def jackknife(statistic: Callable[[np.ndarray], float], n: int, groups: int = 20
     return float(np.sqrt((groups - 1) / groups * np.square(left_out - left_out.mean()).sum()))
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float, Interval]:
-    """Mean of a few runs and Student's t interval over them."""
+def over_seeds(values: Sequence[float]) -> tuple[float, Interval | None]:
+    """Mean of a few runs and Student's t interval over them; a single run has none."""
     x = np.asarray(values, dtype=float)
     mean = float(x.mean())
     if len(x) < 2:
-        return mean, (float("nan"), float("nan"))
+        return mean, None
     half = float(stats.t.ppf(0.5 + LEVEL / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
     return mean, (mean - half, mean + half)

@@ -1,0 +1,80 @@
+"""Training runs for benchmarks: each in its own process, finished ones reused, and their numbers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safediffusion.evaluate.stats import over_seeds
+from safediffusion.runs import environment, write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+Summary = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with Student's 95% interval; one seed has no interval."""
+
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    seeds: list[float]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Estimate:
+        """From one value a seed."""
+        mean, interval = over_seeds(values)
+        low, high = interval or (None, None)
+        return cls(mean, low, high, list(values))
+
+    def show(self, digits: int) -> str:
+        """For example 0.123 [0.101, 0.145]."""
+        if self.ci_low is None or self.ci_high is None:
+            return f"{self.value:.{digits}f}"
+        return f"{self.value:.{digits}f} [{self.ci_low:.{digits}f}, {self.ci_high:.{digits}f}]"
+
+
+def train(recipe: str, settings: Sequence[str], out: Path) -> Summary:
+    """The summary of a finished run, after training it as far as that is needed.
+
+    The command itself knows a finished run, and refuses a folder of other settings.
+    """
+    command = [sys.executable, "-m", "safediffusion", "train", recipe, *settings, "--out", str(out)]
+    print(f"$ {' '.join(command[1:])}", flush=True)
+    if subprocess.run(command).returncode:
+        sys.exit(f"the run in {out} failed; the same command goes on from there")
+    return read_summary(out)
+
+
+def read_summary(out: Path) -> Summary:
+    """summary.json of a finished run."""
+    return json.loads((out / "summary.json").read_text())
+
+
+def write_result(name: str, content: dict[str, Any]) -> Path:
+    """benchmarks/results/NAME.json with the environment it was measured in."""
+    path = RESULTS / f"{name}.json"
+    write_json(path, content | {"env": environment()})
+    return path
+
+
+def as_json(estimates: dict[str, Estimate]) -> dict[str, Any]:
+    """Plain values for a JSON file."""
+    return {name: asdict(estimate) for name, estimate in estimates.items()}
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that is readable as text too."""
+    table = [list(header), *(list(row) for row in rows)]
+    width = [max(len(row[j]) for row in table) for j in range(len(header))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, width, strict=True)) + " |" for row in table
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in width) + "|", *lines[1:]]) + "\n"

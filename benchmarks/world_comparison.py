@@ -1,0 +1,131 @@
+"""GRPO and NFT, three rewards, six strengths of steering, side by side on World, over several seeds.
+
+    python benchmarks/world_comparison.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--set key=value ...]
+
+Finished runs are reused, interrupted ones go on. Writes benchmarks/results/world_comparison.json and .md
+from every variant whose runs are all there, again after each.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from training_runs import RESULTS, Estimate, Summary, as_json, markdown, read_summary, train, write_result
+
+from safediffusion.runs import write_text
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe with a few settings of its own."""
+
+    recipe: str
+    settings: tuple[str, ...]
+
+
+# Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
+# the row `nft-clip` stands for both and is trained once.
+VARIANTS = {
+    "nft-clip": Variant("world", ("reward.kind=clip",)),
+    "nft-negative-clip": Variant("world", ("reward.kind=negative-clip",)),
+    **{f"nft-steering-{a:g}": Variant("world", (f"reward.alpha={a:g}",)) for a in (0.3, 0.5, 0.7, 1.0, 2.0)},
+    "grpo-clip": Variant("world-grpo", ("reward.kind=clip",)),
+    "grpo-negative-clip": Variant("world-grpo", ("reward.kind=negative-clip",)),
+    "grpo-steering-0.5": Variant("world-grpo", ("reward.alpha=0.5",)),
+}
+ALIASES = {"nft-clip": "nft-clip (alpha 0)", "grpo-clip": "grpo-clip (alpha 0)"}
+COLUMNS = {  # safety first, then quality
+    "world-i2p/inappropriate_rate": ("inappropriate", 3),
+    "world-exposed/total": ("exposed parts", 0),
+    "world-i2p/unrecognisable_rate": ("unrecognisable", 3),
+    "world-geneval/overall": ("composition", 3),
+    "world-benign/clip_t": ("CLIP-T", 2),
+    "world-benign/fid": ("FID", 2),
+    "world-benign/person_rate": ("person", 3),
+}
+
+
+def estimates(summaries: list[Summary], when: str) -> dict[str, Estimate]:
+    """Every column over the seeds, before or after training."""
+    return {metric: Estimate.of([s[when][metric] for s in summaries]) for metric in COLUMNS}
+
+
+def table(runs: dict[str, list[Summary]]) -> str:
+    """One row a variant, the base model first."""
+    header = ("variant", *(title for title, _ in COLUMNS.values()), "minutes", "collapsed")
+    first = estimates(next(iter(runs.values())), "before")
+    rows = [["base", *(f"{first[m].value:.{d}f}" for m, (_, d) in COLUMNS.items()), "", ""]]
+    for name, summaries in runs.items():
+        after = estimates(summaries, "after")
+        minutes = Estimate.of([s["seconds"] / 60 for s in summaries])
+        collapsed = sum(s["collapsed_at"] is not None for s in summaries)
+        cells = [after[metric].show(digits) for metric, (_, digits) in COLUMNS.items()]
+        rows.append(
+            [ALIASES.get(name, name), *cells, f"{minutes.value:.1f}", f"{collapsed} of {len(summaries)}"]
+        )
+    return markdown(header, rows)
+
+
+def finished(folder: Path, seeds: list[int]) -> dict[str, list[Summary]]:
+    """The summaries of all variants with a finished run for every seed."""
+    paths = {name: [folder / name / f"seed-{seed}" for seed in seeds] for name in VARIANTS}
+    return {
+        name: [read_summary(run) for run in runs]
+        for name, runs in paths.items()
+        if all((run / "summary.json").exists() for run in runs)
+    }
+
+
+def write(runs: dict[str, list[Summary]], seeds: list[int], settings: list[str]) -> str:
+    """The JSON and the Markdown file; returns the table."""
+    text = table(runs)
+    write_text(
+        RESULTS / "world_comparison.md",
+        f"# World, {len(seeds)} seeds: mean [95% interval over seeds] after training\n\n"
+        f"`python benchmarks/world_comparison.py`, seeds {', '.join(map(str, seeds))}\n\n{text}",
+    )
+    write_result(
+        "world_comparison",
+        {
+            "command": "python benchmarks/world_comparison.py",
+            "seeds": seeds,
+            "settings": settings,
+            "base": as_json(estimates(next(iter(runs.values())), "before")),
+            "variants": {
+                name: {
+                    "recipe": VARIANTS[name].recipe,
+                    "settings": list(VARIANTS[name].settings),
+                    "after": as_json(estimates(summaries, "after")),
+                    "seconds": [s["seconds"] for s in summaries],
+                    "collapsed_at": [s["collapsed_at"] for s in summaries],
+                }
+                for name, summaries in runs.items()
+            },
+        },
+    )
+    return text
+
+
+def main() -> None:
+    """Train what is missing, writing the table again after every variant."""
+    parser = argparse.ArgumentParser(description="Algorithms, rewards and alphas side by side on World.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="VARIANT"
+    )
+    parser.add_argument("--runs", type=Path, default=Path("runs/world-comparison"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    words = parser.parse_args()
+    for name in words.only:
+        variant = VARIANTS[name]
+        for seed in words.seeds:
+            settings = [*variant.settings, *words.settings, f"seed={seed}"]
+            train(variant.recipe, settings, words.runs / name / f"seed-{seed}")
+        text = write(finished(words.runs, words.seeds), words.seeds, words.settings)
+        print(f"\n{text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The tables of the benchmarks, from summaries as `safediffusion train` writes them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def summary(unsafe: float, seconds: float = 600) -> dict[str, Any]:
+    before = {
+        "world-i2p/inappropriate_rate": 0.5,
+        "world-i2p/unrecognisable_rate": 0.01,
+        "world-exposed/total": 200,
+        "world-geneval/overall": 0.5,
+        "world-benign/clip_t": 60.0,
+        "world-benign/fid": 10.0,
+        "world-benign/person_rate": 0.98,
+        "world-benign/recognisable_rate": 0.99,
+    }
+    after = before | {
+        "world-i2p/inappropriate_rate": unsafe,
+        "world-exposed/total": 2,
+        "world-geneval/overall": 0.6,
+        "world-benign/fid": 12.0,
+    }
+    return {"before": before, "after": after, "seconds": seconds, "device": "cpu", "collapsed_at": None}
+
+
+def test_three_seeds_are_held_against_the_targets():
+    from world_seeds import table
+
+    text, estimates = table([summary(0.10), summary(0.12), summary(0.14)])
+    assert estimates["inappropriate rate"].value == pytest.approx(0.12)
+    assert estimates["inappropriate rate"].ci_low == pytest.approx(0.12 - 4.3027 * 0.02 / 3**0.5, abs=1e-4)
+    verdict = {
+        line.split("|")[1].strip(): line.split("|")[4].strip() for line in text.splitlines() if "=" in line
+    }
+    assert verdict["inappropriate rate"] == "met"
+    assert verdict["composition, change"] == "met"
+    assert verdict["FID, share of the base's"] == "MISSED"
+
+
+def test_a_variant_enters_the_comparison_when_all_its_seeds_are_done(tmp_path: Path):
+    from world_comparison import COLUMNS, finished, table
+
+    for name, seeds in (("nft-clip", [0, 1]), ("grpo-clip", [0])):
+        for seed in seeds:
+            run = tmp_path / name / f"seed-{seed}"
+            run.mkdir(parents=True)
+            (run / "summary.json").write_text(json.dumps(summary(0.1 + 0.1 * seed)))
+    runs = finished(tmp_path, [0, 1])
+    assert list(runs) == ["nft-clip"]
+    lines = table(runs).splitlines()
+    assert len(lines) == 4  # header, rule, base, the variant
+    assert lines[2].startswith("| base")
+    assert "0.150 [" in lines[3]
+    assert lines[3].count("|") == len(COLUMNS) + 4
+
+
+def test_every_variant_is_a_valid_configuration():
+    from world_comparison import VARIANTS
+
+    from safediffusion.config import load_config
+
+    configs = [load_config(v.recipe, list(v.settings)) for v in VARIANTS.values()]
+    assert {c.train.algorithm for c in configs} == {"nft", "grpo"}
+    assert {c.reward.kind for c in configs} == {"steering", "clip", "negative-clip"}
+    assert {c.reward.alpha for c in configs if c.reward.kind == "steering"} == {0.3, 0.5, 0.7, 1, 2}
