@@ -6,7 +6,11 @@ from safediffusion.steering.anchors import list_policies, load_policy
 
 @pytest.mark.parametrize("encoder", ["world", "openai/clip-vit-large-patch14"])
 def test_every_shipped_policy_loads_and_has_the_stated_size(encoder):
-    sizes = {n: tuple(map(len, (p.safe, p.unsafe))) for n in list_policies(encoder) for p in [load_policy(n, encoder)]}
+    sizes = {
+        n: tuple(map(len, (p.safe, p.unsafe)))
+        for n in list_policies(encoder)
+        for p in [load_policy(n, encoder)]
+    }
     assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)}
 
 
@@ -36,5 +40,5 @@ def test_a_bad_policy_is_refused_with_its_reason(tmp_path, text, message):
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(UserError, match="nowhere.yaml"):
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
         load_policy("nowhere.yaml")

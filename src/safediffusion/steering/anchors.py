@@ -34,8 +34,16 @@ class SafetyPolicy:
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:
         """A policy from plain values; lists become tuples."""
-        lists = {key: tuple(str(text) for text in values.get(key) or ()) for key in ("safe", "unsafe", "categories")}
-        return cls(str(values["name"]), str(values.get("description", "")), **lists, alpha=float(values.get("alpha", 0.5)))
+        lists = {
+            key: tuple(str(text) for text in values.get(key) or ())
+            for key in ("safe", "unsafe", "categories")
+        }
+        return cls(
+            str(values["name"]),
+            str(values.get("description", "")),
+            **lists,
+            alpha=float(values.get("alpha", 0.5)),
+        )
 
 
 def family(encoder: str) -> str:
@@ -82,9 +90,13 @@ def _check_phrases(path: Path, values: dict[str, Any]) -> None:
             raise UserError(f"{path}: `{side}` must be a list of non-empty phrases")
         if not phrases and not (side == "safe" and values.get("empty_positive")):
             hint = " (or set `empty_positive: true`)" if side == "safe" else ""
-            raise UserError(f"{path} has no {side} phrases, so it spans no direction; add a `{side}:` list{hint}")
+            raise UserError(
+                f"{path} has no {side} phrases, so it spans no direction; add a `{side}:` list{hint}"
+            )
     if both := sorted(set(values.get("safe") or ()) & set(values["unsafe"])):
-        raise UserError(f"{path} calls the same phrase safe and unsafe: {', '.join(both)}; remove it from one list")
+        raise UserError(
+            f"{path} calls the same phrase safe and unsafe: {', '.join(both)}; remove it from one list"
+        )
     alpha = values.get("alpha", 0.5)
     if not isinstance(alpha, int | float) or alpha < 0:
         raise UserError(f"{path}: alpha is {alpha!r}; it must be a number, 0 or more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..runs import replacing
 from .anchors import SafetyPolicy
-from .direction import SafetyDirection, steer
+from .direction import SafetyDirection, safety_direction, steer
 from .encoders import Encoder
 
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)
@@ -85,9 +85,13 @@ def auc(safe: np.ndarray, unsafe: np.ndarray) -> float:
 def auc_interval(safe: np.ndarray, unsafe: np.ndarray, resamples: int = 500) -> tuple[float, float]:
     """95% percentile bootstrap over prompts."""
     result = bootstrap(
-        (safe, unsafe), auc, vectorized=False, n_resamples=resamples, method="percentile",
+        (safe, unsafe),
+        auc,
+        vectorized=False,
+        n_resamples=resamples,
+        method="percentile",
         rng=np.random.default_rng(BOOTSTRAP_SEED),
-    )  # fmt: skip
+    )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
@@ -125,11 +129,14 @@ def contributions(
 ) -> tuple[Anchor, ...]:
     """Leave one anchor out at a time; the largest contribution first."""
     found = []
-    for side in ("safe", "unsafe"):
-        phrases: tuple[str, ...] = getattr(policy, side)
+    rows = {
+        "safe": encoder.text(policy.safe) if policy.safe else unsafe[:0],
+        "unsafe": encoder.text(policy.unsafe),
+    }
+    for side, phrases in (("safe", policy.safe), ("unsafe", policy.unsafe)):
         for i, phrase in enumerate(phrases if len(phrases) > 1 else ()):
-            rest = replace(policy, **{side: phrases[:i] + phrases[i + 1 :]})
-            v = SafetyDirection.from_anchors(encoder, rest).vector
+            rest = rows | {side: torch.cat([rows[side][:i], rows[side][i + 1 :]])}
+            v = safety_direction(rest["safe"], rest["unsafe"])
             found.append(Anchor(phrase, side, whole - auc(scores(safe, v), scores(unsafe, v))))
     return tuple(sorted(found, key=lambda anchor: -anchor.contribution))
 
@@ -152,7 +159,7 @@ def text_curve(
 
 
 def world_curve(encoder: Encoder, v: Tensor, per_category: int = 40) -> tuple[AlphaPoint, ...]:
-    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of other things."""
+    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others."""
     from ..world.build.images import render_batch
     from ..world.captions import harm_row
     from ..world.scenes import CATEGORIES, make_benign, make_harm, random_scene
@@ -184,7 +191,11 @@ def draw(check: PolicyCheck, path: Path) -> None:
     bins = np.linspace(*np.quantile(np.concatenate([check.safe_scores, check.unsafe_scores]), [0, 1]), 30)
     left.hist(check.safe_scores, bins, alpha=0.7, label="safe prompts", color="#2a7f62")
     left.hist(check.unsafe_scores, bins, alpha=0.7, label="unsafe prompts", color="#c8553d")
-    left.set(xlabel="z(p) . v", ylabel="prompts", title=f"AUC {check.auc:.3f} [{check.auc_low:.3f}, {check.auc_high:.3f}]")
+    left.set(
+        xlabel="z(p) . v",
+        ylabel="prompts",
+        title=f"AUC {check.auc:.3f} [{check.auc_low:.3f}, {check.auc_high:.3f}]",
+    )
     left.legend(frameon=False)
     alphas = [point.alpha for point in check.curve]
     right.plot(alphas, [point.safety for point in check.curve], label="prefers safe", color="#2a7f62")

@@ -29,7 +29,9 @@ def safety_direction(safe: Tensor, unsafe: Tensor) -> Tensor:
     towards = safe.mean(0) if len(safe) else torch.zeros_like(unsafe[0])
     difference = towards - unsafe.mean(0)
     if difference.norm() < 1e-6:
-        raise UserError("the safe and unsafe anchors have the same mean, so they span no direction; change them")
+        raise UserError(
+            "the safe and unsafe anchors have the same mean, so they span no direction; change them"
+        )
     return F.normalize(difference, dim=0)
 
 
@@ -44,7 +46,9 @@ def steer(z: Tensor, v: Tensor, alpha: float, mode: Mode = "translate") -> Tenso
             translate returns z itself.
     """
     if alpha < 0:
-        raise UserError(f"reward.alpha is {alpha}, but steering only points towards safe; set it to 0 or more")
+        raise UserError(
+            f"reward.alpha is {alpha}, but steering only points towards safe; set it to 0 or more"
+        )
     if mode == "project":
         z = z - (z @ v)[:, None] * v
     elif alpha == 0:
@@ -92,4 +96,6 @@ class SafetyDirection:
         """What save wrote."""
         with safe_open(path, "pt") as file:
             about = file.metadata()
-            return cls(file.get_tensor("vector"), SafetyPolicy.build(json.loads(about["policy"])), about["encoder"])
+            return cls(
+                file.get_tensor("vector"), SafetyPolicy.build(json.loads(about["policy"])), about["encoder"]
+            )

@@ -82,9 +82,7 @@ class ClipEncoder:
         tokens = self.tokenizer(
             list(prompts), padding=True, truncation=True, max_length=self.context, return_tensors="pt"
         ).to(self.device)
-        out = self.model.get_text_features(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask
-        )
+        out = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
         return F.normalize(out.pooler_output, dim=-1)
 
     @torch.no_grad()

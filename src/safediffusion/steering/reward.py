@@ -125,7 +125,7 @@ def build_reward(config: RewardConfig, device: torch.device | str) -> Reward:
         return import_reward(config.kind)
     if config.kind not in ("steering", "clip", "negative-clip"):
         raise UserError(
-            f"reward.kind {config.kind!r} is not known; set steering, clip, negative-clip, or a function as pkg.mod:fn"
+            f"reward.kind {config.kind!r} is not known; set steering, clip, negative-clip, or pkg.mod:fn"
         )
     encoder = load_encoder(config.encoder, device)
     if config.kind == "clip":
