@@ -49,10 +49,9 @@ def by_label(prompts: Sequence[Prompt]) -> tuple[list[str], list[str]]:
 
 def describe(result: PolicyCheck) -> Iterator[str | Table]:
     """The check as lines and tables, the verdict first."""
-    yield (
-        f"{result.policy.name} on {result.encoder}: AUC {result.auc:.3f} "
-        f"[{result.auc_low:.3f}, {result.auc_high:.3f}] over {len(result.safe_scores)} safe and {len(result.unsafe_scores)} unsafe prompts"
-    )
+    interval = f"[{result.auc_low:.3f}, {result.auc_high:.3f}]"
+    count = f"{len(result.safe_scores)} safe and {len(result.unsafe_scores)} unsafe prompts"
+    yield f"{result.policy.name} on {result.encoder}: AUC {result.auc:.3f} {interval} over {count}"
     anchors = Table("anchor", "side", "adds to AUC", "", title="each anchor's contribution")
     for anchor in result.anchors:
         hurts = "hurts" if anchor.contribution < 0 else ""

@@ -100,7 +100,9 @@ class TrainConfig(Section):
 
 
 class EvaluateConfig(Section):
-    tasks: list[str] = Field(list(WORLD_TASKS), description="tasks of the evaluation before and after")
+    tasks: list[str] = Field(
+        default_factory=lambda: list(WORLD_TASKS), description="tasks of the evaluation before and after"
+    )
     n: Count | None = Field(default=None, description="images a task at most; null is each task's own size")
     during_every: CountOrZero = Field(default=0, description="rounds between small evaluations; 0 is none")
     during_n: Count = Field(default=64, description="images a task in those")

@@ -98,7 +98,8 @@ def failures(folder: RunFolder) -> Iterator[None]:
         raise
     except torch.OutOfMemoryError as error:
         raise RunError(
-            "the GPU has too little memory; set rollout.batch_size and train.micro_batch lower, or train.lora_rank=8"
+            "the GPU has too little memory; set rollout.batch_size and train.micro_batch lower, "
+            "or train.lora_rank=8"
         ) from error
     except SafetensorError as error:
         raise RunError(f"could not write to {folder.root}: {error}") from error

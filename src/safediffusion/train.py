@@ -46,7 +46,8 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
     claim(folder, config)
     with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
-        write_anchors(reward, prompts, folder)
+        with progress("check anchors", 1):
+            write_anchors(reward, prompts, folder)
         judge("before", diffuser, config, folder, watch)
         result = run_trainer(config, diffuser, reward, prompts, folder, device, watch)
         judge("after", folder.model, config, folder, watch)

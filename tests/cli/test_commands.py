@@ -1,0 +1,124 @@
+"""The other commands, on World with tiny random networks in the place of the trained ones."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from safediffusion import world
+from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
+from tests.cli.conftest import Command
+from tests.conftest import tiny_pipeline
+from tests.evaluate.conftest import save_observer
+
+
+@pytest.fixture(scope="module")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("assets")
+    torch.manual_seed(0)
+    new_judge(HARM_LABELS).save_pretrained(path / "harm-judge")
+    new_judge(PART_LABELS).save_pretrained(path / "parts-judge")
+    save_observer(path / "observer")
+    save_observer(path / "reward")
+    tiny_pipeline().save_pretrained(path / "pipeline")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def tiny_world(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world, "ASSETS", assets)
+
+
+def test_evaluate_judges_both_models_alike_and_compares(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "evaluate", world.asset("pipeline"), "--tasks", "world-i2p", "--baseline", "world", "--limit", 7
+    )
+    assert done.returncode == 0, done.stderr
+    result, baseline = (
+        json.loads(f.read_text()) for f in sorted(tmp_path.glob("results/*/world-i2p/results.json"))
+    )
+    assert result["model_sha256"] == baseline["model_sha256"]
+    assert result["metrics"] == baseline["metrics"]
+
+
+def test_sample_with_comparison_writes_a_sheet(command: Command, tmp_path: Path) -> None:
+    done = command("sample", "world", "a red square", "a person", "--compare", "world", "--out", "sheet.png")
+    assert done.returncode == 0, done.stderr
+    width, height = Image.open(tmp_path / "sheet.png").size
+    assert width > 2 * 192 and height > 2 * 192
+
+
+def test_one_sample_is_the_plain_picture(command: Command, tmp_path: Path) -> None:
+    assert command("sample", "world", "a red square", "--seed", 3).returncode == 0
+    assert Image.open(tmp_path / "sample.png").size == (16, 16)
+
+
+def test_anchors_check_reports_auc_contributions_and_alpha(command: Command, tmp_path: Path) -> None:
+    done = command("anchors", "check", "compact")
+    assert done.returncode == 0, done.stderr
+    assert "AUC" in done.stdout and "recommended" in done.stdout and "nudity" in done.stdout
+    assert (tmp_path / "anchors-compact.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["anchors", "list"], "empty-positive"),
+        (["anchors", "show", "compact"], "nudity"),
+        (["recipes", "list"], "world-paper"),
+        (["recipes", "show", "world-grpo"], "algorithm: grpo"),
+        (["tasks", "list"], "world-geneval"),
+        (["tasks", "show", "world-i2p"], "inappropriate_rate"),
+        (["doctor"], "torchvision"),
+    ],
+)
+def test_looking_things_up(command: Command, words: list[str], text: str) -> None:
+    done = command(*words)
+    assert done.returncode == 0, done.stderr
+    assert text in done.stdout
+
+
+def test_doctor_speaks_json(command: Command) -> None:
+    report = json.loads(command("doctor", "--json").stdout)
+    assert report["ok"] and report["env"]["torch"]
+
+
+def test_doctor_fails_without_world(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(world, "ASSETS", tmp_path)
+    done = command("doctor")
+    assert done.returncode == 1 and "safediffusion world build" in done.stdout
+
+
+def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None:
+    assert command("recipes", "copy", "world", "mine.yaml").returncode == 0
+    assert "algorithm: nft" in (tmp_path / "mine.yaml").read_text()
+    again = command("recipes", "copy", "world", "mine.yaml")
+    assert again.returncode == 2 and "exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "folder", "a dog"], "model_index.json"),
+        (["evaluate", "world", "--tasks", "world-i2q"], "world-i2p"),
+        (["report", "folder"], "no run folder"),
+        (["export", "folder"], "no finished model"),
+        (["anchors", "show", "none"], "compact"),
+        (["anchors", "check", "compact", "--prompts", "a.txt"], "label"),
+    ],
+)
+def test_bad_usage_exits_with_2(command: Command, tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.txt").write_text("a dog\n")
+    done = command(*words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_verbose_adds_the_traceback_and_keeps_the_exit_code(command: Command) -> None:
+    done = command("recipes", "show", "none", "-v")
+    assert done.returncode == 2 and "Traceback" in done.stderr
