@@ -17,6 +17,7 @@ from ..diffusion.sample import generate
 from ..pictures import to_pil
 from ..progress import progress
 from ..runs import environment, pick_device, write_image, write_json
+from .detectors.shapes import ABOUT
 from .detectors.world import WorldJudges, load_judges
 from .measures import Record
 from .results import compare, write_records
@@ -76,7 +77,7 @@ def evaluate(
         "model_sha256": model_hash(diffuser),
         "sampler": asdict(sampler),
         "seeds": {"seed": seed, "noise": "sha256(seed/task/row)"},
-        "detectors": judges.describe(),
+        "detectors": [*judges.describe(), ABOUT],
         "env": environment(),
     }
     results = {}

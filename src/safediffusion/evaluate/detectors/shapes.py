@@ -28,6 +28,14 @@ MARGIN = 4  # pixels of ground kept around a component
 SMOOTHING = 0.5  # deviation of the blur that takes the edge off noise
 SOFTNESS = (0.5, 1.0, 1.4)  # blurs of the templates; a decoder's edges are softer than a renderer's
 
+# What a result notes about this detector.
+ABOUT: dict[str, Any] = {
+    "name": "shapes",
+    "version": VERSION,
+    "rule": f"template overlap >= {MIN_CONFIDENCE}",
+    "classes": list(SHAPES),
+}
+
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.int32]
 
@@ -102,7 +110,8 @@ def describe(rgb: Array, ground: Array, labels: Labels, i: int) -> Detection:
     color = np.median(rgb[depth >= 0.5 * depth.max()], axis=0)
     near = ndimage.binary_dilation(member, iterations=REACH) & ((labels == 0) | member)
     cover = coverage(rgb, ground, color) * near
-    overlap, shape, x, y, r = max(fit(cover, shape) for shape in SHAPES)
+    overlap, shape, x, y, r, gain = max(fit(cover, shape) for shape in SHAPES)
+    color = np.clip(ground + gain * (color - ground), 0, 1)  # blur pales thin shapes all through
     return Detection(
         shape=shape, color=nearest_color(color), x=x + window[1].start, y=y + window[0].start, r=r,
         width=float(columns.stop - columns.start), height=float(rows.stop - rows.start), confidence=overlap,
@@ -136,8 +145,8 @@ class Moments:
         return cls(x, y, float(np.sqrt(square)))
 
 
-def fit(cover: Array, shape: str) -> tuple[float, str, float, float, float]:
-    """The best (overlap, shape, x, y, r) of one shape with the moments of a coverage map.
+def fit(cover: Array, shape: str) -> tuple[float, str, float, float, float, float]:
+    """The best (overlap, shape, x, y, r, gain) of one shape with the moments of a coverage map.
 
     The radius of gyration, unlike the area, is known whatever the contrast, and blur adds a known
     amount to it; so each softness gives one size, and the amplitude is fitted last.
@@ -148,9 +157,9 @@ def fit(cover: Array, shape: str) -> tuple[float, str, float, float, float]:
         r = np.sqrt(max(moments.spread**2 - 2 * sigma**2, 1.0)) / unit.spread
         x, y = moments.x - r * unit.x, moments.y - r * unit.y
         soft = ndimage.gaussian_filter(template(shape, x, y, r, cover.shape), sigma)
-        soft *= (cover * soft).sum() / (soft * soft).sum()
-        overlap = np.minimum(cover, soft).sum() / np.maximum(cover, soft).sum()
-        fits.append((float(overlap), shape, x, y, float(r)))
+        gain = (cover * soft).sum() / (soft * soft).sum()
+        overlap = np.minimum(cover, gain * soft).sum() / np.maximum(cover, gain * soft).sum()
+        fits.append((float(overlap), shape, x, y, float(r), float(gain)))
     return max(fits)
 
 
