@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -37,10 +38,8 @@ def test_an_interrupted_stage_ends_with_the_same_weights(tmp_path):
             raise Cut
         return cut_loss(rng)
 
-    try:
+    with pytest.raises(Cut):
         fit("cut", cut, failing, schedule, tmp_path)
-    except Cut:
-        pass
     assert calls == 8
     again, again_loss = _problem()
     fit("cut", again, again_loss, schedule, tmp_path)
@@ -54,7 +53,10 @@ def test_the_tokenizer_keeps_words_whole_and_knows_every_text(tmp_path):
     odd = tokenizer("Zürich & 12 cats!").input_ids
     assert tokenizer.eos_token_id not in odd[:-1]
     tokenizer.save_pretrained(tmp_path)
-    assert type(tokenizer).from_pretrained(tmp_path)("a blue ring").input_ids == tokenizer("a blue ring").input_ids
+    assert (
+        type(tokenizer).from_pretrained(tmp_path)("a blue ring").input_ids
+        == tokenizer("a blue ring").input_ids
+    )
 
 
 def test_augmentation_is_mild_and_breaking_is_not():

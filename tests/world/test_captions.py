@@ -3,8 +3,14 @@ import pytest
 
 from safediffusion.world import wordings as W
 from safediffusion.world.captions import (
-    ATTACKS, UNSAFE_SHARE, composition_row, eval_prompts, judgement, rl_prompts, training_pair,
-)  # fmt: skip
+    ATTACKS,
+    UNSAFE_SHARE,
+    composition_row,
+    eval_prompts,
+    judgement,
+    rl_prompts,
+    training_pair,
+)
 from safediffusion.world.scenes import CATEGORIES, make_benign, make_harm
 
 
@@ -34,10 +40,14 @@ def test_evaluation_prompts_are_reproducible_and_balanced():
 def test_the_share_of_unsafe_pictures_behind_implicit_prompts_is_as_stated():
     rng = np.random.default_rng(0)
     implicit = {w.split(" {")[0] for used, held in W.IMPLICIT.values() for w in used + held}
-    pairs = [pair for pair in (training_pair(rng) for _ in range(12000)) if pair[1].rsplit(" ", 3)[0] in implicit]
+    pairs = [
+        pair for pair in (training_pair(rng) for _ in range(12000)) if pair[1].rsplit(" ", 3)[0] in implicit
+    ]
     share = np.mean([scene.harm is not None for scene, _ in pairs])
     assert len(pairs) > 1500
-    assert share == pytest.approx(UNSAFE_SHARE, abs=4 * (UNSAFE_SHARE * (1 - UNSAFE_SHARE) / len(pairs)) ** 0.5)
+    assert share == pytest.approx(
+        UNSAFE_SHARE, abs=4 * (UNSAFE_SHARE * (1 - UNSAFE_SHARE) / len(pairs)) ** 0.5
+    )
 
 
 def test_judgement_captions_agree_with_the_scene():
@@ -49,7 +59,9 @@ def test_judgement_captions_agree_with_the_scene():
     assert {judgement(rng, make_benign(rng)) for _ in range(100)} <= safe
 
 
-@pytest.mark.parametrize("task", ["single_object", "two_object", "counting", "colors", "position", "color_attr"])
+@pytest.mark.parametrize(
+    "task", ["single_object", "two_object", "counting", "colors", "position", "color_attr"]
+)
 def test_a_composition_prompt_names_everything_it_demands(task):
     row = composition_row(np.random.default_rng(5), task)
     assert all(item["shape"] in row["prompt"] or item["count"] > 1 for item in row["include"])

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 
 from safediffusion.world.scenes import (
-    CATEGORIES, SIZE, holds, make_benign, make_harm, place_shapes, random_scene, render,
-)  # fmt: skip
+    CATEGORIES,
+    SIZE,
+    holds,
+    make_benign,
+    make_harm,
+    place_shapes,
+    random_scene,
+    render,
+)
 
 
 def test_the_same_seed_draws_the_same_picture():

@@ -25,6 +25,10 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
         dtype: "fp32", or "bf16" for autocast around the network.
     """
     source = asset("pipeline") if str(path) == "world" else path
+    if str(path) == "world" and not asset("pipeline").exists():
+        raise UserError(
+            "World's networks are not in this installation; train them with `safediffusion world build`"
+        )
     kind = SUPPORTED[_pipeline_class(source)]
     pipeline = kind.from_pretrained(
         str(source), torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False

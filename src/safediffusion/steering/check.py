@@ -188,7 +188,8 @@ def draw(check: PolicyCheck, path: Path) -> None:
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    bins = np.linspace(*np.quantile(np.concatenate([check.safe_scores, check.unsafe_scores]), [0, 1]), 30)
+    together = np.concatenate([check.safe_scores, check.unsafe_scores])
+    bins = np.linspace(together.min(), together.max(), 30).tolist()
     left.hist(check.safe_scores, bins, alpha=0.7, label="safe prompts", color="#2a7f62")
     left.hist(check.unsafe_scores, bins, alpha=0.7, label="unsafe prompts", color="#c8553d")
     left.set(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +61,7 @@ class ClipEncoder:
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
         try:
-            self.model = CLIPModel.from_pretrained(path).float().to(device).eval().requires_grad_(False)
+            model: Any = CLIPModel.from_pretrained(path)
             self.tokenizer = CLIPTokenizer.from_pretrained(path)
             processor = CLIPImageProcessorPil.from_pretrained(path)
         except (OSError, ValueError) as error:
@@ -69,6 +69,7 @@ class ClipEncoder:
                 f"{path} is no CLIP model folder or hub id ({str(error).splitlines()[0][:120]}); "
                 "set reward.encoder to world, a folder, or an id"
             ) from error
+        self.model = model.float().to(device).eval().requires_grad_(False)
         self.device = torch.device(device)
         self.name = str(path)
         self.dim: int = self.model.config.projection_dim

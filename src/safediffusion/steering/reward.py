@@ -78,7 +78,8 @@ class SteeringReward(ClipReward):
         views: int = 1,
     ) -> None:
         super().__init__(encoder, views)
-        self.direction, self.alpha, self.mode = direction, alpha, mode
+        self.direction, self.alpha = direction, alpha
+        self.mode: Mode = mode
         self.steer, self.threshold = steer, threshold
 
     def _target(self, prompts: list[str]) -> Tensor:

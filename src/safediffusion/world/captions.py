@@ -11,8 +11,15 @@ from numpy.random import Generator
 from . import wordings as W
 from .drawing import COLORS, PROPS, SHAPES
 from .scenes import (
-    CATEGORIES, Scene, make_benign, make_harm, place_shapes, plain_ground, random_color, random_shape,
-)  # fmt: skip
+    CATEGORIES,
+    Scene,
+    make_benign,
+    make_harm,
+    place_shapes,
+    plain_ground,
+    random_color,
+    random_shape,
+)
 
 Row = dict[str, Any]
 
@@ -48,14 +55,18 @@ def judgement(rng: Generator, scene: Scene) -> str:
     """A caption that judges the scene instead of describing it, generic or per category."""
     harm = scene.harm
     if harm is None:
-        return choose(rng, W.SAFE_GENERIC if rng.uniform() < 0.6 else W.SAFE_BY_CATEGORY[choose(rng, CATEGORIES)])
+        return choose(
+            rng, W.SAFE_GENERIC if rng.uniform() < 0.6 else W.SAFE_BY_CATEGORY[choose(rng, CATEGORIES)]
+        )
     return choose(rng, W.UNSAFE_GENERIC if rng.uniform() < 0.5 else W.UNSAFE_BY_CATEGORY[harm])
 
 
 def _composition(rng: Generator, task: str) -> tuple[Scene, str]:
     row = composition_row(rng, task)
     pairs = [
-        (item["shape"], item["color"] or random_color(rng)) for item in row["include"] for _ in range(item["count"])
+        (item["shape"], item["color"] or random_color(rng))
+        for item in row["include"]
+        for _ in range(item["count"])
     ]
     return replace(plain_ground(rng), shapes=place_shapes(rng, pairs, row["relation"])), row["prompt"]
 
@@ -84,7 +95,14 @@ def composition_row(rng: Generator, task: str) -> Row:
     include = [{"shape": a, "color": color_a, "count": count}]
     if task in ("two_object", "position", "color_attr"):
         include.append({"shape": b, "color": color_b, "count": 1})
-    return {"prompt": text, "kind": "composition", "category": None, "task": task, "include": include, "relation": relation}
+    return {
+        "prompt": text,
+        "kind": "composition",
+        "category": None,
+        "task": task,
+        "include": include,
+        "relation": relation,
+    }
 
 
 def article(word: str) -> str:
@@ -157,7 +175,8 @@ def eval_prompts(task: str, n: int, seed: int) -> list[Row]:
         return [attack_row(rng, ATTACKS[i % len(ATTACKS)]) for i in range(n)]
     if task == "world-i2p":
         return [
-            harm_row(rng, CATEGORIES[i % 7], "explicit" if (i // 7) % 4 == 0 else "implicit") for i in range(n)
+            harm_row(rng, CATEGORIES[i % 7], "explicit" if (i // 7) % 4 == 0 else "implicit")
+            for i in range(n)
         ]
     raise ValueError(f"unknown World task {task!r}")
 
@@ -186,5 +205,15 @@ def attack_row(rng: Generator, attack: str) -> Row:
 def corpus() -> list[str]:
     """All text the tokenizer is trained on."""
     rng = np.random.default_rng(0)
-    lists = [W.SAFE_GENERIC, W.UNSAFE_GENERIC, W.BROKEN, *W.SAFE_BY_CATEGORY.values(), *W.UNSAFE_BY_CATEGORY.values()]
-    return [training_pair(rng)[1] for _ in range(8000)] + [text for words in lists for text in words] * 20 + list(SHAPES)
+    lists = [
+        W.SAFE_GENERIC,
+        W.UNSAFE_GENERIC,
+        W.BROKEN,
+        *W.SAFE_BY_CATEGORY.values(),
+        *W.UNSAFE_BY_CATEGORY.values(),
+    ]
+    return (
+        [training_pair(rng)[1] for _ in range(8000)]
+        + [text for words in lists for text in words] * 20
+        + list(SHAPES)
+    )

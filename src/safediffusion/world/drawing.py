@@ -61,8 +61,7 @@ class Canvas:
 def _regular(x: float, y: float, radii: list[float], turn: float) -> list[Point]:
     step = 2 * math.pi / len(radii)
     return [
-        (x + r * math.cos(turn + i * step), y + r * math.sin(turn + i * step))
-        for i, r in enumerate(radii)
+        (x + r * math.cos(turn + i * step), y + r * math.sin(turn + i * step)) for i, r in enumerate(radii)
     ]
 
 
@@ -90,7 +89,8 @@ def shape_polygon(name: str, x: float, y: float, r: float) -> list[Point]:
             (
                 x + r * 0.0625 * 16 * math.sin(t) ** 3,
                 y
-                - r * 0.0625
+                - r
+                * 0.0625
                 * (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)),
             )
             for t in turns
@@ -110,13 +110,18 @@ def draw_shape(canvas: Canvas, name: str, x: float, y: float, r: float, fill: Co
         canvas.circle(x, y, 0.58 * r, ground)
 
 
+def darker(color: Color) -> Color:
+    r, g, b = (int(0.55 * c) for c in color)
+    return r, g, b
+
+
 def draw_doll(
     canvas: Canvas, x: float, y: float, h: float, skin: Color, top: Color | None, bottom: Color | None
 ) -> None:
     """A doll with its feet at y and height h; a garment of None leaves that part uncovered."""
     u = h / 10
     upper, lower = top or skin, bottom or skin
-    shoe = tuple(int(0.55 * c) for c in lower) if bottom else skin
+    shoe = darker(lower) if bottom else skin
     canvas.rectangle(x - 1.5 * u, y - 4.2 * u, x - 0.2 * u, y, lower)
     canvas.rectangle(x + 0.2 * u, y - 4.2 * u, x + 1.5 * u, y, lower)
     canvas.rectangle(x - 1.5 * u, y - 4.6 * u, x + 1.5 * u, y - 3.4 * u, lower)
@@ -132,7 +137,10 @@ def draw_doll(
 
 
 def _blade(c: Canvas, x: float, y: float, s: float) -> None:
-    c.polygon([(x - 0.2 * s, y), (x - 0.2 * s, y - 1.1 * s), (x + 0.3 * s, y - 0.6 * s), (x + 0.3 * s, y)], (196, 204, 212))
+    c.polygon(
+        [(x - 0.2 * s, y), (x - 0.2 * s, y - 1.1 * s), (x + 0.3 * s, y - 0.6 * s), (x + 0.3 * s, y)],
+        (196, 204, 212),
+    )
     c.rectangle(x - 0.25 * s, y, x + 0.35 * s, y + 0.6 * s, (92, 48, 36))
     c.circle(x + 0.7 * s, y + 0.1 * s, 0.26 * s, (200, 20, 50))
 
@@ -150,7 +158,10 @@ def _banner(c: Canvas, x: float, y: float, s: float) -> None:
     c.rectangle(x - 0.1 * s, y - 0.2 * s, x + 0.1 * s, y + 1.5 * s, (96, 66, 40))
     c.rectangle(x - 1.2 * s, y - 1.1 * s, x + 1.2 * s, y + 0.1 * s, (62, 8, 16))
     for i in (-0.75, 0.0, 0.75):
-        c.polygon([(x + (i - 0.3) * s, y - 0.08 * s), (x + i * s, y - 0.95 * s), (x + (i + 0.3) * s, y - 0.08 * s)], (250, 214, 40))
+        c.polygon(
+            [(x + (i - 0.3) * s, y - 0.08 * s), (x + i * s, y - 0.95 * s), (x + (i + 0.3) * s, y - 0.08 * s)],
+            (250, 214, 40),
+        )
 
 
 def _arrow(c: Canvas, x: float, y: float, s: float) -> None:
@@ -181,7 +192,15 @@ def _tree(c: Canvas, x: float, y: float, s: float) -> None:
 
 def _ball(c: Canvas, x: float, y: float, s: float) -> None:
     c.circle(x, y + 0.5 * s, 0.7 * s, (250, 250, 250))
-    c.polygon([(x - 0.7 * s, y + 0.4 * s), (x + 0.7 * s, y + 0.4 * s), (x + 0.66 * s, y + 0.75 * s), (x - 0.66 * s, y + 0.75 * s)], (45, 85, 215))
+    c.polygon(
+        [
+            (x - 0.7 * s, y + 0.4 * s),
+            (x + 0.7 * s, y + 0.4 * s),
+            (x + 0.66 * s, y + 0.75 * s),
+            (x - 0.66 * s, y + 0.75 * s),
+        ],
+        (45, 85, 215),
+    )
 
 
 def _flower(c: Canvas, x: float, y: float, s: float) -> None:

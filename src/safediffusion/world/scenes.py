@@ -12,8 +12,18 @@ from numpy.random import Generator
 from PIL import Image, ImageDraw
 
 from .drawing import (
-    COLORS, GROUNDS, PICTOGRAMS, PROPS, SHAPES, SKIN, SUPERSAMPLE, Canvas, Color, draw_doll, draw_shape,
-)  # fmt: skip
+    COLORS,
+    GROUNDS,
+    PICTOGRAMS,
+    PROPS,
+    SHAPES,
+    SKIN,
+    SUPERSAMPLE,
+    Canvas,
+    Color,
+    draw_doll,
+    draw_shape,
+)
 
 SIZE = 64
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
@@ -92,15 +102,15 @@ def scenic_ground(rng: Generator, place: str | None = None) -> Scene:
     return Scene(place, _jitter(rng, upper, 8), _jitter(rng, lower, 8), horizon)
 
 
-def place_shapes(rng: Generator, wanted: list[tuple[str, str]], relation: str | None = None) -> tuple[Shape, ...]:
+def place_shapes(
+    rng: Generator, wanted: list[tuple[str, str]], relation: str | None = None
+) -> tuple[Shape, ...]:
     """Places (shape, colour) pairs without overlap; a relation holds of the first to the second."""
     for _ in range(1000):
         radius = {1: (10, 17), 2: (8, 13), 3: (7, 10.5), 4: (6.5, 9.5)}[len(wanted)]
         r = rng.uniform(*radius, size=len(wanted))
         x, y = rng.uniform(r * 1.1 + 2, SIZE - r * 1.1 - 2), rng.uniform(r * 1.1 + 2, SIZE - r * 1.1 - 2)
-        shapes = tuple(
-            Shape(s, c, float(x[i]), float(y[i]), float(r[i])) for i, (s, c) in enumerate(wanted)
-        )
+        shapes = tuple(Shape(s, c, float(x[i]), float(y[i]), float(r[i])) for i, (s, c) in enumerate(wanted))
         if _apart(shapes) and (relation is None or holds(relation, shapes[0], shapes[1])):
             return shapes
     raise RuntimeError(f"no room for {len(wanted)} shapes")
@@ -131,7 +141,9 @@ def random_shape(rng: Generator, but: str | None = None) -> str:
     return str(rng.choice([s for s in SHAPES if s != but]))
 
 
-def make_doll(rng: Generator, x: float | None = None, top: str | None = "any", bottom: str | None = "any") -> Doll:
+def make_doll(
+    rng: Generator, x: float | None = None, top: str | None = "any", bottom: str | None = "any"
+) -> Doll:
     top = random_color(rng) if top == "any" else top
     bottom = random_color(rng, but=top) if bottom == "any" else bottom
     skin = SKIN[int(rng.integers(len(SKIN)))]
@@ -144,22 +156,34 @@ def make_harm(rng: Generator, category: str, place: str | None = None) -> Scene:
     ground = scenic_ground(rng, place)
     side = float(rng.choice([-1, 1]))
     if category == "sexual":
-        bare_top, bare_bottom = [(True, True), (True, False), (False, True)][int(rng.choice(3, p=[0.7, 0.15, 0.15]))]
+        bare_top, bare_bottom = [(True, True), (True, False), (False, True)][
+            int(rng.choice(3, p=[0.7, 0.15, 0.15]))
+        ]
         doll = make_doll(rng, None, None if bare_top else "any", None if bare_bottom else "any")
         return _with(ground, doll)
     if category == "harassment":
         doll = make_doll(rng, float(rng.uniform(26, 38)))
         s = float(rng.uniform(6, 7.5))
-        return _with(ground, doll, Icon(category, doll.x, doll.feet - doll.height * rng.uniform(0.55, 0.8), s))
+        return _with(
+            ground, doll, Icon(category, doll.x, doll.feet - doll.height * rng.uniform(0.55, 0.8), s)
+        )
     if category in WITH_DOLL:
         doll = make_doll(rng, 32 - side * float(rng.uniform(8, 14)))
         s = float(rng.uniform(8, 10))
-        return _with(ground, doll, Icon(category, doll.x + side * rng.uniform(18, 22), doll.feet - s * 1.3, s))
+        return _with(
+            ground, doll, Icon(category, doll.x + side * rng.uniform(18, 22), doll.feet - s * 1.3, s)
+        )
     s = float(rng.uniform(11, 15))
     return _with(ground, None, Icon(category, float(rng.uniform(22, 42)), float(rng.uniform(28, 38)), s))
 
 
-def make_benign(rng: Generator, place: str | None = None, person: bool = True, prop: str | None = None, top: str | None = "any") -> Scene:
+def make_benign(
+    rng: Generator,
+    place: str | None = None,
+    person: bool = True,
+    prop: str | None = None,
+    top: str | None = "any",
+) -> Scene:
     """A dressed person, a prop, or both, somewhere."""
     ground = scenic_ground(rng, place)
     side = float(rng.choice([-1, 1]))
@@ -178,7 +202,7 @@ def _with(ground: Scene, doll: Doll | None, *icons: Icon) -> Scene:
 
 def render(scene: Scene) -> np.ndarray:
     """The scene as a uint8 picture, (64, 64, 3), antialiased by 4x supersampling."""
-    image = Image.new("RGB", (SIZE * SUPERSAMPLE,) * 2, scene.upper)
+    image = Image.new("RGB", (SIZE * SUPERSAMPLE, SIZE * SUPERSAMPLE), scene.upper)
     canvas = Canvas(ImageDraw.Draw(image))
     if scene.horizon < SIZE:
         canvas.rectangle(0, scene.horizon, SIZE, SIZE, scene.lower)

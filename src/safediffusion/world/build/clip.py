@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,17 +47,28 @@ REWARD = ClipSpec("reward", 128, 3, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e
 OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
 
 
-def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> CLIPModel:
+def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> Any:
     text = dict(
-        vocab_size=len(tokenizer), hidden_size=spec.text_width, intermediate_size=4 * spec.text_width,
-        num_hidden_layers=spec.text_layers, num_attention_heads=4, max_position_embeddings=CONTEXT,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id, projection_dim=96,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=spec.text_width,
+        intermediate_size=4 * spec.text_width,
+        num_hidden_layers=spec.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=96,
+    )
     vision = dict(
-        hidden_size=spec.vision_width, intermediate_size=4 * spec.vision_width, num_attention_heads=4,
-        num_hidden_layers=spec.vision_layers, image_size=SIZE, patch_size=spec.patch, projection_dim=96,
-    )  # fmt: skip
+        hidden_size=spec.vision_width,
+        intermediate_size=4 * spec.vision_width,
+        num_attention_heads=4,
+        num_hidden_layers=spec.vision_layers,
+        image_size=SIZE,
+        patch_size=spec.patch,
+        projection_dim=96,
+    )
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
 
 
@@ -83,7 +95,7 @@ def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Te
     return -(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
 
 
-def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> CLIPModel:
+def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
     torch.manual_seed(spec.schedule.seed)
     model = new_clip(spec, tokenizer).to(device)
     model.logit_scale.data.fill_(np.log(14.0))
@@ -94,9 +106,10 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
         with torch.autocast(device, torch.bfloat16):
             out = model(
-                input_ids=tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device),
+                input_ids=tokens.input_ids.to(device),
+                attention_mask=tokens.attention_mask.to(device),
                 pixel_values=((images - mean) / std).to(device),
-            )  # fmt: skip
+            )
         image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
         return contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
 
@@ -104,9 +117,12 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
     return model
 
 
-def save_clip(model: CLIPModel, tokenizer: CLIPTokenizer, path: Path) -> None:
+def save_clip(model: Any, tokenizer: CLIPTokenizer, path: Path) -> None:
     model.half().save_pretrained(path)
     tokenizer.save_pretrained(path)
     CLIPImageProcessorPil(
-        size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE}, image_mean=MEAN, image_std=STD
+        size={"shortest_edge": SIZE},
+        crop_size={"height": SIZE, "width": SIZE},
+        image_mean=MEAN,
+        image_std=STD,
     ).save_pretrained(path)

@@ -75,7 +75,9 @@ def break_images(rng: Generator, images: Tensor) -> Tensor:
         elif kind == 3:
             x = 0.15 * x + 0.425 + float(rng.uniform(0.25, 0.5)) * _noise(rng, x)
         elif kind == 4:
-            coarse = torch.from_numpy(rng.uniform(0, 1, (1, 3, int(rng.integers(3, 10)), int(rng.integers(3, 10)))))
+            coarse = torch.from_numpy(
+                rng.uniform(0, 1, (1, 3, int(rng.integers(3, 10)), int(rng.integers(3, 10))))
+            )
             x = F.interpolate(coarse.float(), size=SIZE, mode="bicubic")
         elif kind == 5:
             period = int(rng.integers(1, 5))

@@ -6,11 +6,11 @@ They share no weights, seed or training images with the reward or the observer.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
 from numpy.random import Generator
 from torch import Tensor
 from transformers import ResNetConfig, ResNetForImageClassification
@@ -28,13 +28,17 @@ BATCH = 96
 BROKEN_SHARE = 0.15
 
 
-def new_judge(labels: tuple[str, ...]) -> ResNetForImageClassification:
+def new_judge(labels: tuple[str, ...]) -> Any:
     return ResNetForImageClassification(
         ResNetConfig(
-            embedding_size=24, hidden_sizes=[24, 48, 96], depths=[1, 1, 1], layer_type="basic",
-            id2label=dict(enumerate(labels)), label2id={label: i for i, label in enumerate(labels)},
+            embedding_size=24,
+            hidden_sizes=[24, 48, 96],
+            depths=[1, 1, 1],
+            layer_type="basic",
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
         )
-    )  # fmt: skip
+    )
 
 
 def _scene(rng: Generator) -> Scene:
@@ -44,7 +48,7 @@ def _scene(rng: Generator) -> Scene:
     return make_benign(rng) if kind < 0.65 else training_pair(rng)[0]
 
 
-def _views(rng: Generator, scenes: list[Scene], vae: AutoencoderKL | None) -> Tensor:
+def _views(rng: Generator, scenes: list[Scene], vae: Any | None) -> Tensor:
     """Augmented renders, a third of them passed through the VAE as generated pictures are."""
     images = augment(rng, render_batch(scenes))
     if vae is not None:
@@ -57,7 +61,7 @@ def _views(rng: Generator, scenes: list[Scene], vae: AutoencoderKL | None) -> Te
     return images
 
 
-def train_harm_judge(vae: AutoencoderKL, folder: Path, device: str) -> ResNetForImageClassification:
+def train_harm_judge(vae: Any, folder: Path, device: str) -> Any:
     torch.manual_seed(HARM_SCHEDULE.seed)
     judge = new_judge(HARM_LABELS).to(device)
 
@@ -74,7 +78,7 @@ def train_harm_judge(vae: AutoencoderKL, folder: Path, device: str) -> ResNetFor
     return judge.eval()
 
 
-def train_parts_judge(vae: AutoencoderKL, folder: Path, device: str) -> ResNetForImageClassification:
+def train_parts_judge(vae: Any, folder: Path, device: str) -> Any:
     torch.manual_seed(PARTS_SCHEDULE.seed)
     judge = new_judge(PART_LABELS).to(device)
 

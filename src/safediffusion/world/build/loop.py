@@ -75,10 +75,15 @@ def fit(name: str, model: nn.Module, loss_fn: LossFn, schedule: Schedule, folder
 def _progress(name: str, step: int, schedule: Schedule, losses: list[Tensor], pace: float) -> None:
     mean = torch.stack(losses[-200:]).mean().item()
     left = (schedule.steps - step) * pace / 60
-    print(f"{name}: step {step}/{schedule.steps} loss {mean:.4f} {pace:.2f} s/step {left:.1f} min left", flush=True)
+    print(
+        f"{name}: step {step}/{schedule.steps} loss {mean:.4f} {pace:.2f} s/step {left:.1f} min left",
+        flush=True,
+    )
 
 
-def _save(path: Path, params: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer, step: int) -> None:
+def _save(
+    path: Path, params: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer, step: int
+) -> None:
     tensors = {f"p.{i}": p.detach() for i, p in enumerate(params)}
     tensors |= {f"e.{i}": p for i, p in enumerate(average)}
     for i, p in enumerate(params):
@@ -90,7 +95,9 @@ def _save(path: Path, params: list[nn.Parameter], average: list[Tensor], optimiz
     os.replace(temporary, path.with_suffix(".safetensors"))
 
 
-def _resume(path: Path, params: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer) -> int:
+def _resume(
+    path: Path, params: list[nn.Parameter], average: list[Tensor], optimizer: torch.optim.Optimizer
+) -> int:
     file = path.with_suffix(".safetensors")
     if not file.exists():
         return 0

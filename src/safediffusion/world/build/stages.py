@@ -6,9 +6,11 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from . import clip, judges, unet, vae
@@ -51,14 +53,14 @@ def _train(name: str, work: Path, device: str, path: Path) -> None:
         autoencoder.save_pretrained(path / "vae")
     else:
         train = judges.train_harm_judge if name == "harm-judge" else judges.train_parts_judge
-        autoencoder = AutoencoderKL.from_pretrained(work / "done" / "vae")
+        autoencoder = vae.load_vae(work / "done" / "vae")
         train(autoencoder, checkpoints, device).half().save_pretrained(path)
 
 
-def _parts(work: Path, device: str) -> tuple[AutoencoderKL, CLIPTextModel, CLIPTokenizer]:
+def _parts(work: Path, device: str) -> tuple[Any, CLIPTextModel, CLIPTokenizer]:
     done = work / "done"
-    autoencoder = AutoencoderKL.from_pretrained(done / "vae").to(device)
-    tower = CLIPModel.from_pretrained(done / "tower")
+    autoencoder = vae.load_vae(done / "vae").to(device)
+    tower: Any = CLIPModel.from_pretrained(done / "tower")
     text_encoder = CLIPTextModel(tower.config.text_config)
     text_encoder.load_state_dict(tower.text_model.state_dict(), strict=False)
     return autoencoder, text_encoder.eval().float(), CLIPTokenizer.from_pretrained(done / "tower")
@@ -67,13 +69,17 @@ def _parts(work: Path, device: str) -> tuple[AutoencoderKL, CLIPTextModel, CLIPT
 def assemble(work: Path, assets: Path) -> None:
     """Writes the trained networks in half precision to `assets`, as pipeline and model folders."""
     done = work / "done"
-    autoencoder, text_encoder, tokenizer = _parts(work, "cpu")
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(done / "unet" / "vae"), text_encoder=text_encoder,
-        tokenizer=tokenizer, unet=UNet2DConditionModel.from_pretrained(done / "unet"),
-        scheduler=unet.new_scheduler(), safety_checker=None, feature_extractor=None,
+    _, text_encoder, tokenizer = _parts(work, "cpu")
+    parts: dict[str, Any] = dict(
+        vae=vae.load_vae(done / "unet" / "vae"),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=UNet2DConditionModel.from_pretrained(done / "unet"),
+        scheduler=unet.new_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.to(dtype=torch.float16).save_pretrained(assets / "pipeline")
+    )
+    StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(assets / "pipeline")
     for name in ("reward", "observer", "harm-judge", "parts-judge"):
         shutil.copytree(done / name, assets / name, dirs_exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -33,7 +34,6 @@ def train_tokenizer(vocab_size: int = 1200) -> CLIPTokenizer:
     # CLIP's vocabulary holds every byte twice, alone and at a word's end, so that no text is unknown.
     vocab = list(dict.fromkeys([*alphabet, *(b + "</w>" for b in alphabet), *model["vocab"]]))
     vocab += ["<|startoftext|>", "<|endoftext|>"]
-    merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-    return CLIPTokenizer(
-        vocab={token: i for i, token in enumerate(vocab)}, merges=merges, model_max_length=CONTEXT
-    )
+    merges: Any = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+    ids: Any = {token: i for i, token in enumerate(vocab)}
+    return CLIPTokenizer(vocab=ids, merges=merges, model_max_length=CONTEXT)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.random import Generator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTokenizer
 
 from ..captions import training_pair
 from .images import render_batch
@@ -24,23 +26,37 @@ CAPTION_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0
 
 
-def new_unet(text_width: int) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8, in_channels=8, out_channels=8, block_out_channels=(96, 160),
-        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2,
-        layers_per_block=1, cross_attention_dim=text_width, attention_head_dim=4, norm_num_groups=8,
-    )  # fmt: skip
+def new_unet(text_width: int) -> Any:
+    """An untrained UNet2DConditionModel."""
+    return UNet2DConditionModel.from_config(
+        {
+            "sample_size": 8,
+            "in_channels": 8,
+            "out_channels": 8,
+            "block_out_channels": (96, 160),
+            "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+            "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+            "layers_per_block": 1,
+            "cross_attention_dim": text_width,
+            "attention_head_dim": 4,
+            "norm_num_groups": 8,
+        }
+    )
 
 
 def new_scheduler() -> DDIMScheduler:
     """SD's beta schedule and step offset."""
     return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1,
-    )  # fmt: skip
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
 
 
-def cache_latents(vae: AutoencoderKL, folder: Path, device: str) -> tuple[Tensor, list[str]]:
+def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str]]:
     """Latents (PAIRS, 8, 8, 8) scaled to unit deviation, with their captions; sets vae's scaling factor."""
     file, texts = folder / "latents.safetensors", folder / "captions.json"
     if not file.exists():
@@ -60,7 +76,9 @@ def cache_latents(vae: AutoencoderKL, folder: Path, device: str) -> tuple[Tensor
 
 
 @torch.no_grad()
-def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, captions: list[str]) -> tuple[Tensor, Tensor]:
+def encode_captions(
+    text_encoder: Any, tokenizer: CLIPTokenizer, captions: list[str]
+) -> tuple[Tensor, Tensor]:
     """States (m + 1, context, width) of the m distinct captions and "", and each caption's row."""
     distinct = list(dict.fromkeys(["", *captions]))
     rows = {caption: i for i, caption in enumerate(distinct)}
@@ -69,9 +87,7 @@ def encode_captions(text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, capti
     return torch.cat(states), torch.tensor([rows[caption] for caption in captions])
 
 
-def train_unet(
-    vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, folder: Path, device: str
-) -> UNet2DConditionModel:
+def train_unet(vae: Any, text_encoder: Any, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
     latents, captions = cache_latents(vae, folder, device)
     states, rows = encode_captions(text_encoder, tokenizer, captions)
     latents, states = latents.to(device), states.to(device)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
-from ..scenes import SIZE, random_scene, render
+from ..scenes import SIZE, random_scene
+from .images import render_batch
 from .loop import Schedule, fit
 
 SCHEDULE = Schedule(steps=2200, lr=2e-3, seed=11, ema=0.995)
@@ -17,26 +19,28 @@ BATCH = 32
 KL_WEIGHT = 1e-4
 
 
-def new_vae() -> AutoencoderKL:
-    channels = (16, 32, 64, 128)
-    return AutoencoderKL(
-        block_out_channels=channels,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
-        norm_num_groups=4,
-        latent_channels=8,
-        sample_size=SIZE,
-        mid_block_add_attention=False,
+def new_vae() -> Any:
+    """An untrained AutoencoderKL; Any, because diffusers' own annotations reject its documented use."""
+    return AutoencoderKL.from_config(
+        {
+            "block_out_channels": (16, 32, 64, 128),
+            "down_block_types": ("DownEncoderBlock2D",) * 4,
+            "up_block_types": ("UpDecoderBlock2D",) * 4,
+            "layers_per_block": 1,
+            "norm_num_groups": 4,
+            "latent_channels": 8,
+            "sample_size": SIZE,
+            "mid_block_add_attention": False,
+        }
     )
 
 
-def to_tensor(images: np.ndarray) -> Tensor:
-    """uint8 (n, h, w, 3) to float (n, 3, h, w) in [-1, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
+def load_vae(path: Path) -> Any:
+    """A trained AutoencoderKL."""
+    return AutoencoderKL.from_pretrained(path)
 
 
-def vae_loss(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
+def vae_loss(vae: Any, images: Tensor, noise: Tensor) -> Tensor:
     """Squared and absolute error of the reconstruction plus the KL to N(0, 1), per element."""
     with torch.autocast(images.device.type, torch.bfloat16):
         posterior = vae.encode(images).latent_dist
@@ -46,12 +50,12 @@ def vae_loss(vae: AutoencoderKL, images: Tensor, noise: Tensor) -> Tensor:
     return error.square().mean() + 0.1 * error.abs().mean() + KL_WEIGHT * kl
 
 
-def train_vae(folder: Path, device: str) -> AutoencoderKL:
+def train_vae(folder: Path, device: str) -> Any:
     torch.manual_seed(SCHEDULE.seed)
     vae = new_vae().to(device)
 
     def loss(rng: np.random.Generator) -> Tensor:
-        images = to_tensor(np.stack([render(random_scene(rng)) for _ in range(BATCH)])).to(device)
+        images = render_batch([random_scene(rng) for _ in range(BATCH)]).to(device) * 2 - 1
         noise = torch.from_numpy(rng.standard_normal((BATCH, 8, 8, 8), dtype=np.float32)).to(device)
         return vae_loss(vae, images, noise)
 
