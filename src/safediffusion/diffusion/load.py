@@ -27,7 +27,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError(
-            "World's networks are not in this installation; train them with `safediffusion world build`"
+            "World's networks are not installed here; train them: safediffusion world build"
         )
     kind = SUPPORTED[_pipeline_class(source)]
     pipeline = kind.from_pretrained(
