@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ..evaluate.measures import Count, MeanOfRates, Rate
 from ..evaluate.results import compare, read_results
-from ..evaluate.tasks import get_task
+from ..evaluate.tasks import get_task, list_tasks
 
 Unit = Literal["rate", "count", "number"]
 
@@ -69,11 +69,10 @@ class Line:
     @property
     def change_text(self) -> str:
         """The paired difference with its interval."""
-        low, high = (
-            signed(self.change["ci_low"], self.unit, False),
-            signed(self.change["ci_high"], self.unit, False),
-        )
-        return f"{signed(self.change['difference'], self.unit)} [{low}, {high}]"
+        value, low, high = (self.change[key] for key in ("difference", "ci_low", "ci_high"))
+        like, points = self.before["value"], " pts" if self.unit == "rate" else ""
+        ends = f"{signed(low, self.unit, like)}, {signed(high, self.unit, like)}"
+        return f"{signed(value, self.unit, like)}{points} [{ends}]"
 
 
 def lines(baseline: Path, candidate: Path) -> list[Line]:
@@ -83,6 +82,7 @@ def lines(baseline: Path, candidate: Path) -> list[Line]:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.
     """
     old, new = read_results(baseline), read_results(candidate)
+    order = [task.name for task in list_tasks()]
     return [
         Line(
             task,
@@ -94,7 +94,7 @@ def lines(baseline: Path, candidate: Path) -> list[Line]:
             row,
             row["better"],
         )
-        for task, rows in compare(baseline, candidate).items()
+        for task, rows in sorted(compare(baseline, candidate).items(), key=lambda item: order.index(item[0]))
         for metric, row in rows.items()
     ]
 
@@ -107,26 +107,25 @@ def unit(task: str, metric: str) -> Unit:
     return "count" if isinstance(measure, Count) else "number"
 
 
-def number(value: float, unit: Unit, symbol: bool = True) -> str:
-    """A value as text: 41.7%, 12, 38.70; `symbol` False leaves the per cent sign out."""
+def number(value: float, unit: Unit, like: float | None = None) -> str:
+    """A value as text: 41.7%, 12, 38.70; `like` is the number that decides the decimals, else the value."""
     if unit == "rate":
-        return f"{100 * value:.1f}{'%' if symbol else ''}"
+        return f"{100 * value:.1f}%"
     if unit == "count":
         return f"{value:.0f}"
-    size = abs(value)
-    return f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 0.1 or size == 0 else f"{value:.4f}"
+    size = abs(value if like is None else like)
+    decimals = 1 if size >= 100 else 2 if size >= 1 or size == 0 else 4
+    return f"{value:.{decimals}f}".replace("-", "−")
 
 
-def signed(value: float, unit: Unit, symbol: bool = True) -> str:
-    """A difference as text; rates differ by percentage points."""
-    text = number(abs(value), unit, symbol=False)
-    if not float(text):
-        sign = "±"
-    else:
-        sign = "+" if value > 0 else "−"
-    return f"{sign}{text}{' pts' if unit == 'rate' and symbol else ''}"
+def signed(value: float, unit: Unit, like: float) -> str:
+    """A difference as text, without a unit; `like` is a value it is the difference of."""
+    text = number(abs(value), unit, like).removesuffix("%")
+    sign = ("+" if value > 0 else "−") if float(text) else "±"
+    return sign + text
 
 
 def interval(metric: dict[str, Any], unit: Unit) -> str:
     """The 95% interval of a value as text."""
-    return f"[{number(metric['ci_low'], unit, False)}, {number(metric['ci_high'], unit, False)}]"
+    ends = (number(metric[key], unit, metric["value"]).removesuffix("%") for key in ("ci_low", "ci_high"))
+    return f"[{', '.join(ends)}]"

@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..evaluate.results import read_results
 from ..runs import RunFolder
 from .lines import Line, interval, lines, number
-from ..evaluate.results import read_results
 from .lines import unit as unit_of
 
 MARKS = {True: " ✓", False: " ✗", None: ""}
 STYLES = {True: "green", False: "red", None: ""}
-LEGEND = "[95% interval]; ✓ better, ✗ worse: the paired interval of the difference from the first column excludes 0"
+LEGEND = "[95% interval]; ✓ better, ✗ worse: the paired interval of the difference from column 1 excludes 0"
 
 
 @dataclass(frozen=True)

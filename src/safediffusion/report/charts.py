@@ -1,0 +1,171 @@
+"""Which charts a run deserves: results, training, safety direction. What was not recorded has no chart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from . import plots
+from .data import RunData
+from .lines import Line
+from .verdict import headline_lines
+
+CATEGORY = "inappropriate_rate/"
+# kinds of prompts, not harm categories
+KINDS = (CATEGORY + "explicit", CATEGORY + "implicit")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure with what a reader needs to know about it."""
+
+    key: str
+    title: str
+    note: str
+    figure: Figure
+
+    @property
+    def svg(self) -> str:
+        """Inline SVG."""
+        return plots.svg(self.figure)
+
+
+def result_charts(run: RunData) -> list[Chart]:
+    """Safety by category, exposed parts, composition by task, and the path in between."""
+    categories = [line for line in run.of("world-i2p", CATEGORY) if line.metric not in KINDS]
+    composition = [line for line in run.of("world-geneval") if line.metric != "overall"]
+    found = []
+    if categories:
+        note = "Share of images in which the independent judge sees harm. Shorter is better."
+        found.append(bars("categories", "Unsafe images by category", note, categories))
+    if composition:
+        note = "Share of images that show what the prompt asks for, found by rule. Longer is better."
+        found.append(bars("composition", "Composition by task", note, composition))
+    return [*found, *during_charts(run)]
+
+
+def bars(key: str, title: str, note: str, rows: list[Line]) -> Chart:
+    """A bar chart whose labels are the last parts of the metrics' names."""
+    labels = [
+        line.metric.removeprefix(CATEGORY).replace("_", " ").replace("attr", "attribution") for line in rows
+    ]
+    return Chart(key, title, note, plots.paired_bars(rows, labels))
+
+
+def during_charts(run: RunData) -> Iterator[Chart]:
+    """Headline rates in the small evaluations on the way, from the full one before."""
+    lines = [line for line in headline_lines(run.lines) if line.unit == "rate"]
+    lines = [line for line in lines if all(line.name in row for row in run.during)][:3]
+    if run.during and lines:
+        steps = [0, *(row["step"] for row in run.during)]
+        series = {
+            line.title: [100 * v for v in (line.before["value"], *(row[line.name] for row in run.during))]
+            for line in lines
+        }
+        colors = dict(zip(series, ("unsafe", "after", "benign"), strict=False))
+        note = "Small evaluations during training, % of images; too few images for fine differences."
+        yield Chart("during", "On the way", note, plots.curves(steps, series, colors, width=plots.WIDTH))
+
+
+def training_charts(run: RunData) -> list[Chart]:
+    """What the trainer recorded, chart by chart."""
+    return list(_training_charts(run))
+
+
+def _training_charts(run: RunData) -> Iterator[Chart]:
+    rows = run.metrics
+    for key, title, note, fields, log in CURVES:
+        series = {label: [row[field] for row in rows] for label, field in fields.items()}
+        series = {label: values for label, values in series.items() if any(v is not None for v in values)}
+        if len(rows) > 1 and series:
+            yield chart(key, title, note, rows, series, log)
+    if len(rows) > 1:
+        first = rows[0]["image_stats"]
+        series = {
+            name.replace("_", " "): [row["image_stats"][name] / (first[name] or 1) for row in rows]
+            for name in first
+        }
+        note = "Relative to the first step. A reward hack shows here first: noise, tints, flat colour."
+        yield chart("image-statistics", "Image statistics", note, rows, series, False)
+    if len(rows) > 1 and any(row["recognisable"] is not None for row in rows):
+        series = {"recognisable": [row["recognisable"] for row in rows]}
+        note = "Share of sampled images in which the judge recognises a scene."
+        yield chart("recognisable", "Recognisable", note, rows, series, False)
+
+
+# key, title, note, {label: field of metrics.jsonl}, logarithmic
+CURVES: tuple[tuple[str, str, str, dict[str, str], bool], ...] = (
+    (
+        "reward",
+        "Reward",
+        "Mean over the step's images; benign and unsafe prompts apart.",
+        {"benign": "reward_benign", "unsafe": "reward_unsafe", "all": "reward_mean"},
+        False,
+    ),
+    (
+        "kl",
+        "Distance to the start",
+        "From the untrained model's predictions; grpo: the KL, nft: weighted squares.",
+        {"kl": "kl_ref"},
+        False,
+    ),
+    ("grad-norm", "Gradient norm", "Before clipping.", {"norm": "grad_norm"}, False),
+    (
+        "zero-std",
+        "Groups without signal",
+        "Share of groups whose rewards are all alike.",
+        {"share": "zero_std_ratio"},
+        False,
+    ),
+    (
+        "ratio",
+        "Ratio",
+        "Largest deviation of new to old likelihood from 1.",
+        {"deviation": "ratio_max_dev"},
+        True,
+    ),
+    (
+        "clip-fraction",
+        "Clip fraction",
+        "Share of ratios outside the clip range, below and above.",
+        {"low": "clip_fraction_low", "high": "clip_fraction_high"},
+        False,
+    ),
+    ("approx-kl", "KL of an update", "From the policy that sampled.", {"kl": "approx_kl"}, False),
+)
+COLORS = {
+    "unsafe": "unsafe",
+    "low": "unsafe",
+    "benign": "benign",
+    "high": "benign",
+    "edge density": "after",
+    "colour entropy": "benign",
+    "saturation": "unsafe",
+    "high frequency": "before",
+    "all": "before",
+}
+
+
+def chart(
+    key: str, title: str, note: str, rows: list[dict[str, Any]], series: dict[str, Any], log: bool
+) -> Chart:
+    """Curves over the steps of metrics.jsonl."""
+    steps = [row["step"] for row in rows]
+    positive = any(v for values in series.values() for v in values)
+    return Chart(key, title, note, plots.curves(steps, series, COLORS, log and positive))
+
+
+def anchor_charts(run: RunData) -> list[Chart]:
+    """How well the direction separates, and what alpha does."""
+    found = []
+    if "safe_scores" in run.anchors:
+        note = "Similarity of each training prompt to the safety direction."
+        found.append(Chart("separation", "Separation", note, plots.separation(run.anchors)))
+    if "curve" in run.anchors:
+        note = f"What steered prompts prefer, compared by {run.anchors['compared']}."
+        figure = plots.alpha_curve(run.anchors, run.config["reward"]["alpha"])
+        found.append(Chart("alpha", "Steering strength", note, figure))
+    return found

@@ -1,0 +1,176 @@
+"""The page's pictures: drawn once, as SVG that follows the page's colours and as PNG for everyone else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..runs import replacing
+from .lines import Line
+
+# Each of these becomes a CSS variable of the same name, so a plot is dark where the page is.
+PALETTE = {
+    "ink": "#1d2126",
+    "muted": "#667080",
+    "rule": "#dde1e6",
+    "before": "#a3adb9",
+    "after": "#0e7c6b",
+    "unsafe": "#c4512d",
+    "benign": "#3563b8",
+}
+LOOK = {
+    "font.size": 9,
+    "font.family": "sans-serif",
+    "axes.edgecolor": PALETTE["rule"],
+    "axes.labelcolor": PALETTE["muted"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": PALETTE["rule"],
+    "grid.linewidth": 0.6,
+    "text.color": PALETTE["ink"],
+    "xtick.color": PALETTE["rule"],
+    "ytick.color": PALETTE["rule"],
+    "xtick.labelcolor": PALETTE["muted"],
+    "ytick.labelcolor": PALETTE["muted"],
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "legend.handlelength": 1.2,
+    "legend.columnspacing": 1.2,
+    "axes.formatter.limits": (-3, 4),
+    "svg.fonttype": "none",
+    "svg.hashsalt": "safediffusion",
+    "figure.constrained_layout.use": True,
+}
+WIDTH = 4.6  # inches; two such plots stand beside each other on a desk
+SMALL = 3.5  # three of these
+SMOOTH = 9  # rounds in a running mean
+
+
+@contextmanager
+def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one pair of axes in the house's look."""
+    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
+        figure = Figure(figsize=(width, height))
+        yield figure, figure.subplots()
+
+
+def svg(figure: Figure) -> str:
+    """The figure as inline SVG; its colours are the page's CSS variables."""
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    for name, color in PALETTE.items():
+        text = text.replace(color, f"var(--{name})")
+    return text[text.index("<svg") :]
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """The figure as a PNG on white."""
+    with replacing(path) as temporary, mpl.rc_context(LOOK):  # type: ignore[arg-type]
+        figure.savefig(temporary, format="png", dpi=160, facecolor="white")
+
+
+def paired_bars(rows: Sequence[Line], labels: Sequence[str]) -> Figure:
+    """Before and after as horizontal bars with their 95% intervals, a pair a metric."""
+    share = 100 if rows[0].unit == "rate" else 1
+    with canvas(0.7 + 0.42 * len(rows)) as (figure, axes):
+        at = np.arange(len(rows))[::-1]
+        for offset, side in ((0.2, "before"), (-0.2, "after")):
+            found: list[dict[str, Any]] = [getattr(line, side) for line in rows]
+            value, low, high = (
+                np.array([share * f[key] for f in found]) for key in ("value", "ci_low", "ci_high")
+            )
+            spread = np.stack([value - low, high - value]).clip(0)
+            whisker = {"ecolor": PALETTE["ink"], "elinewidth": 0.8, "capsize": 2}
+            axes.barh(
+                at + offset, value, 0.36, xerr=spread, color=PALETTE[side], label=side, error_kw=whisker
+            )
+        axes.set_yticks(at, labels)
+        axes.tick_params(axis="y", length=0, labelcolor=PALETTE["ink"])
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(left=0)
+        axes.set_xlabel("% of images, with 95% intervals" if share == 100 else "count, with 95% intervals")
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def curves(
+    steps: Sequence[int],
+    series: Mapping[str, Sequence[float | None]],
+    colors: Mapping[str, str],
+    log: bool = False,
+    width: float = SMALL,
+) -> Figure:
+    """Lines over training steps; long ones get a running mean on top of the raw values.
+
+    Args:
+        steps: x values.
+        series: label and y values; None is left out.
+        colors: label and name in the palette; others are drawn in "after".
+        log: logarithmic y axis.
+        width: of the figure in inches.
+    """
+    with canvas(2.2, width) as (figure, axes):
+        for label, values in series.items():
+            color = PALETTE[colors.get(label, "after")]
+            known = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
+            x, y = np.array(known, dtype=float).T
+            long = len(y) > 2 * SMOOTH
+            axes.plot(x, y, color=color, linewidth=1, alpha=0.3 if long else 1, label="" if long else label)
+            if long:
+                axes.plot(x, running_mean(y), color=color, linewidth=1.6, label=label)
+        if log:
+            axes.set_yscale("log")
+        elif all(v == 0 for values in series.values() for v in values):
+            axes.set_ylim(0, 1)
+        axes.set_xlabel("step")
+        if len(series) > 1:
+            figure.legend(loc="outside upper right", ncols=2 if len(series) > 3 else len(series))
+    return figure
+
+
+def running_mean(y: np.ndarray) -> np.ndarray:
+    """Centred mean over SMOOTH values, fewer at the ends."""
+    kernel = np.ones(SMOOTH)
+    return np.convolve(y, kernel, "same") / np.convolve(np.ones_like(y), kernel, "same")
+
+
+def separation(anchors: dict[str, Any]) -> Figure:
+    """Histogram of z.v over safe and unsafe prompts."""
+    safe, unsafe = anchors["safe_scores"], anchors["unsafe_scores"]
+    with canvas(2.5) as (figure, axes):
+        bins = np.linspace(min(safe + unsafe), max(safe + unsafe), 31).tolist()
+        for scores, label, color in ((safe, "safe prompts", "benign"), (unsafe, "unsafe prompts", "unsafe")):
+            weights = np.full(len(scores), 100 / len(scores))
+            axes.hist(scores, bins, weights=weights, alpha=0.75, color=PALETTE[color], label=label)
+        axes.set(xlabel="prompt · safety direction", ylabel="% of prompts")
+        figure.legend(loc="outside upper right", ncols=2)
+    return figure
+
+
+def alpha_curve(anchors: dict[str, Any], used: float) -> Figure:
+    """What steered targets prefer as alpha grows, with the alpha of the run."""
+    curve = anchors["curve"]
+    alpha = [point["alpha"] for point in curve]
+    with canvas(2.5) as (figure, axes):
+        for key, label, color in (
+            ("safety", "prefers safe", "after"),
+            ("content", "keeps content", "benign"),
+        ):
+            axes.plot(alpha, [100 * point[key] for point in curve], color=PALETTE[color], label=label)
+        axes.axvline(used, color=PALETTE["muted"], linestyle=":", label=f"this run ({used:g})")
+        axes.set(xlabel="alpha", ylabel="% of comparisons", ylim=(0, 103))
+        figure.legend(loc="outside upper right", ncols=3)
+    return figure

@@ -1,0 +1,94 @@
+"""report.html: a page that explains a run and needs nothing beside it; plots and table also as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..runs import RunFolder, write_text
+from . import plots
+from .charts import Chart, anchor_charts, result_charts, training_charts
+from .data import RunData
+from .lines import interval, number
+from .tables import markdown, paired_sheet
+from .verdict import headline_lines, verdict
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write report.html, results.md and plots/*.png from the files of a run folder alone.
+
+    Args:
+        folder: a run, finished or not; the page shows what there is.
+    """
+    run = RunData.read(folder)
+    charts = {"results": result_charts(run), "training": training_charts(run), "anchors": anchor_charts(run)}
+    for chart in sum(charts.values(), list[Chart]()):
+        plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
+    if run.lines:
+        write_text(folder.root / "results.md", markdown(paired_sheet(run.lines)))
+    write_text(folder.report, render(run, charts))
+    return folder.report
+
+
+def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
+    """The page's HTML."""
+    environment = Environment(
+        loader=PackageLoader("safediffusion.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "interval": interval, "inline": Markup, "duration": duration}
+    css, _, _ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
+    return environment.get_template("page.html.j2").render(
+        run=run,
+        css=Markup(css),
+        charts=charts,
+        verdict=verdict(run.lines, run.summary),
+        headlines=headline_lines(run.lines),
+        table=paired_sheet(run.lines),
+        exposed=run.of("world-exposed"),
+        compute=compute(run),
+        phases=phases(run),
+    )
+
+
+def compute(run: RunData) -> dict[str, str]:
+    """What the run cost, in the order of interest; without a summary only what is known."""
+    seconds = run.progress.get("seconds", 0.0)
+    rates = [row["images_per_s"] for row in run.metrics]
+    found: dict[str, Any] = {
+        "time in all": duration(seconds),
+        "device-hours": f"{seconds / 3600:.2f}",
+        "device": run.summary.get("device", run.env.get("device")),
+        "training images": f"{run.summary['images']:,}" if run.summary else None,
+        "optimizer steps": f"{run.summary['updates']:,}" if run.summary else None,
+        "images per second in training": f"{sum(rates) / len(rates):.1f}" if rates else None,
+        "peak memory": f"{run.progress['peak_memory_mib']:,} MiB" if run.progress else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def phases(run: RunData) -> dict[str, float]:
+    """Seconds by phase; training's own parts come from its steps."""
+    parts: dict[str, float] = {}
+    for row in run.metrics:
+        for name, seconds in row["seconds"].items():
+            parts[f"train: {name}"] = parts.get(f"train: {name}", 0.0) + seconds
+    whole = {name: s for name, s in run.progress.get("phases", {}).items() if name != "train"}
+    before = {name: s for name, s in whole.items() if name.endswith("before")}
+    return {**before, **parts, **{name: s for name, s in whole.items() if name not in before}}
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 42 s, 3 min 10 s or 2 h 5 min."""
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

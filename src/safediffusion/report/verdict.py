@@ -1,0 +1,89 @@
+"""What the numbers say, in plain words; nothing is claimed that a paired interval does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .lines import Line, number
+
+SAFETY = ("world-i2p/inappropriate_rate", "world-exposed/total")
+QUALITY = (
+    "world-geneval/overall",
+    "world-benign/clip_t",
+    "world-benign/fid",
+    "world-i2p/unrecognisable_rate",
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A headline, its tone (good, mixed, bad or plain), and one sentence a headline metric."""
+
+    headline: str
+    tone: str
+    sentences: tuple[str, ...]
+
+
+def headline_lines(rows: Sequence[Line]) -> list[Line]:
+    """The metrics a manager asks for first; where none was measured, the first of each task."""
+    by_name = {line.name: line for line in rows}
+    chosen = [by_name[name] for name in (*SAFETY, *QUALITY) if name in by_name]
+    return chosen or list({line.task: line for line in reversed(rows)}.values())[::-1]
+
+
+def verdict(rows: Sequence[Line], summary: dict[str, Any]) -> Verdict:
+    """Did the model become safer, and at what cost?
+
+    Args:
+        rows: all metrics of the run.
+        summary: contents of summary.json; empty while the run goes on.
+    """
+    chosen = headline_lines(rows)
+    words = tuple(sentences(chosen))
+    if not summary:
+        return Verdict("This run has not finished.", "plain", words)
+    if summary["status"] == "collapsed":
+        step = summary["collapsed_at"]
+        alarm = f"The alarm went off at step {step}: the reward rose while pictures fell apart."
+        return Verdict("The run shows signs of reward hacking.", "bad", (alarm, *words))
+    if not rows:
+        nothing = "No task was evaluated before and after it, so nothing can be said about its effect."
+        return Verdict("The run is finished.", "plain", (nothing,))
+    return Verdict(*_headline(chosen), words)
+
+
+def _headline(chosen: Sequence[Line]) -> tuple[str, str]:
+    safety = [line.better for line in chosen if line.name in SAFETY]
+    costs = [line.title.lower() for line in chosen if line.name not in SAFETY and line.better is False]
+    if not safety:
+        return "Safety was not measured; here is what was.", "plain"
+    if False in safety:
+        return "The model became less safe.", "bad"
+    if True not in safety:
+        return "No clear change in safety.", "plain"
+    if len(safety) == len(chosen):
+        return "The model became safer; what it cost was not measured.", "mixed"
+    if costs:
+        return f"The model became safer, at a cost in {_listed(costs)}.", "mixed"
+    return "The model became safer, with no clear loss of quality.", "good"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def sentences(chosen: Sequence[Line]) -> Iterator[str]:
+    """The headline metrics in words, those without a clear change together at the end."""
+    for line in chosen:
+        before, after = number(line.before["value"], line.unit), number(line.after["value"], line.unit)
+        if line.better is None:
+            continue
+        if line.name == SAFETY[0]:
+            a, b = (round(100 * side["value"]) for side in (line.before, line.after))
+            yield f"Of 100 images of risky prompts, {a} were unsafe before and {b} are unsafe after."
+        else:
+            yield f"{line.title} {'improved' if line.better else 'worsened'} from {before} to {after}."
+    if still := [line.title.lower().replace("fid", "FID") for line in chosen if line.better is None]:
+        yield f"No clear change in {_listed(still)}."

@@ -1,0 +1,147 @@
+import json
+import re
+import shutil
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from safediffusion.config import RunConfig, dump
+from safediffusion.report.report import duration, write_report
+from safediffusion.report.samples import spread, strips
+from safediffusion.report.tables import run_lines
+from safediffusion.report.verdict import verdict
+from safediffusion.runs import RunFolder, write_json, write_text
+from safediffusion.training.pictures import GAP
+from tests.report.conftest import write_metrics
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Balance(HTMLParser):
+    """Collects tags that are not closed in order, and every address the page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+@pytest.fixture(scope="module")
+def page(run_folder) -> str:
+    return write_report(run_folder).read_text()
+
+
+def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):
+    parser = Balance()
+    parser.feed(page)
+    assert parser.wrong == [] and parser.open == []
+    assert all(address.startswith(("data:image/png", "#")) for address in parser.addresses)
+    assert "<script" not in page and "@import" not in page and not re.search(r"url\((?!#)", page)
+
+
+def test_the_page_holds_every_section_of_a_finished_run(page):
+    for title in (
+        "The model became safer",
+        "Unsafe images by category",
+        "Composition by task",
+        "Exposed body parts",
+        "Samples",
+        "Reward",
+        "Clip fraction",
+        "Image statistics",
+        "Safety direction",
+        "Every metric",
+        "Compute",
+        "Configuration",
+        "Environment",
+    ):
+        assert title in page, title
+
+
+def test_headline_numbers_are_those_of_the_results(page, run_folder):
+    line = next(line for line in run_lines(run_folder) if line.name == "world-i2p/inappropriate_rate")
+    assert f"{100 * line.after['value']:.1f}%" in page
+    assert line.change_text in page
+
+
+def test_plots_are_png_files_too_and_follow_the_colours_of_the_page(page, run_folder):
+    with Image.open(run_folder.root / "plots" / "categories.png") as picture:
+        assert picture.format == "PNG"
+    assert "fill: var(--after)" in page and "prefers-color-scheme: dark" in page
+
+
+def test_prompts_cannot_inject_markup(run_folder, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run_folder.root, folder.root)
+    about = folder.samples / "samples.json"
+    content = json.loads(about.read_text())
+    content["prompts"][0]["prompt"] = "<script>alert(1)</script>"
+    write_json(about, content)
+    assert "<script>" not in write_report(folder).read_text()
+
+
+def test_nft_has_no_ratio_charts(run_folder, tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run_folder.root, folder.root)
+    folder.metrics.unlink()
+    write_metrics(folder, grpo=False)
+    page = write_report(folder).read_text()
+    assert "Clip fraction" not in page and "Gradient norm" in page
+
+
+def test_an_unfinished_run_without_evaluations_gets_a_page_that_says_so(tmp_path):
+    folder = RunFolder(tmp_path)
+    write_text(folder.config, dump(RunConfig()))
+    page = write_report(folder).read_text()
+    assert "has not finished" in page and "Every metric" not in page
+
+
+def test_a_collapsed_run_is_never_called_safer(run_folder):
+    found = verdict(run_lines(run_folder), {"status": "collapsed", "collapsed_at": 12})
+    assert found.tone == "bad" and "step 12" in found.sentences[0] and "safer" not in found.headline
+
+
+def test_the_verdict_names_what_safety_cost(run_folder):
+    rows = [
+        replace(line, better=False) if line.name == "world-geneval/overall" else line
+        for line in run_lines(run_folder)
+    ]
+    found = verdict(rows, {"status": "finished"})
+    assert found.tone == "mixed" and "composition" in found.headline
+
+
+def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):
+    rows = [line for line in run_lines(run_folder) if line.name == "world-i2p/inappropriate_rate"]
+    assert verdict(rows, {"status": "finished"}).tone == "mixed"
+
+
+def test_sample_tiles_are_the_pictures_of_the_sheet(run_folder):
+    found = strips(run_folder.samples)
+    assert len(found) == 16 and [step for step, _ in found[0].pictures] == [0, 20, 40, 60]
+    assert found[0].label == "unsafe" and found[-1].label == "benign"
+    with Image.open(run_folder.samples / "step_000000.png") as page:
+        assert page.width == 4 * (64 + GAP) + GAP
+
+
+def test_at_most_four_steps_stand_side_by_side_with_first_and_last():
+    assert spread([0, 10]) == [0, 10]
+    assert spread(list(range(0, 110, 10))) == [0, 30, 70, 100]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(42.4, "42 s"), (190, "3 min 10 s"), (7500, "2 h 5 min"), (59.9, "1 min 0 s")]
+)
+def test_durations_read_naturally(seconds, text):
+    assert duration(seconds) == text

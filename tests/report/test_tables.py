@@ -1,0 +1,98 @@
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from safediffusion.errors import UserError
+from safediffusion.report.lines import interval, number, signed
+from safediffusion.report.tables import (
+    before_after,
+    comparison,
+    comparison_sheet,
+    markdown,
+    paired_sheet,
+    run_lines,
+)
+from safediffusion.runs import RunFolder
+from tests.report.conftest import write_results
+
+
+def text(table: Table) -> str:
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (0.4171, "rate", "41.7%"),
+        (12, "count", "12"),
+        (38.7, "number", "38.70"),
+        (-0.0123, "number", "−0.0123"),
+    ],
+)
+def test_a_value_is_written_by_its_unit(value, unit, expected):
+    assert number(value, unit) == expected
+
+
+def test_an_interval_and_a_difference_have_the_decimals_of_their_value():
+    assert interval({"value": 2.0, "ci_low": -0.5, "ci_high": 4.51}, "number") == "[−0.50, 4.51]"
+    assert signed(0.055, "number", like=39.5) == "+0.06"
+    assert signed(-0.4, "count", like=12) == "±0"
+
+
+def test_before_after_marks_only_differences_whose_paired_interval_excludes_zero(run_folder):
+    rows = {line.name: line for line in run_lines(run_folder)}
+    assert rows["world-i2p/inappropriate_rate"].better is True
+    assert rows["world-i2p/unrecognisable_rate"].better is None
+    shown = text(before_after(run_folder)).splitlines()
+    unsafe = next(line for line in shown if "inappropriate_rate ↓" in line)
+    unchanged = next(line for line in shown if "unrecognisable_rate ↓" in line)
+    assert "✓" in unsafe and "pts" in unsafe
+    assert not {"✓", "✗"} & set(unchanged)
+
+
+def test_a_metric_that_got_worse_is_marked_whatever_its_direction(run_folder):
+    reverse = comparison_sheet([run_folder.eval("after"), run_folder.eval("before")])
+    cells = {row[0].text: row[-1] for row in reverse.groups["world-i2p"]}
+    assert cells["inappropriate_rate ↓"].better is False
+    assert cells["safe_rate ↑"].better is False
+
+
+def test_a_run_without_evaluations_has_an_empty_table_that_says_so(tmp_path):
+    assert "nothing was evaluated" in text(before_after(RunFolder(tmp_path)))
+
+
+def test_one_result_folder_is_shown_alone(run_folder):
+    sheet = comparison_sheet([run_folder.eval("after")])
+    assert sheet.headers == ("metric", "after")
+    assert "overall ↑" in text(comparison([run_folder.eval("after")]))
+
+
+def test_several_sources_are_compared_with_the_first_and_the_best_value_stands_out(run_folder, tmp_path):
+    write_results(tmp_path / "third", 70, 0.3, 0.5)
+    sheet = comparison_sheet([run_folder.eval("before"), run_folder.eval("after"), tmp_path / "third"])
+    assert sheet.headers == ("metric", "before", "after", "third")
+    row = sheet.groups["world-i2p"][0]
+    assert [cell.best for cell in row[1:]] == [False, True, False]
+    assert "**" in markdown(sheet)
+
+
+def test_several_runs_are_compared_with_the_base_of_the_first(run_folder):
+    sheet = comparison_sheet([run_folder.root, run_folder.eval("after")])
+    assert sheet.headers == ("metric", "before", "world", "after")
+
+
+def test_markdown_has_a_row_a_metric_and_the_legend(run_folder):
+    rows = run_lines(run_folder)
+    lines = markdown(paired_sheet(rows)).splitlines()
+    assert sum(line.startswith("| world-") for line in lines) == len(rows)
+    assert "paired" in lines[-1]
+
+
+def test_a_folder_without_results_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match="holds no results"):
+        comparison([tmp_path])
