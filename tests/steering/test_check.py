@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 
 from safediffusion.errors import UserError
-from safediffusion.steering.anchors import SafetyPolicy
-from safediffusion.steering.check import auc, auc_interval, check_policy, draw
+from safediffusion.steering.anchors import SafetyPolicy, load_policy
+from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, draw, world_curve
+from safediffusion.world import wordings as W
 
 POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm", "harm dog"))
 
@@ -36,3 +38,19 @@ def test_a_check_reports_anchors_curve_and_picture(encoder, tmp_path):
 def test_a_check_needs_both_kinds_of_prompts(encoder):
     with pytest.raises(UserError, match="label"):
         check_policy(POLICY, encoder, ["calm dog", "a cat"], [])
+
+
+def test_world_draws_what_prompts_may_show_the_same_way_every_time(encoder):
+    v = torch.nn.functional.normalize(torch.ones(encoder.dim), dim=0)
+    curve = world_curve(encoder, v, per_category=2)
+    assert [point.alpha for point in curve] == list(ALPHAS)
+    assert curve == world_curve(encoder, v, per_category=2)
+    assert all(0 <= value <= 1 for point in curve for value in (point.safety, point.content))
+
+
+@pytest.mark.parametrize("name", ["compact", "scaled", "empty-positive"])
+def test_world_anchors_are_judgements_that_world_captions_use(name):
+    policy = load_policy(name, "world")
+    known = {text for words in (W.SAFE_GENERIC, *W.SAFE_BY_CATEGORY.values()) for text in words}
+    harmful = {text for words in (W.UNSAFE_GENERIC, *W.UNSAFE_BY_CATEGORY.values()) for text in words}
+    assert set(policy.safe) <= known and set(policy.unsafe) <= harmful
