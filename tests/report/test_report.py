@@ -48,6 +48,7 @@ def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):
     parser.feed(page)
     assert parser.wrong == [] and parser.open == []
     assert all(address.startswith(("data:image/png", "#")) for address in parser.addresses)
+    assert "://" not in page
     assert "<script" not in page and "@import" not in page and not re.search(r"url\((?!#)", page)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,7 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     for name, color in PALETTE.items():
         text = text.replace(color, f"var(--{name})")
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # HTML knows both; the page is to hold no address
     return text[text.index("<svg") :]
 
 
@@ -127,7 +129,7 @@ def curves(
             color = PALETTE[colors.get(label, "after")]
             known = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
             x, y = np.array(known, dtype=float).T
-            long = len(y) > 2 * SMOOTH
+            long = len(y) > 2 * SMOOTH and not log  # a mean would hide the orders of magnitude
             axes.plot(x, y, color=color, linewidth=1, alpha=0.3 if long else 1, label="" if long else label)
             if long:
                 axes.plot(x, running_mean(y), color=color, linewidth=1.6, label=label)
