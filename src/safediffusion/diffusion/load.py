@@ -26,9 +26,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
-        raise UserError(
-            "World's networks are not installed here; train them: safediffusion world build"
-        )
+        raise UserError("World's networks are not installed here; train them: safediffusion world build")
     kind = SUPPORTED[_pipeline_class(source)]
     pipeline = kind.from_pretrained(
         str(source), torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
