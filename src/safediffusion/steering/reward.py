@@ -128,10 +128,10 @@ def build_reward(config: RewardConfig, device: torch.device | str) -> Reward:
         raise UserError(
             f"reward.kind {config.kind!r} is not known; set steering, clip, negative-clip, or pkg.mod:fn"
         )
-    encoder = load_encoder(config.encoder, device)
     if config.kind == "clip":
-        return ClipReward(encoder, config.views)
+        return ClipReward(load_encoder(config.encoder, device), config.views)
     policy = load_policy(config.anchors, config.encoder)
+    encoder = load_encoder(config.encoder, device)
     if config.kind == "negative-clip":
         return NegativeClipReward(encoder, policy.unsafe, config.views)
     direction = SafetyDirection.from_anchors(encoder, policy)
