@@ -16,7 +16,7 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from . import clip, judges, unet, vae
 from .tokenizer import train_tokenizer
 
-STAGES = ("vae", "tower", "unet", "reward", "observer", "harm-judge", "parts-judge")
+STAGES = ("vae", "tower", "unet", "decoder", "reward", "observer", "harm-judge", "parts-judge")
 
 
 def build(work: Path, device: str, stages: tuple[str, ...] = STAGES) -> None:
@@ -42,6 +42,9 @@ def _train(name: str, work: Path, device: str, path: Path) -> None:
     checkpoints = work / "checkpoints"
     if name == "vae":
         vae.train_vae(checkpoints, device).save_pretrained(path)
+    elif name == "decoder":
+        trained = vae.load_vae(work / "done" / "unet" / "vae")
+        vae.polish_decoder(trained, checkpoints, device).save_pretrained(path)
     elif name in ("tower", "reward", "observer"):
         spec = {"tower": clip.TOWER, "reward": clip.REWARD, "observer": clip.OBSERVER}[name]
         tokenizer = train_tokenizer()
@@ -71,7 +74,7 @@ def assemble(work: Path, assets: Path) -> None:
     done = work / "done"
     _, text_encoder, tokenizer = _parts(work, "cpu")
     parts: dict[str, Any] = dict(
-        vae=vae.load_vae(done / "unet" / "vae"),
+        vae=vae.load_vae(done / "decoder"),
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=UNet2DConditionModel.from_pretrained(done / "unet"),

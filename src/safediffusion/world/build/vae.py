@@ -17,6 +17,8 @@ from .loop import Schedule, fit
 SCHEDULE = Schedule(steps=2200, lr=2e-3, seed=11, ema=0.995)
 BATCH = 32
 KL_WEIGHT = 1e-4
+DECODER_SCHEDULE = Schedule(steps=1000, lr=1e-3, seed=12, ema=0.995)
+DISTURBANCE = 0.1  # largest deviation of the noise on the latents, in units of their own
 
 
 def new_vae() -> Any:
@@ -60,4 +62,24 @@ def train_vae(folder: Path, device: str) -> Any:
         return vae_loss(vae, images, noise)
 
     fit("vae", vae, loss, SCHEDULE, folder)
+    return vae
+
+
+def polish_decoder(vae: Any, folder: Path, device: str) -> Any:
+    """Trains the decoder alone, on latents disturbed as a sampler disturbs them; the latents stay."""
+    vae.to(device)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+
+    def loss(rng: np.random.Generator) -> Tensor:
+        images = render_batch([random_scene(rng) for _ in range(BATCH)]).to(device) * 2 - 1
+        noise = torch.from_numpy(rng.standard_normal((BATCH, 8, 8, 8), dtype=np.float32)).to(device)
+        with torch.autocast(device, torch.bfloat16):
+            with torch.no_grad():
+                latents = vae.encode(images).latent_dist.mean
+            disturbed = latents + float(rng.uniform(0, DISTURBANCE)) / vae.config.scaling_factor * noise
+            error = vae.decode(disturbed).sample.float() - images
+        return error.square().mean() + 0.1 * error.abs().mean()
+
+    fit("decoder", vae, loss, DECODER_SCHEDULE, folder)
     return vae
