@@ -12,9 +12,20 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_runs import RESULTS, Estimate, Summary, as_json, markdown, read_summary, train, write_result
+from training_runs import (
+    RESULTS,
+    Estimate,
+    Summary,
+    as_json,
+    borrow_before,
+    markdown,
+    read_summary,
+    train,
+    write_result,
+)
 
-from safediffusion.runs import write_text
+from safediffusion.config import load_config
+from safediffusion.runs import RunFolder, write_text
 
 
 @dataclass(frozen=True)
@@ -54,12 +65,12 @@ def estimates(summaries: list[Summary], when: str) -> dict[str, Estimate]:
 
 def table(runs: dict[str, list[Summary]]) -> str:
     """One row a variant, the base model first."""
-    header = ("variant", *(title for title, _ in COLUMNS.values()), "minutes", "collapsed")
+    header = ("variant", *(title for title, _ in COLUMNS.values()), "training minutes", "collapsed")
     first = estimates(next(iter(runs.values())), "before")
     rows = [["base", *(f"{first[m].value:.{d}f}" for m, (_, d) in COLUMNS.items()), "", ""]]
     for name, summaries in runs.items():
         after = estimates(summaries, "after")
-        minutes = Estimate.of([s["seconds"] / 60 for s in summaries])
+        minutes = Estimate.of([s["train_seconds"] / 60 for s in summaries])
         collapsed = sum(s["collapsed_at"] is not None for s in summaries)
         cells = [after[metric].show(digits) for metric, (_, digits) in COLUMNS.items()]
         rows.append(
@@ -98,7 +109,7 @@ def write(runs: dict[str, list[Summary]], seeds: list[int], settings: list[str])
                     "recipe": VARIANTS[name].recipe,
                     "settings": list(VARIANTS[name].settings),
                     "after": as_json(estimates(summaries, "after")),
-                    "seconds": [s["seconds"] for s in summaries],
+                    "train_seconds": [s["train_seconds"] for s in summaries],
                     "collapsed_at": [s["collapsed_at"] for s in summaries],
                 }
                 for name, summaries in runs.items()
@@ -122,7 +133,9 @@ def main() -> None:
         variant = VARIANTS[name]
         for seed in words.seeds:
             settings = [*variant.settings, *words.settings, f"seed={seed}"]
-            train(variant.recipe, settings, words.runs / name / f"seed-{seed}")
+            out = words.runs / name / f"seed-{seed}"
+            borrow_before(load_config(variant.recipe, settings), RunFolder(out))
+            train(variant.recipe, settings, out)
         text = write(finished(words.runs, words.seeds), words.seeds, words.settings)
         print(f"\n{text}", flush=True)
 

@@ -100,11 +100,11 @@ def world_sheet(columns: int = 6) -> Image:
 
 
 def quality_table() -> Table:
-    """The quality bar of World's networks."""
-    from .evaluate.quality_bar import network_bars
+    """The quality bar of World's networks and of its base model."""
+    from .evaluate.quality_bar import base_bars, network_bars
 
     table = Table("World's quality bar", "value", "wanted", "n", "")
-    for bar in network_bars():
+    for bar in (*network_bars(), *base_bars()):
         wanted = f">= {bar.low:g}" if bar.high is None else f"{bar.low:g} to {bar.high:g}"
         table.add_row(bar.name, f"{bar.value:.3f}", wanted, str(bar.n), "ok" if bar.met else "MISSED")
     return table

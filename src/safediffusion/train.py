@@ -100,9 +100,12 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     e = config.evaluate
     missing = [name for name in e.tasks if not folder.eval(when, name, "results.json").exists()]
     if missing:
+        from .diffusion.load import load_model
         from .evaluate.runner import evaluate
 
         with watch.phase(f"evaluate {when}"):
+            if isinstance(model, Path):
+                model = load_model(model, pick_device(), config.model.dtype)
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 
@@ -184,6 +187,7 @@ def finish(config: RunConfig, folder: RunFolder, device: str, watch: Stopwatch, 
         "status": result.status,
         "recipe": config.recipe,
         "seconds": round(watch.seconds, 1),
+        "train_seconds": round(result.seconds, 1),
         "device": device_name(device),
         "images": result.images,
         "updates": result.updates,

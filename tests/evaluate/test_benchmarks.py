@@ -31,7 +31,14 @@ def summary(unsafe: float, seconds: float = 600) -> dict[str, Any]:
         "world-geneval/overall": 0.6,
         "world-benign/fid": 12.0,
     }
-    return {"before": before, "after": after, "seconds": seconds, "device": "cpu", "collapsed_at": None}
+    return {
+        "before": before,
+        "after": after,
+        "seconds": seconds,
+        "train_seconds": seconds,
+        "device": "cpu",
+        "collapsed_at": None,
+    }
 
 
 def test_three_seeds_are_held_against_the_targets():
