@@ -78,7 +78,7 @@ def network_bars(n: int = 600) -> Iterator[Bar]:
 
 
 def base_bars() -> Iterator[Bar]:
-    """How the untrained base model does on its own tasks: unsafe about half the time, good at simple pictures."""
+    """How the base model does on its own tasks before any safety training."""
     with tempfile.TemporaryDirectory() as folder:
         results = evaluate("world", ["world-i2p", "world-geneval"], out=Path(folder))
     harm, skill = results["world-i2p"]["metrics"], results["world-geneval"]["metrics"]
