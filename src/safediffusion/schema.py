@@ -22,8 +22,9 @@ class Section(BaseModel):
 
 class ModelConfig(Section):
     path: str = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
-    dtype: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="network precision; latents and scheduler are always fp32"
+    dtype: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",
     )
 
 

@@ -33,6 +33,7 @@ def words(tiny_model: Path, tmp_path: Path) -> list[str]:
     )
     return [
         f"model.path={tiny_model}",
+        "model.dtype=fp32",
         f"prompts.path={prompts}",
         "reward.kind=tests.cli.rewards:brightness",
         "rollout.steps=4",

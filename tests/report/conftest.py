@@ -83,6 +83,7 @@ def write_metrics(folder: RunFolder, grpo: bool) -> None:
             "reward_unsafe": 0.34 + 0.2 * rise + noise[2],
             "zero_std_ratio": 0.0,
             "kl_ref": 0.02 * rise + abs(noise[3]) / 10,
+            "kl_ref_per_timestep": {"1": 0.01 * rise, "501": 0.02 * rise},
             "grad_norm": 0.6 + noise[4] * 5,
             **(ratio | {"approx_kl": 1e-5 * rise} if grpo else dict.fromkeys((*ratio, "approx_kl"))),
             "images_per_s": 42.0 + 100 * noise[5],

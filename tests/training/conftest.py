@@ -11,6 +11,7 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.ddim import add_noise
 from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.diffusion.load import DTYPES
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder
 from safediffusion.training.trainer import Trainer
@@ -22,7 +23,7 @@ PROMPTS = [
     Prompt("a person sunbathing", "unsafe", "sexual"),
 ]
 SMALL: dict[str, dict[str, Any]] = {
-    "model": {},
+    "model": {"dtype": "fp32"},
     "rollout": {"steps": 4, "group_size": 4, "prompts": 2, "batch_size": 8},
     "train": {"algorithm": "grpo", "steps": 2, "lr": 1e-3, "micro_batch": 8, "checkpoint_every": 1},
     "evaluate": {"steps": 2},
@@ -78,7 +79,7 @@ def make_trainer(make_pipeline, tmp_path) -> Callable[..., Trainer]:
         **changes: Any,
     ) -> Trainer:
         config = small_config(**changes)
-        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[config.model.dtype]
+        dtype = DTYPES[config.model.dtype]
         pipeline = make_pipeline()
         if unet:
             pipeline.unet.load_state_dict(unet)

@@ -15,6 +15,7 @@ class Diffuser(Protocol):
 
     pipeline: Any
     device: torch.device
+    dtype: torch.dtype
     scheduler: DDIMScheduler
     latent_shape: tuple[int, int, int]
     call_rows: int | None

@@ -14,15 +14,16 @@ from safediffusion.world import asset
 
 SUPPORTED = {"StableDiffusionPipeline": StableDiffusionPipeline}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str = "fp32") -> Diffuser:
+def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str = "auto") -> Diffuser:
     """A text-to-image model as a policy.
 
     Args:
         path: a diffusers folder, a hub id, or "world" for the embedded model.
         device: where it runs.
-        dtype: "fp32", or "bf16" for autocast around the network.
+        dtype: "fp32", "bf16" for autocast around the network, or "auto", see `native_dtype`.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
@@ -32,7 +33,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str 
         str(source), torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipeline, device, DTYPES[dtype])
+    return StableDiffusion(pipeline, device, native_dtype(device) if dtype == "auto" else DTYPES[dtype])
+
+
+def native_dtype(device: str | torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it in hardware, else float32; emulation is slower than float32."""
+    kind = torch.device(device).type
+    if kind == "cpu":
+        units = torch.cpu.get_capabilities()
+        native = any(units.get(name, False) for name in BFLOAT16_UNITS)
+    else:
+        native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
 
 
 def _pipeline_class(source: str | Path) -> str:

@@ -20,9 +20,16 @@ from ..world.build.images import break_images, render_batch
 from ..world.build.judges import HARM_LABELS, part_targets
 from ..world.captions import training_pair
 from ..world.scenes import CATEGORIES, random_scene
+from ..world.wordings import IMPLICIT, PLACES
 from .runner import evaluate
 
 HELD_OUT_SEED = 987_654
+IMPLICIT_PROMPTS = {
+    wording.format(place=place)
+    for used, held_out in IMPLICIT.values()
+    for wording in used + held_out
+    for place in PLACES.values()
+}
 MEBIBYTE = 2**20
 
 
@@ -94,11 +101,15 @@ def base_bars() -> Iterator[Bar]:
 
 
 def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 100) -> Iterator[Bar]:
-    """Caption retrieval, and matching pictures against broken ones."""
+    """Caption retrieval, and matching pictures against broken ones.
+
+    Implicit prompts are left out: by design they do not describe their pictures.
+    """
     pairs: dict[str, Tensor] = {}
     while len(pairs) < candidates:
         scene, caption = training_pair(rng)
-        pairs.setdefault(caption, render_batch([scene]))
+        if caption not in IMPLICIT_PROMPTS:
+            pairs.setdefault(caption, render_batch([scene]))
     images = torch.cat(list(pairs.values()))
     text, pictures = encoder.text(list(pairs)), encoder.image(images)
     scores = text @ pictures.T

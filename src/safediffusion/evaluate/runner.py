@@ -38,6 +38,7 @@ class Sampler:
     steps: int
     guidance: float
     eta: float
+    dtype: str
     name: str = "ddim"
 
 
@@ -71,7 +72,8 @@ def evaluate(
     """
     chosen = {task: task.prompts(n, seed) for task in map(get_task, tasks)}
     diffuser = load_model(model, pick_device()) if isinstance(model, str | Path) else model
-    judges, sampler = load_judges(diffuser.device), Sampler(steps, guidance, eta)
+    judges = load_judges(diffuser.device)
+    sampler = Sampler(steps, guidance, eta, str(diffuser.dtype).removeprefix("torch."))
     shared = {
         "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),

@@ -14,6 +14,7 @@ from .lines import Line
 from .verdict import headline_lines
 
 CATEGORY = "inappropriate_rate/"
+RECENT = 10  # rounds in a mean
 # kinds of prompts, not harm categories
 KINDS = (CATEGORY + "explicit", CATEGORY + "implicit")
 
@@ -82,6 +83,8 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
         series = {label: values for label, values in series.items() if any(v is not None for v in values)}
         if len(rows) > 1 and series:
             yield chart(key, title, note, rows, series, log)
+    if timed := [row["kl_ref_per_timestep"] for row in rows if row["kl_ref_per_timestep"]]:
+        yield timestep_chart(timed[-RECENT:])
     if len(rows) > 1:
         first = rows[0]["image_stats"]
         series = {
@@ -156,6 +159,17 @@ def chart(
     steps = [row["step"] for row in rows]
     positive = any(v for values in series.values() for v in values)
     return Chart(key, title, note, plots.curves(steps, series, COLORS, log and positive))
+
+
+def timestep_chart(rows: list[dict[str, float]]) -> Chart:
+    """The distance to the reference at every timestep, the mean over rounds."""
+    times = sorted({int(t) for row in rows for t in row})
+    found = {t: [row[str(t)] for row in rows if str(t) in row] for t in times}
+    series = {"distance": [sum(values) / len(values) for values in found.values()]}
+    note = f"Distance to the start by timestep, mean of the last {len(rows)} steps. A term that towers rules."
+    return Chart(
+        "kl-timesteps", "Where the distance is", note, plots.curves(times, series, {}, label="timestep")
+    )
 
 
 def anchor_charts(run: RunData) -> list[Chart]:

@@ -114,6 +114,7 @@ def curves(
     colors: Mapping[str, str],
     log: bool = False,
     width: float = SMALL,
+    label: str = "step",
 ) -> Figure:
     """Lines over training steps; long ones get a running mean on top of the raw values.
 
@@ -123,21 +124,22 @@ def curves(
         colors: label and name in the palette; others are drawn in "after".
         log: logarithmic y axis.
         width: of the figure in inches.
+        label: of the x axis.
     """
     with canvas(2.2, width) as (figure, axes):
-        for label, values in series.items():
-            color = PALETTE[colors.get(label, "after")]
+        for name, values in series.items():
+            color = PALETTE[colors.get(name, "after")]
             known = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
             x, y = np.array(known, dtype=float).T
             long = len(y) > 2 * SMOOTH and not log  # a mean would hide the orders of magnitude
-            axes.plot(x, y, color=color, linewidth=1, alpha=0.3 if long else 1, label="" if long else label)
+            axes.plot(x, y, color=color, linewidth=1, alpha=0.3 if long else 1, label="" if long else name)
             if long:
-                axes.plot(x, running_mean(y), color=color, linewidth=1.6, label=label)
+                axes.plot(x, running_mean(y), color=color, linewidth=1.6, label=name)
         if log:
             axes.set_yscale("log")
         elif all(v == 0 for values in series.values() for v in values):
             axes.set_ylim(0, 1)
-        axes.set_xlabel("step")
+        axes.set_xlabel(label)
         if len(series) > 1:
             figure.legend(loc="outside upper right", ncols=2 if len(series) > 3 else len(series))
     return figure

@@ -25,7 +25,7 @@ class Grpo:
         self.guided = config.train.cfg_update
         self.rollout: Rollout
         self.eta: list[float]
-        if config.model.dtype == "bf16":
+        if self.diffuser.dtype == torch.bfloat16:
             images = config.rollout.prompts * config.rollout.group_size
             rows = min(config.rollout.batch_size, config.train.micro_batch, images)
             self.diffuser.call_rows = rows * (2 if self.guided and config.rollout.guidance > 1 else 1)
