@@ -24,7 +24,7 @@ LossFn = Callable[[np.random.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast one network trains; `horizon` is where its cosine ends, if not at `steps`."""
+    """How long and how fast one network trains."""
 
     steps: int
     lr: float
@@ -33,13 +33,12 @@ class Schedule:
     weight_decay: float = 0.01
     ema: float = 0.0
     checkpoint_every: int = 250
-    horizon: int | None = None
 
 
 def lr_at(schedule: Schedule, step: int) -> float:
     """Linear warm-up, then cosine to 2% of the peak."""
     warm = min(1.0, (step + 1) / schedule.warmup)
-    progress = step / (schedule.horizon or schedule.steps)
+    progress = step / schedule.steps
     return schedule.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
