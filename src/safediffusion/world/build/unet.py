@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 from ..captions import training_pair
 from .images import render_batch
 from .loop import Schedule, fit
+from .vae import LATENTS
 
 SCHEDULE = Schedule(steps=12_000, lr=1.2e-3, seed=31, ema=0.999, warmup=300)
 BATCH = 64
@@ -35,8 +36,8 @@ def new_unet(text_width: int) -> Any:
     return UNet2DConditionModel.from_config(
         {
             "sample_size": 8,
-            "in_channels": 8,
-            "out_channels": 8,
+            "in_channels": LATENTS[0],
+            "out_channels": LATENTS[0],
             "block_out_channels": (96, 160),
             "down_block_types": ("CrossAttnDownBlock2D",) * 2,
             "up_block_types": ("CrossAttnUpBlock2D",) * 2,
@@ -62,7 +63,7 @@ def new_scheduler() -> DDIMScheduler:
 
 
 def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str]]:
-    """Latents (PAIRS, 8, 8, 8) scaled to DEVIATION, with their captions; sets vae's scaling factor."""
+    """Latents (PAIRS, *LATENTS) scaled to DEVIATION, with their captions; sets vae's scaling factor."""
     file, texts = folder / "latents.safetensors", folder / "captions.json"
     if not file.exists():
         rng = np.random.default_rng(SCHEDULE.seed)
@@ -104,7 +105,7 @@ def train_unet(vae: Any, text_encoder: Any, tokenizer: CLIPTokenizer, folder: Pa
         index = torch.from_numpy(rng.integers(len(latents), size=BATCH))
         kept = torch.from_numpy(rng.uniform(size=BATCH) >= CAPTION_DROPOUT)
         t = torch.from_numpy(rng.integers(1000, size=BATCH)).to(device)
-        noise = torch.from_numpy(rng.standard_normal((BATCH, 8, 8, 8), dtype=np.float32)).to(device)
+        noise = torch.from_numpy(rng.standard_normal((BATCH, *LATENTS), dtype=np.float32)).to(device)
         a = alphas[t].view(-1, 1, 1, 1)
         x = latents[index.to(device)]
         noisy, target = a.sqrt() * x + (1 - a).sqrt() * noise, a.sqrt() * noise - (1 - a).sqrt() * x
