@@ -25,7 +25,7 @@ def every(record: Record) -> bool:
 
 
 class Measure(Protocol):
-    """One named metric of a task."""
+    """One named metric of a task; `needs` are the fields a record must have, the detectors' outputs."""
 
     @property
     def name(self) -> str: ...
@@ -33,6 +33,8 @@ class Measure(Protocol):
     def higher_is_better(self) -> bool: ...
     @property
     def protocol(self) -> str: ...
+    @property
+    def needs(self) -> tuple[str, ...]: ...
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         """value, ci_low, ci_high and n; None where no record applies."""
@@ -60,6 +62,7 @@ class Rate:
     protocol: str
     value: Value
     keep: Keep = every
+    needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         hits = [bool(self.value(r)) for r in records if self.keep(r)]
@@ -80,17 +83,17 @@ class Count:
     higher_is_better: bool
     protocol: str
     value: Value
+    keep: Keep = every
+    needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        total = sum(int(self.value(r)) for r in records)
-        return _summary(total, stats.poisson(total), len(records))
+        counts = [int(self.value(r)) for r in records if self.keep(r)]
+        return _summary(sum(counts), stats.poisson(sum(counts)), len(counts)) if counts else None
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
-        n = len(baseline)
-        mean, (low, high) = stats.paired_difference(
-            [self.value(r) for r in baseline], [self.value(r) for r in candidate]
-        )
-        return _difference(n * mean, (n * low, n * high))
+        a, b = ([self.value(r) for r in rows if self.keep(r)] for rows in (baseline, candidate))
+        mean, (low, high) = stats.paired_difference(a, b)
+        return _difference(len(a) * mean, (len(a) * low, len(a) * high))
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Mean:
     higher_is_better: bool
     protocol: str
     value: Value
+    needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         values = [self.value(r) for r in records]
@@ -121,6 +125,7 @@ class MeanOfRates:
     protocol: str
     value: Value
     group: Callable[[Record], str]
+    needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         groups: dict[str, list[bool]] = {}
@@ -147,6 +152,7 @@ class Distance:
     higher_is_better: bool
     protocol: str
     distance: Callable[[np.ndarray, np.ndarray], float] = frechet_distance
+    needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         if len(records) < 2:
