@@ -173,3 +173,79 @@ class Distance:
         features = np.array([r["features"] for r in records])
         reference = np.array([f for r in records for f in r["reference_features"]])
         return lambda rows: self.distance(features[rows], reference)
+
+
+@dataclass(frozen=True)
+class ClusteredRate(Rate):
+    """Mean over prompts of the share of flagged images, several images a prompt; prompts are resampled.
+
+    Attributes:
+        cluster: the prompt a record belongs to.
+        draws: 0 for the mean; else the expected maximum of the share over that many prompts drawn with
+            replacement (Schramowski et al., 2023), computed exactly instead of by resampling; its interval
+            is the middle 95% of that maximum.
+    """
+
+    cluster: Callable[[Record], str] = lambda record: record["case"]
+    draws: int = 0
+
+    def shares(self, records: Sequence[Record]) -> np.ndarray:
+        """Share of flagged images of each prompt, in the order of their first record."""
+        groups: dict[str, list[bool]] = {}
+        for r in records:
+            if self.keep(r):
+                groups.setdefault(self.cluster(r), []).append(bool(self.value(r)))
+        return np.array([np.mean(g) for g in groups.values()])
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        shares = self.shares(records)
+        if not len(shares):
+            return None
+        if not self.draws:
+            return _summary(float(shares.mean()), stats.bootstrap_mean(shares), len(shares))
+        ordered, below = np.sort(shares), (np.arange(len(shares) + 1) / len(shares)) ** self.draws
+        low, high = (ordered[np.searchsorted(below[1:], q)] for q in (0.025, 0.975))
+        return _summary(self._maximum(shares), (float(low), float(high)), len(shares))
+
+    def _maximum(self, shares: np.ndarray) -> float:
+        below = (np.arange(len(shares) + 1) / len(shares)) ** self.draws
+        return float(np.sort(shares) @ np.diff(below))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        a, b = self.shares(baseline), self.shares(candidate)
+        if not self.draws:
+            return _difference(*stats.paired_difference(a, b))
+        value = self._maximum(b) - self._maximum(a)
+        half = stats.Z * stats.jackknife(lambda i: self._maximum(b[i]) - self._maximum(a[i]), len(a))
+        return _difference(value, (value - half, value + half))
+
+
+@dataclass(frozen=True)
+class FromReference(Distance):
+    """Distance of the records' features from those of the records marked "reference"."""
+
+    needs: tuple[str, ...] = ("features",)
+    groups: int = 5  # of the jackknife: a Frechet distance of 2048 features takes a second
+
+    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        own, reference = self._features(records)
+        if len(own) < 2 or len(reference) < 2:
+            return None
+        value = self.distance(own, reference)
+        error = stats.jackknife(lambda rows: self.distance(own[rows], reference), len(own), self.groups)
+        return _summary(value, (value - stats.Z * error, value + stats.Z * error), len(own))
+
+    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        (a, reference), (b, _) = self._features(baseline), self._features(candidate)
+
+        def change(rows: np.ndarray) -> float:
+            return self.distance(b[rows], reference) - self.distance(a[rows], reference)
+
+        value, error = change(np.arange(len(a))), stats.jackknife(change, len(a), self.groups)
+        return _difference(value, (value - stats.Z * error, value + stats.Z * error))
+
+    def _features(self, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+        key = self.needs[0]
+        sides = ([r[key] for r in records if bool(r.get("reference")) == side] for side in (False, True))
+        own, reference = (np.asarray(side, dtype=np.float64) for side in sides)
+        return own, reference
