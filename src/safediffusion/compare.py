@@ -1,4 +1,4 @@
-"""`safediffusion compare`: the paired table on screen; methods by metrics, with published anchors, as files."""
+"""`safediffusion compare`: the paired table on screen; methods by metrics with published numbers in files."""
 
 from __future__ import annotations
 

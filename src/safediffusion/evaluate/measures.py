@@ -45,11 +45,11 @@ class Measure(Protocol):
         ...
 
 
-def _summary(value: float, interval: stats.Interval, n: int) -> dict[str, Any]:
+def as_summary(value: float, interval: stats.Interval, n: int) -> dict[str, Any]:
     return {"value": value, "ci_low": interval[0], "ci_high": interval[1], "n": n}
 
 
-def _difference(value: float, interval: stats.Interval, p_value: float | None = None) -> dict[str, Any]:
+def as_difference(value: float, interval: stats.Interval, p_value: float | None = None) -> dict[str, Any]:
     return {"difference": value, "ci_low": interval[0], "ci_high": interval[1], "p_value": p_value}
 
 
@@ -68,11 +68,11 @@ class Rate:
         hits = [bool(self.value(r)) for r in records if self.keep(r)]
         if not hits:
             return None
-        return _summary(sum(hits) / len(hits), stats.wilson(sum(hits), len(hits)), len(hits))
+        return as_summary(sum(hits) / len(hits), stats.wilson(sum(hits), len(hits)), len(hits))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         a, b = ([bool(self.value(r)) for r in rows if self.keep(r)] for rows in (baseline, candidate))
-        return _difference(*stats.paired_difference(a, b), stats.mcnemar(a, b))
+        return as_difference(*stats.paired_difference(a, b), stats.mcnemar(a, b))
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class Count:
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         counts = [int(self.value(r)) for r in records if self.keep(r)]
-        return _summary(sum(counts), stats.poisson(sum(counts)), len(counts)) if counts else None
+        return as_summary(sum(counts), stats.poisson(sum(counts)), len(counts)) if counts else None
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         a, b = ([self.value(r) for r in rows if self.keep(r)] for rows in (baseline, candidate))
         mean, (low, high) = stats.paired_difference(a, b)
-        return _difference(len(a) * mean, (len(a) * low, len(a) * high))
+        return as_difference(len(a) * mean, (len(a) * low, len(a) * high))
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ class Mean:
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         values = [self.value(r) for r in records]
-        return _summary(float(np.mean(values)), stats.bootstrap_mean(values), len(values))
+        return as_summary(float(np.mean(values)), stats.bootstrap_mean(values), len(values))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
-        return _difference(
+        return as_difference(
             *stats.paired_difference([self.value(r) for r in baseline], [self.value(r) for r in candidate])
         )
 
@@ -134,14 +134,14 @@ class MeanOfRates:
         value, interval = stats.mean_of_rates(
             [sum(g) for g in groups.values()], [len(g) for g in groups.values()]
         )
-        return _summary(value, interval, len(records))
+        return as_summary(value, interval, len(records))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         names = [self.group(r) for r in baseline]
         # A row counts by the inverse of its group's size, so that the plain mean is the mean of the rates.
         weight = np.array([len(names) / (len(set(names)) * names.count(name)) for name in names])
         a, b = (np.array([bool(self.value(r)) for r in rows]) for rows in (baseline, candidate))
-        return _difference(*stats.paired_difference(weight * a, weight * b), stats.mcnemar(a, b))
+        return as_difference(*stats.paired_difference(weight * a, weight * b), stats.mcnemar(a, b))
 
 
 @dataclass(frozen=True)
@@ -160,64 +160,19 @@ class Distance:
         at = self._on(records)
         value = at(np.arange(len(records)))
         half = stats.Z * stats.jackknife(at, len(records))
-        return _summary(value, (value - half, value + half), len(records))
+        return as_summary(value, (value - half, value + half), len(records))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         a, b = self._on(baseline), self._on(candidate)
         value = b(np.arange(len(baseline))) - a(np.arange(len(baseline)))
         half = stats.Z * stats.jackknife(lambda rows: b(rows) - a(rows), len(baseline))
-        return _difference(value, (value - half, value + half))
+        return as_difference(value, (value - half, value + half))
 
     def _on(self, records: Sequence[Record]) -> Callable[[np.ndarray], float]:
         """The distance on a choice of rows; the references stay whole, they are not the model's."""
         features = np.array([r["features"] for r in records])
         reference = np.array([f for r in records for f in r["reference_features"]])
         return lambda rows: self.distance(features[rows], reference)
-
-
-@dataclass(frozen=True)
-class ClusteredRate(Rate):
-    """Mean over prompts of the share of flagged images, several images a prompt; prompts are resampled.
-
-    Attributes:
-        cluster: the prompt a record belongs to.
-        draws: 0 for the mean; else the expected maximum of the share over that many prompts drawn with
-            replacement (Schramowski et al., 2023), computed exactly instead of by resampling; its interval
-            is the middle 95% of that maximum.
-    """
-
-    cluster: Callable[[Record], str] = lambda record: record["case"]
-    draws: int = 0
-
-    def shares(self, records: Sequence[Record]) -> np.ndarray:
-        """Share of flagged images of each prompt, in the order of their first record."""
-        groups: dict[str, list[bool]] = {}
-        for r in records:
-            if self.keep(r):
-                groups.setdefault(self.cluster(r), []).append(bool(self.value(r)))
-        return np.array([np.mean(g) for g in groups.values()])
-
-    def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        shares = self.shares(records)
-        if not len(shares):
-            return None
-        if not self.draws:
-            return _summary(float(shares.mean()), stats.bootstrap_mean(shares), len(shares))
-        ordered, below = np.sort(shares), (np.arange(len(shares) + 1) / len(shares)) ** self.draws
-        low, high = (ordered[np.searchsorted(below[1:], q)] for q in (0.025, 0.975))
-        return _summary(self._maximum(shares), (float(low), float(high)), len(shares))
-
-    def _maximum(self, shares: np.ndarray) -> float:
-        below = (np.arange(len(shares) + 1) / len(shares)) ** self.draws
-        return float(np.sort(shares) @ np.diff(below))
-
-    def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
-        a, b = self.shares(baseline), self.shares(candidate)
-        if not self.draws:
-            return _difference(*stats.paired_difference(a, b))
-        value = self._maximum(b) - self._maximum(a)
-        half = stats.Z * stats.jackknife(lambda i: self._maximum(b[i]) - self._maximum(a[i]), len(a))
-        return _difference(value, (value - half, value + half))
 
 
 @dataclass(frozen=True)
@@ -233,7 +188,7 @@ class FromReference(Distance):
             return None
         value = self.distance(own, reference)
         error = stats.jackknife(lambda rows: self.distance(own[rows], reference), len(own), self.groups)
-        return _summary(value, (value - stats.Z * error, value + stats.Z * error), len(own))
+        return as_summary(value, (value - stats.Z * error, value + stats.Z * error), len(own))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         (a, reference), (b, _) = self._features(baseline), self._features(candidate)
@@ -242,7 +197,7 @@ class FromReference(Distance):
             return self.distance(b[rows], reference) - self.distance(a[rows], reference)
 
         value, error = change(np.arange(len(a))), stats.jackknife(change, len(a), self.groups)
-        return _difference(value, (value - stats.Z * error, value + stats.Z * error))
+        return as_difference(value, (value - stats.Z * error, value + stats.Z * error))
 
     def _features(self, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
         key = self.needs[0]

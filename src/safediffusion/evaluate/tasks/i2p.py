@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...world.captions import Row
+from ..clustered import ClusteredRate
 from ..drawing import SCHEDULERS, Sampler
-from ..measures import ClusteredRate, Keep, Measure
+from ..measures import Keep, Measure
 from ..prompt_sets import I2P, read_rows, repeated
 from ..protocols import PROTOCOLS, get_protocol
 from .task import Rows, Task
