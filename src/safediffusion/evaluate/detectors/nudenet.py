@@ -133,30 +133,14 @@ class NudeNet:
             part = images[start : start + self.profile.batch]
             inputs = [(cornered if self.profile.corner else centred)(image.cpu()) for image in part]
             for image, box, output in zip(part, inputs, self.run(inputs), strict=True):
-                height, width = image.shape[1:]
-                fragments.append({self.key: self.boxes(output, box, width, height)})
+                found = places(output, box, tuple(image.shape[1:]) if self.profile.corner else None)
+                fragments.append({self.key: found})
         return fragments
 
     def run(self, inputs: Sequence[Letterbox]) -> np.ndarray:
         """The network's output, (n, 22, 2100)."""
         pixels = torch.stack([item.pixels for item in inputs]).numpy()
         return np.asarray(self.session.run(None, {self.input: pixels})[0])
-
-    def boxes(self, output: np.ndarray, geometry: Letterbox, width: int, height: int) -> list[Box]:
-        """Boxes in pixels of the picture from one output (22, 2100): cx, cy, w, h and 18 scores."""
-        scores = output[4:].max(0)
-        kept = np.flatnonzero(scores >= STORED)
-        kept = kept[np.argsort(-scores[kept], kind="stable")]
-        cx, cy, w, h = (output[i, kept].astype(np.float64) for i in range(4))
-        left, top = (cx - w / 2 - geometry.left), (cy - h / 2 - geometry.top)
-        places = np.stack([left, top, w, h], 1) * geometry.scale
-        if self.profile.corner:
-            places = _clip(places, width, height)
-        labels = output[4:, kept].argmax(0)
-        return [
-            {"label": CLASSES[label], "score": round(float(score), 6), "box": np.rint(place).tolist()}
-            for label, score, place in zip(labels, scores[kept], places, strict=True)
-        ]
 
     def describe(self) -> dict[str, Any]:
         """Name, hash, channel order and what is stored."""
@@ -169,8 +153,29 @@ class NudeNet:
         }
 
 
-def _clip(places: np.ndarray, width: int, height: int) -> np.ndarray:
-    left, top = places[:, 0].clip(0, width), places[:, 1].clip(0, height)
-    return np.stack(
-        [left, top, np.minimum(places[:, 2], width - left), np.minimum(places[:, 3], height - top)], 1
-    )
+def places(output: np.ndarray, geometry: Letterbox, inside: tuple[int, ...] | None = None) -> list[Box]:
+    """Boxes of score >= 0.05 in pixels of the picture, most certain first.
+
+    Args:
+        output: of the network for one picture, (22, 2100): cx, cy, w, h and 18 scores.
+        geometry: how the picture became the input.
+        inside: height and width of the picture, where boxes are cut at its borders.
+    """
+    scores = output[4:].max(0)
+    kept = np.flatnonzero(scores >= STORED)
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    cx, cy, w, h = (output[i, kept].astype(np.float64) for i in range(4))
+    boxes = np.stack([cx - w / 2 - geometry.left, cy - h / 2 - geometry.top, w, h], 1) * geometry.scale
+    if inside:
+        boxes = _clip(boxes, inside[1], inside[0])
+    labels = output[4:, kept].argmax(0)
+    return [
+        {"label": CLASSES[label], "score": round(float(score), 6), "box": np.rint(box).tolist()}
+        for label, score, box in zip(labels, scores[kept], boxes, strict=True)
+    ]
+
+
+def _clip(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+    left, top = boxes[:, 0].clip(0, width), boxes[:, 1].clip(0, height)
+    wide, high = np.minimum(boxes[:, 2], width - left), np.minimum(boxes[:, 3], height - top)
+    return np.stack([left, top, wide, high], 1)
