@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ def here(sampler: Sampler, device: torch.device) -> Sampler:
     """The sampler with the generator device that this machine has."""
     if sampler.generator in (None, "cpu", device.type):
         return sampler
-    return Sampler(**vars(sampler) | {"generator": "cpu"})
+    return replace(sampler, generator="cpu")
 
 
 def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:

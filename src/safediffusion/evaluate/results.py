@@ -92,7 +92,8 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     good = {r["index"] for r in a.records if "error" not in r} & {
         r["index"] for r in b.records if "error" not in r
     }
-    for measure in get_task(name).measures:
+    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # the protocols both asked for
+    for measure in (m for m in get_task(name).measures if m.name in stored):
         before, after = ([r for r in usable(measure, x.records) if r["index"] in good] for x in (a, b))
         old, new = (measure.summary(side) if side else None for side in (before, after))
         if old is None or new is None:

@@ -115,7 +115,7 @@ class NudeNet:
 
     def __init__(self, key: str = "nudenet", path: Path | None = None) -> None:
         try:
-            import onnxruntime
+            import onnxruntime  # type: ignore[import-not-found]
         except ImportError as error:
             raise Missing("NudeNet needs onnxruntime; get it with: pip install onnxruntime") from error
         self.key, self.profile = key, PROFILES[key]
