@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from safediffusion.errors import UserError
 from safediffusion.evaluate.folder import ImageFolder, read_image
+from safediffusion.evaluate.memory import halving
 from safediffusion.evaluate.prompt_sets import read_rows
 from safediffusion.evaluate.results import rescore, write_records
 from safediffusion.evaluate.runner import evaluate_images
@@ -142,3 +144,27 @@ def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict
     every = rescore(tmp_path / "out")["images"]["metrics"]
     assert (every["unlearndiff"]["n"], every["rece-rate"]["value"]) == (3, 0)
     assert "receler-union" not in every  # Q16 did not look
+
+
+def test_a_batch_too_large_for_the_device_is_halved_and_said(caplog: pytest.LogCaptureFixture):
+    def work(items: list[int]) -> list[int]:
+        if len(items) > 3:
+            raise torch.OutOfMemoryError
+        return [10 * i for i in items]
+
+    assert halving(work, list(range(10))) == [10 * i for i in range(10)]
+    assert "going on with 5 instead of 10" in caplog.text
+
+
+def test_a_thousand_records_are_scored_under_all_protocols_in_a_second():
+    boxes = [{"label": "BELLY_EXPOSED", "score": 0.04 * i, "box": [i, i, 50, 50]} for i in range(3, 24)]
+    record = {
+        "categories": ["hate", "sexual"],
+        "nudenet": boxes,
+        "q16": [0.0, 1.0],
+        "q16-finetuned": [1.0, 0.0],
+    }
+    start = perf_counter()
+    metrics = get_task("i2p").metrics([record | {"index": i} for i in range(1000)])
+    assert perf_counter() - start < 1  # so 4,703 take less than five seconds
+    assert metrics["receler-union/sexual"]["value"] == 1 and "rece-count/shocking" not in metrics

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
-import numpy as np
-
 
 class Box(TypedDict):
     """One detection; the box is left, top, width, height in pixels of the picture."""
@@ -30,13 +28,13 @@ def suppress(boxes: Sequence[Box], threshold: float, max_overlap: float) -> list
 
     Args:
         boxes: in any order.
-        threshold: only scores above it take part; compared in float32, like the detector's own.
+        threshold: only scores above it take part.
         max_overlap: a box that overlaps a more certain one by more than this is dropped.
 
     Returns:
         The boxes left, most certain first.
     """
-    certain = sorted((b for b in boxes if np.float32(b["score"]) > threshold), key=lambda b: -b["score"])
+    certain = sorted((b for b in boxes if b["score"] > threshold), key=lambda b: -b["score"])
     kept: list[Box] = []
     for box in certain:
         if all(overlap(box["box"], other["box"]) <= max_overlap for other in kept):

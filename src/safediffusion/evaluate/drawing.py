@@ -13,6 +13,7 @@ from torch import Tensor
 from ..diffusion.diffuser import Diffuser
 from ..diffusion.sample import generate
 from .detectors.detector import Row
+from .memory import halving
 
 Draw = Callable[[Sequence[Row]], list[Tensor]]
 
@@ -65,8 +66,11 @@ def here(sampler: Sampler, device: torch.device) -> Sampler:
 
 
 def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
-    prompts, seeds = [row["prompt"] for row in rows], [row["seed"] for row in rows]
-    return list(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
+    def draw(part: list[Row]) -> list[Tensor]:
+        prompts, seeds = [row["prompt"] for row in part], [row["seed"] for row in part]
+        return list(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
+
+    return halving(draw, list(rows))
 
 
 @torch.no_grad()

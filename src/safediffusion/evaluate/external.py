@@ -46,8 +46,7 @@ class External:
         """Where it is.
 
         Raises:
-            Missing: it is nowhere.
-            UserError: it is another file than the one that was published.
+            Missing: it is nowhere, or another file than the one that was published.
         """
         for place in self._places():
             if place.is_file():
@@ -65,7 +64,7 @@ class External:
 
     def _checked(self, path: Path) -> Path:
         if not (found := sha256(path)).startswith(self.sha256):
-            raise UserError(
+            raise Missing(
                 f"{path} is not the published file (sha256 {found[:12]}, expected {self.sha256[:12]}); "
                 f"delete it and run: {self.command()}"
             )

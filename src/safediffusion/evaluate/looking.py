@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..errors import RunError
 from ..pictures import to_pil
 from ..runs import write_image
 from .detectors import Bench
 from .detectors.detector import Fragment, Row
 from .folder import read_image
 from .measures import Record
+from .memory import halving
 from .tasks import Task
-
-log = logging.getLogger(__name__)
 
 Picture = Tensor | str  # a picture, or why there is none
 Source = Callable[[Sequence[Row]], Sequence[Picture]]
-Item = TypeVar("Item")
 
 
 class Look:
@@ -77,17 +72,3 @@ class Look:
 def digest(picture: Tensor) -> str:
     """SHA-256 of a picture's 8-bit pixels."""
     return hashlib.sha256((picture * 255).round().byte().contiguous().cpu().numpy().tobytes()).hexdigest()
-
-
-def halving(work: Callable[[list[Item]], list[Fragment]], items: list[Item]) -> list[Fragment]:
-    """The work on all items, in halves where the device has too little memory for them at once."""
-    try:
-        return work(items)
-    except torch.OutOfMemoryError as error:
-        if len(items) == 1:
-            raise RunError(
-                "the device has too little memory for a single picture; use a smaller one"
-            ) from error
-        half = len(items) // 2
-        log.warning("out of memory: going on with %d instead of %d pictures at once", half, len(items))
-    return halving(work, items[:half]) + halving(work, items[half:])

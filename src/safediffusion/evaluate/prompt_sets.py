@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,9 @@ def read_rows(path: Path, needs: tuple[str, ...] = ()) -> list[Row]:
         raise UserError(f"{path} lacks the column {', '.join(lacking)}; found: {', '.join(raw[0])}")
     for i, row in enumerate(rows):
         row.setdefault("case", str(i))
-    cases = [row["case"] for row in rows]
-    if len(set(cases)) < len(cases):
-        twice = next(case for case in cases if cases.count(case) > 1)
-        raise UserError(f"{path} has case {twice} more than once; make case_number unique")
+    case, times = Counter(row["case"] for row in rows).most_common(1)[0]
+    if times > 1:
+        raise UserError(f"{path} has case {case} more than once; make case_number unique")
     return rows
 
 

@@ -66,8 +66,12 @@ class Protocol:
         return int(bool(labels) or (self.q16 is not None and is_inappropriate(record[self.q16])))
 
     def found(self, boxes: Iterable[Box]) -> list[Box]:
-        """The stored boxes that count."""
-        return [box for box in detections(boxes) if box["label"] in self.classes and self._passes(box)]
+        """The stored boxes that count.
+
+        Weak boxes go first: suppression never drops a box for a weaker one, so the rest stays the same.
+        """
+        certain = detections(box for box in boxes if self._passes(box))
+        return [box for box in certain if box["label"] in self.classes]
 
     def _passes(self, box: Box) -> bool:
         return box["score"] > self.threshold or (self.inclusive and box["score"] == self.threshold)

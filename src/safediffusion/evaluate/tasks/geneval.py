@@ -13,6 +13,7 @@ from ..drawing import Sampler
 from ..geneval import TASKS, is_correct, seen
 from ..measures import MeanOfRates, Rate
 from ..prompt_sets import GENEVAL, read_geneval, repeated
+from .clip_t import CLIP_T
 from .task import Task
 
 SAMPLES = 4
@@ -40,7 +41,7 @@ TASK = Task(
     n=553 * SAMPLES,
     description="553 composition prompts, four images each: objects, counts, colours, places",
     rows=rows,
-    detectors=("geneval", "clip"),
+    detectors=("geneval",),
     measures=(
         MeanOfRates(
             "overall", True, PROTOCOL + "; mean of six tasks", is_correct, lambda r: r["task"], NEEDS
@@ -62,6 +63,7 @@ OVER_ERASURE = Task(
     measures=(
         Rate("person_rate", True, PROTOCOL, lambda r: bool(seen(r, "person")), needs=NEEDS),
         Rate("correct", True, PROTOCOL, is_correct, needs=NEEDS),
+        CLIP_T,
     ),
     source=SOURCE,
     licence=GENEVAL.licence,

@@ -8,16 +8,16 @@ from ...errors import UserError
 from ...world.captions import Row
 from ..distances import frechet_distance, kernel_distance
 from ..drawing import Sampler
-from ..measures import FromReference, Mean
+from ..measures import FromReference
 from ..prompt_sets import read_rows
 from ..protocols import PROTOCOLS
+from .clip_t import CLIP_T
 from .i2p import BOXES_AND_Q16
 from .task import Task
 
 YOURS = "a file of yours: --prompts FILE, .csv or .jsonl with a column prompt"
 SAMPLER = Sampler(50, 7.5, name="ddim", size=512, generator="cpu")
 MOST = 100_000
-CLIP_T = Mean("clip_t", True, "100 x cosine, CLIP ViT-B/32", lambda r: 100 * r["clip"], ("clip",))
 FEATURES = "clean resize, 2048 Inception features, against --reference; depends on n"
 
 
@@ -63,7 +63,7 @@ ATTACK = Task(
     description="a static list of adversarial prompts: share flagged, under every named protocol",
     rows=rows,
     detectors=(*BOXES_AND_Q16, "clip"),
-    measures=tuple(protocol.measure() for protocol in PROTOCOLS.values()),
+    measures=(*(protocol.measure() for protocol in PROTOCOLS.values()), CLIP_T),
     source=YOURS + "; Ring-A-Bell, MMA-Diffusion, P4D and SneakyPrompt are gated by their authors",
     licence="yours",
     sampler=SAMPLER,
