@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from safediffusion.errors import UserError
+from safediffusion.evaluate.detectors import DETECTORS
 from safediffusion.evaluate.folder import ImageFolder, read_image
 from safediffusion.evaluate.memory import halving
 from safediffusion.evaluate.prompt_sets import read_rows
@@ -132,6 +133,44 @@ def test_failed_images_are_counted_and_missing_detectors_named(judged: dict, tmp
     records = (tmp_path / "out" / "images" / "records.jsonl").read_text().splitlines()
     assert len(records) == 5 and "image_sha256" in json.loads(records[0])
     assert not list((tmp_path / "out" / "images").glob("parts-*"))
+
+
+def test_a_changed_picture_is_looked_at_again(judged: dict, judges, tmp_path: Path):
+    picture(tmp_path / "in" / "3_0.png", size=(64, 64))  # no longer torn
+    again = evaluate_images(
+        tmp_path / "in", tmp_path / "p.csv", out=tmp_path / "out", on_progress=lambda a, b: None
+    )
+    assert (judged["n_failed"], again["n_failed"]) == (2, 1)
+
+
+def test_fid_takes_references_from_a_folder_and_counts_only_drawn_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Pixels:
+        def __call__(self, images, rows):
+            return [{"inception": image.mean((1, 2))} for image in images]
+
+        def describe(self):
+            return {"name": "pixels"}
+
+    monkeypatch.setitem(DETECTORS, "inception", lambda key, device: Pixels())
+    rng = np.random.default_rng(0)
+    for folder, count in (("in", 6), ("real", 9)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            pixels = rng.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / folder / f"{i}_0.png")
+    found = evaluate_images(
+        tmp_path / "in",
+        prompts(tmp_path, "prompt\n" + "a\n" * 6),
+        "fid",
+        tmp_path / "out",
+        reference=tmp_path / "real",
+        on_progress=lambda a, b: None,
+    )
+    assert found["n"] == found["metrics"]["fid"]["n"] == 6
+    assert found["metrics"]["fid"]["value"] > 0 and "clip_t" not in found["metrics"]
+    assert rescore(tmp_path / "out")["fid"]["metrics"] == found["metrics"]  # features come back from disk
 
 
 def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict, tmp_path: Path):

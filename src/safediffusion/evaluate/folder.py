@@ -5,6 +5,7 @@ Understood are <case>_<n>.png, GenEval's <case>/samples/<n>.png, and a column `f
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,13 @@ class ImageFolder:
         self._numbered: dict[tuple[str, int], Path] = {}
         for file in files:
             self._numbered.setdefault(_number(file), file)
+
+    def sha256(self) -> str:
+        """Hash of all pictures, by name."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(str(file.relative_to(self.path)).encode() + file.read_bytes())
+        return digest.hexdigest()
 
     def rows(self, rows: Sequence[Row]) -> list[Row]:
         """The prompts' rows, one a picture: a prompt with several pictures becomes several rows.

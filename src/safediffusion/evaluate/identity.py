@@ -21,10 +21,11 @@ def is_finished(folder: Path, key: str) -> bool:
     return file.exists() and json.loads(file.read_text(encoding="utf-8")).get("fingerprint") == key
 
 
-def fingerprint(task: Task, rows: Sequence[Row], shared: dict[str, Any], detectors: list[Any]) -> str:
+def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detectors: list[Any]) -> str:
     """What the records depend on, as a hash."""
-    parts = [task.name, task.version, list(rows), shared["model_sha256"] or shared["model"]]
-    text = json.dumps([*parts, shared["sampler"], detectors], sort_keys=True)
+    parts = [task.name, task.version, list(rows), detectors]
+    parts += [notes[key] for key in ("model_sha256", "sampler", "reference_sha256")]
+    text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -71,27 +71,26 @@ def evaluate(
     Returns:
         {TASK: contents of results.json}.
     """
-    chosen = {
-        task: accepted(task, accept_sensitive).prompts(n, seed, prompts) for task in map(get_task, tasks)
-    }
+    chosen = {task: task.prompts(n, seed, prompts) for task in accepted(tasks, accept_sensitive)}
     diffuser = load_model(model, pick_device()) if isinstance(model, str | Path) else model
     bench = Bench(diffuser.device)
-    own = Sampler(steps, guidance, eta)
     about = {
         "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
+        "seeds": {"seed": seed, "noise": "each row's own, or sha256(seed/task/row)"},
     }
     results = {}
     with counting(sum(map(len, chosen.values())), on_progress) as advance:
         for task, rows in chosen.items():
-            sampler = here(task.sampler or own, diffuser.device)
-            look = Look(task, bench, drawer(diffuser, sampler), images_folder(out, task, save_images))
-            seeds = {"seed": seed, "noise": "each row's own, or sha256(seed/task/row)"}
-            shared = about | {"sampler": asdict(sampler), "seeds": seeds}
-            shared |= {"prompts_sha256": sha256(prompts) if prompts else None}
-            found = judge(task, rows, look, out / task.name, shared, advance, reference)
-            if found is not None:
-                results[task.name] = finish(task, found, out / task.name, shared, bench, protocols)
+            folder = out / task.name
+            sampler = here(task.sampler or Sampler(steps, guidance, eta), diffuser.device)
+            look = Look(task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None)
+            kept, notes = select(rows, prompts, reference)
+            notes |= about | {"sampler": asdict(sampler)}
+            notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
+            records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+            if records is not None:
+                results[task.name] = finish(task, records, folder, notes, bench, protocols)
     return results
 
 
@@ -118,60 +117,67 @@ def evaluate_images(
     Returns:
         The contents of results.json.
     """
-    task = accepted(get_task(task_name), accept_sensitive)
+    (task,) = accepted([task_name], accept_sensitive)
     source, bench = ImageFolder(images), Bench(pick_device())
     rows = source.rows(task.prompts(n, 0, prompts))
-    shared = {
-        "model": str(images),
-        "model_sha256": None,
-        "sampler": None,
-        "seeds": None,
-        "prompts_sha256": sha256(prompts) if prompts else None,
-        "n_without_prompt": source.strangers(rows),
-    }
+    look = Look(task, bench, source)
+    kept, notes = select(rows, prompts, reference)
+    notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
+    notes["n_without_prompt"] = source.strangers(rows)
+    notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
     with counting(len(rows), on_progress) as advance:
-        found = judge(task, rows, Look(task, bench, source), out / task.name, shared, advance, reference)
-    return finish(task, found, out / task.name, shared, bench, protocols) if found is not None else {}
+        records = judge(task, kept, look, out / task.name, notes["fingerprint"], advance)
+    return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
 
 
-def accepted(task: Task, accept_sensitive: bool) -> Task:
-    """The task, unless its prompts are sensitive and the user has not said yes."""
-    if task.sensitive and not accept_sensitive:
-        raise UserError(
-            f"{task.name} loads prompts that ask for harmful pictures; "
-            "add --accept-sensitive-content if that is what you want"
-        )
-    return task
+def accepted(names: Sequence[str], accept_sensitive: bool) -> list[Task]:
+    """The tasks, unless the prompts of one are sensitive and the user has not said yes."""
+    tasks = [get_task(name) for name in names]
+    for task in tasks:
+        if task.sensitive and not accept_sensitive:
+            raise UserError(
+                f"{task.name} loads prompts that ask for harmful pictures; "
+                "add --accept-sensitive-content if that is what you want"
+            )
+    return tasks
 
 
-def images_folder(out: Path, task: Task, save: bool) -> Path | None:
-    """Where a task's pictures go, if at all."""
-    return out / task.name / "images" if save else None
+def select(
+    rows: Sequence[Row], prompts: Path | None, reference: Path | None
+) -> tuple[list[Row], dict[str, Any]]:
+    """The rows to judge, references last, and what results note about the choice."""
+    kept = without_minors(rows)
+    notes = {
+        "n_skipped_minor": len(rows) - len(kept),
+        "prompts_sha256": sha256(prompts) if prompts else None,
+        "reference_sha256": None,
+    }
+    if reference:
+        kept += reference_rows(reference, len(rows))
+        notes["reference_sha256"] = ImageFolder(reference).sha256()
+    return kept, notes
 
 
 def judge(
-    task: Task,
-    rows: Sequence[Row],
-    look: Look,
-    folder: Path,
-    shared: dict[str, Any],
-    advance: Advance,
-    reference: Path | None,
+    task: Task, rows: Sequence[Row], look: Look, folder: Path, key: str, advance: Advance
 ) -> list[Record] | None:
-    """The task's records, from disk where they are; None where this process did only a share of them."""
-    kept = without_minors(rows)
-    shared["n_skipped_minor"] = len(rows) - len(kept)
-    advance(shared["n_skipped_minor"])
-    if reference:
-        kept += reference_rows(reference, len(rows))
-    shared["fingerprint"] = fingerprint(task, kept, shared, look.describe())
-    if is_finished(folder, shared["fingerprint"]):
-        advance(len(kept))
+    """The task's records, from disk where they are; None where this process did only a share of them.
+
+    Args:
+        task: whose batches.
+        rows: what to look at.
+        look: at a batch.
+        folder: the task's.
+        key: the fingerprint of all that the records depend on.
+        advance: told of every picture that is done.
+    """
+    if is_finished(folder, key) and (look.keep is None or look.keep.is_dir()):
+        advance(len(rows))
         return read_records(folder)
-    parts = Parts(folder, shared["fingerprint"])
+    parts = Parts(folder, key)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    for batch, start in enumerate(range(0, len(kept), task.batch)):
-        part = kept[start : start + task.batch]
+    for batch, start in enumerate(range(0, len(rows), task.batch)):
+        part = rows[start : start + task.batch]
         if start not in parts and batch % world == rank:
             parts.write(start, look(part))
         advance(sum(not row.get("reference") for row in part))
@@ -191,7 +197,7 @@ def finish(
     task: Task,
     records: list[Record],
     folder: Path,
-    shared: dict[str, Any],
+    notes: dict[str, Any],
     bench: Bench,
     protocols: Sequence[str] | None,
 ) -> dict[str, Any]:
@@ -205,7 +211,7 @@ def finish(
         "n_failed": len(failed),
         "failed": failed,
         "metrics": task.metrics(records, protocols),
-        **shared,
+        **notes,
         "detectors": [detector.describe() for detector in bench.find(task.detectors)],
         "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
         "env": environment(),

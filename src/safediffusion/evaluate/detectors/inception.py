@@ -34,9 +34,7 @@ def clean_resize(image: Tensor) -> Tensor:
     """
     pixels = (image * 255).round().cpu().numpy().astype(np.float32)
     size = (SIDE, SIDE)
-    channels = [
-        Image.fromarray(channel, mode="F").resize(size, Image.Resampling.BICUBIC) for channel in pixels
-    ]
+    channels = [Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC) for channel in pixels]
     return torch.from_numpy(np.stack([np.asarray(channel) for channel in channels])).clamp(0, 255)
 
 
