@@ -85,13 +85,13 @@ def world_sheet(columns: int = 6) -> Image:
     """World's own pictures of every task's prompts, one task a row."""
     from .diffusion.load import load_model
     from .diffusion.sample import generate
-    from .evaluate.tasks import list_tasks
+    from .evaluate.tasks import WORLD
     from .schema import EvaluateConfig
 
     sampler = EvaluateConfig()
     diffuser = load_model("world", pick_device())
     rows, captions = [], []
-    for task in list_tasks():
+    for task in WORLD:
         prompts = [row["prompt"] for row in task.prompts(columns, SHEET_SEED)]
         images = generate(diffuser, prompts, range(columns), sampler.steps, sampler.guidance)
         rows.append([to_pil(image) for image in images])

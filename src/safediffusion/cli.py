@@ -68,17 +68,47 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Model,
+    model: Annotated[
+        str | None, typer.Argument(help="As elsewhere, or a folder of results to re-score.")
+    ] = None,
     names: Annotated[str, typer.Option("--tasks", help="Task names, separated by commas.")] = "",
     baseline: Annotated[str | None, typer.Option(help="A second model, judged alike and compared.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Pictures you have, instead of a model.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own: .csv or .jsonl.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Real pictures, for FID.")] = None,
+    protocols: Annotated[str, typer.Option(help="Protocol names, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Images a task at most.")] = None,
+    nproc: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
+    accept_sensitive: Annotated[
+        bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful pictures.")
+    ] = False,
+    save_images: Annotated[bool, typer.Option("--save-images", help="Keep the pictures.")] = False,
     out: Out = None,
 ) -> None:
-    """Judge a model, alone or against a baseline on the same prompts and seeds."""
-    from .judge import judge
+    """Judge a model or pictures, alone or against a baseline on the same prompts and seeds."""
+    from .judge import Wish, judge, judge_images, one_source, spread
 
-    folders = judge(model, names.split(",") if names else [], baseline, limit, out)
+    one_source(model, images)
+    wish = Wish(words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images)
+    if nproc > 1:
+        spread(nproc)
+    folders = judge_images(images, wish) if images else judge(model or "", baseline, wish)
+    if "RANK" not in os.environ:  # one of several processes has only its share to show
+        show_results(folders)
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The words of a comma-separated option."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def show_results(folders: list[Path]) -> None:
+    """The table of one or two results, what is missing, and where the files are."""
+    from .evaluate.results import shortfalls
+
     compare(folders)
+    for line in shortfalls(folders):
+        typer.echo(line)
     typer.echo(str(folders[-1]))
 
 
@@ -98,11 +128,13 @@ def sample(
 
 
 @app.command()
-def compare(results: Annotated[list[Path], typer.Argument(metavar="RUN_OR_RESULT...")]) -> None:
-    """Put runs or results side by side, paired, with intervals."""
-    from .report.tables import comparison
+def compare(
+    results: Annotated[list[Path], typer.Argument(metavar="RUN_OR_RESULT...")], out: Out = None
+) -> None:
+    """Put runs or results side by side, with intervals; --out writes the table as .md, .csv, .tex, .json."""
+    from .compare import compare as side_by_side
 
-    show(comparison(results))
+    side_by_side(results, out)
 
 
 @app.command()

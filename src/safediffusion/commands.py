@@ -98,22 +98,28 @@ def tasks_list() -> None:
     from .evaluate.tasks import list_tasks
 
     for task in list_tasks():
-        typer.echo(f"{task.name:<14} {task.description}")
+        flag = " [sensitive]" if task.sensitive else ""
+        typer.echo(f"{task.name:<14} {task.description}{flag}")
 
 
 @tasks.command("show")
 def tasks_show(name: str) -> None:
-    """A task's measures and some of its prompts."""
-    from .evaluate.tasks import get_task
+    """A task's prompts, sampler, detectors and measures."""
+    from .evaluate.tasks import WORLD, get_task
 
     task = get_task(name)
-    typer.echo(f"{task.name} version {task.version}, {task.n} images: {task.description}\nmeasures:")
+    typer.echo(f"{task.name} version {task.version}, {task.n} images at most: {task.description}")
+    typer.echo(
+        f"prompts: {task.source} ({task.licence})\nsampler: {task.sampler or 'the settings of the run'}"
+    )
+    typer.echo(f"detectors: {', '.join(task.detectors)}\nmeasures:")
     for measure in task.measures:
         better = "higher" if measure.higher_is_better else "lower"
         typer.echo(f"  {measure.name:<36} {better} is better; {measure.protocol}")
-    typer.echo("prompts, for example:")
-    for row in task.prompts(8, seed=1234):
-        typer.echo(f"  {row['prompt']}")
+    if task in WORLD:
+        typer.echo("prompts, for example:")
+        for row in task.prompts(8, seed=1234):
+            typer.echo(f"  {row['prompt']}")
 
 
 @world.command("show")

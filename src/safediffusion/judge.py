@@ -1,39 +1,118 @@
-"""`safediffusion evaluate`: one or two models under the same tasks, prompts, seeds and sampler."""
+"""`safediffusion evaluate`: models, or pictures that exist, under the same tasks, prompts and seeds."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from .config import EvaluateConfig
+from .errors import RunError, UserError
 from .sample import model_path
 
 
-def judge(
-    model: str, tasks: list[str], baseline: str | None, limit: int | None, out: Path | None
-) -> list[Path]:
-    """Evaluate and return the result folders, the baseline's first.
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for.
 
-    Args:
-        model: run folder, diffusers folder, hub id, or world.
-        tasks: their names; none means all of a run's.
-        baseline: a model to compare with.
+    Attributes:
+        tasks: names; none means all of a run's.
         limit: images a task at most.
         out: parent of the result folders; None is results/.
+        prompts, reference: files and folders of the user.
+        protocols: names; none means all.
+        accept_sensitive: whether sensitive prompts may be loaded.
+        save_images: whether pictures are kept.
     """
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    out: Path | None = None
+    prompts: Path | None = None
+    reference: Path | None = None
+    protocols: tuple[str, ...] = ()
+    accept_sensitive: bool = False
+    save_images: bool = False
+
+    def folder(self, name: str) -> Path:
+        """Where the results of a model or a folder of pictures go."""
+        return (self.out or Path("results")) / name.strip("./").replace("/", "-")
+
+
+def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
+    """Evaluate and return the result folders, the baseline's first.
+
+    A folder of results is not drawn again: its stored records are scored under the protocols asked for.
+
+    Args:
+        model: run folder, diffusers folder, hub id, world, or a folder of results.
+        baseline: a model to compare with.
+        wish: what to do with them.
+    """
+    from .evaluate.protocols import get_protocol
+
+    for name in wish.protocols:
+        get_protocol(name)
+    return [_judge_one(name, wish) for name in ([baseline, model] if baseline else [model])]
+
+
+def _judge_one(name: str, wish: Wish) -> Path:
+    from .evaluate.results import rescore
     from .evaluate.runner import evaluate
 
-    defaults = EvaluateConfig()
-    folders = []
-    for name in [baseline, model] if baseline else [model]:
-        folder = (out or Path("results")) / model_path(name).strip("./").replace("/", "-")
-        evaluate(
-            model_path(name),
-            tasks or defaults.tasks,
-            n=limit,
-            seed=defaults.seed,
-            steps=defaults.steps,
-            guidance=defaults.guidance,
-            out=folder,
+    if any(Path(name).glob("*/records.jsonl")):
+        rescore(Path(name), wish.protocols)
+        return Path(name)
+    defaults, folder = EvaluateConfig(), wish.folder(model_path(name))
+    evaluate(
+        model_path(name),
+        wish.tasks or defaults.tasks,
+        n=wish.limit,
+        seed=defaults.seed,
+        steps=defaults.steps,
+        guidance=defaults.guidance,
+        out=folder,
+        save_images=wish.save_images,
+        prompts=wish.prompts,
+        reference=wish.reference,
+        protocols=wish.protocols,
+        accept_sensitive=wish.accept_sensitive,
+    )
+    return folder
+
+
+def judge_images(images: Path, wish: Wish) -> list[Path]:
+    """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
+    from .evaluate.runner import evaluate_images
+
+    folder = wish.folder(images.name)
+    for task in wish.tasks or ("images",):
+        evaluate_images(
+            images,
+            wish.prompts,
+            task,
+            folder,
+            n=wish.limit,
+            reference=wish.reference,
+            protocols=wish.protocols,
+            accept_sensitive=wish.accept_sensitive,
         )
-        folders.append(folder)
-    return folders
+    return [folder]
+
+
+def spread(nproc: int) -> None:
+    """Do the same command's batches in `nproc` processes; the caller then collects them."""
+    words = [word for word in sys.argv[1:] if not word.startswith("--nproc=")]
+    if "--nproc" in words:
+        at = words.index("--nproc")
+        del words[at : at + 2]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc)]
+    if subprocess.run([*launch, "-m", "safediffusion", *words]).returncode:
+        raise RunError("a process failed; what it had finished is kept, run the same command again")
+
+
+def one_source(model: str | None, images: Path | None) -> None:
+    """A model or a folder of pictures, not both and not neither."""
+    if (model is None) == (images is None):
+        raise UserError("give a MODEL to draw pictures, or --images DIR to judge pictures you have")

@@ -65,7 +65,12 @@ def load_prompts(path: str | Path) -> list[Prompt]:
 
 def sexualises_minors(text: str) -> bool:
     """Whether a text mentions minors together with sexual content; such prompts are never used."""
-    return bool(MINOR.search(text) and SEXUAL.search(text))
+    return mentions_minors(text) and bool(SEXUAL.search(text))
+
+
+def mentions_minors(text: str) -> bool:
+    """Whether a text mentions minors at all; rather once too often."""
+    return bool(MINOR.search(text))
 
 
 def warn_long(prompts: Sequence[Prompt], count_tokens: Callable[[str], int], context: int) -> int:

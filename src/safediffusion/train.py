@@ -90,9 +90,9 @@ def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | No
     """Share of recognisable images for the collapse alarm; only World has a judge that knows."""
     if not any(name.startswith("world-") for name in config.evaluate.tasks):
         return None
-    from .evaluate.detectors.world import load_judges
+    from .evaluate.detectors.world import Harm
 
-    return load_judges(device).recognisable
+    return Harm(device).recognisable
 
 
 def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolder, watch: Stopwatch) -> None:

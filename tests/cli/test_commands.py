@@ -43,6 +43,24 @@ def test_evaluate_judges_both_models_alike_and_compares(command: Command, tmp_pa
     assert result["metrics"] == baseline["metrics"]
 
 
+def test_pictures_are_judged_scored_again_and_compared(command: Command, tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        for i in range(3):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.new("RGB", (16, 12), (80 * i, 0, 0)).save(tmp_path / folder / f"{i}_0.png")
+        words = ("evaluate", "--images", folder, "--prompts", "p.csv", "--protocols", "rece-rate")
+        (tmp_path / "p.csv").write_text("prompt\na\nb\nc\nd\n")
+        done = command(*words)
+        assert done.returncode == 0, done.stderr
+        assert "1 of 4 images failed" in done.stdout
+    assert command("evaluate", "results/one", "--protocols", "mace-boxes").returncode == 0
+    done = command("compare", "results/one", "results/two", "--out", "table")
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "table").iterdir()} == {
+        f"table.{e}" for e in ("md", "csv", "tex", "json")
+    }
+
+
 def test_sample_with_comparison_writes_a_sheet(command: Command, tmp_path: Path) -> None:
     done = command("sample", "world", "a red square", "a person", "--compare", "world", "--out", "sheet.png")
     assert done.returncode == 0, done.stderr
@@ -71,6 +89,7 @@ def test_anchors_check_reports_auc_contributions_and_alpha(command: Command, tmp
         (["recipes", "show", "world-grpo"], "algorithm: grpo"),
         (["tasks", "list"], "world-geneval"),
         (["tasks", "show", "world-i2p"], "inappropriate_rate"),
+        (["tasks", "show", "i2p"], "rece-count/sexual"),
         (["doctor"], "torchvision"),
     ],
 )
@@ -105,6 +124,9 @@ def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None
     [
         (["sample", "folder", "a dog"], "model_index.json"),
         (["evaluate", "world", "--tasks", "world-i2q"], "world-i2p"),
+        (["evaluate", "world", "--tasks", "i2p"], "--accept-sensitive-content"),
+        (["evaluate"], "--images DIR"),
+        (["evaluate", "world", "--protocols", "rece-rat"], "did you mean rece-rate"),
         (["report", "folder"], "no run folder"),
         (["export", "folder"], "no finished model"),
         (["anchors", "show", "none"], "compact"),

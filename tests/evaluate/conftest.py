@@ -9,7 +9,7 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.evaluate.detectors.world import WorldJudges, load_judges
+from safediffusion.evaluate.detectors.world import Harm
 from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.conftest import tiny_pipeline, tiny_tokenizer
 
@@ -47,9 +47,9 @@ def tiny_assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def judges(tiny_assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorldJudges]:
+def judges(tiny_assets: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harm]:
     monkeypatch.setattr(world, "ASSETS", tiny_assets)
-    yield load_judges("cpu")
+    yield Harm("cpu")
 
 
 @pytest.fixture(scope="session")

@@ -9,15 +9,15 @@ import torch
 
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors.world import WorldJudges
+from safediffusion.evaluate.detectors.world import Harm, Observer
 from safediffusion.evaluate.results import compare, read_results, rescore
 from safediffusion.evaluate.runner import evaluate
-from safediffusion.evaluate.tasks import get_task, list_tasks
+from safediffusion.evaluate.tasks import WORLD, get_task
 from safediffusion.runs import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 from tests.conftest import tiny_pipeline
 
-NAMES = [task.name for task in list_tasks()]
+NAMES = [task.name for task in WORLD]
 FIELDS = {"value", "ci_low", "ci_high", "n", "higher_is_better", "protocol"}
 SMALL = {"n": 12, "seed": 3, "steps": 2, "guidance": 2.0}
 
@@ -27,7 +27,7 @@ def run(model: StableDiffusion, out: Path, tasks: list[str] = NAMES, **changed: 
 
 
 @pytest.fixture
-def results(judges: WorldJudges, diffuser: StableDiffusion, tmp_path: Path) -> dict:
+def results(judges: Harm, diffuser: StableDiffusion, tmp_path: Path) -> dict:
     return run(diffuser, tmp_path / "a")
 
 
@@ -103,7 +103,7 @@ def test_other_seeds_or_samplers_are_not_compared(results: dict, diffuser: Stabl
         compare(tmp_path / "a", tmp_path / "nowhere")
 
 
-def test_images_are_kept_only_on_request(judges: WorldJudges, diffuser: StableDiffusion, tmp_path: Path):
+def test_images_are_kept_only_on_request(judges: Harm, diffuser: StableDiffusion, tmp_path: Path):
     evaluate(
         diffuser,
         ["world-i2p"],
@@ -121,7 +121,7 @@ def test_images_are_kept_only_on_request(judges: WorldJudges, diffuser: StableDi
     assert not (tmp_path / "none" / "world-i2p" / "images").exists()
 
 
-def test_progress_counts_every_image_once(judges: WorldJudges, diffuser: StableDiffusion, tmp_path: Path):
+def test_progress_counts_every_image_once(judges: Harm, diffuser: StableDiffusion, tmp_path: Path):
     seen: list[tuple[int, int]] = []
     evaluate(
         diffuser,
@@ -150,11 +150,12 @@ def test_default_sizes_balance_categories_and_tasks():
     assert len({row["seed"] for row in rows}) == 700
 
 
-def test_judges_say_the_same_of_an_image_in_any_batch(judges: WorldJudges):
+def test_judges_say_the_same_of_an_image_in_any_batch(judges: Harm):
     images = torch.rand(5, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    together, alone = judges.harm_probabilities(images), judges.harm_probabilities(images[3:4])[0]
+    together, alone = judges.probabilities(images), judges.probabilities(images[3:4])[0]
     assert list(together[3].values()) == pytest.approx(list(alone.values()), abs=1e-5)
     assert sum(alone.values()) == pytest.approx(1, abs=1e-5)
-    assert judges.features(images).shape == (5, 96)
-    assert np.abs(judges.cosine(images, ["a red square"] * 5)).max() <= 1 + 1e-6
+    assert judges.judge(images)[1].shape == (5, 96)
+    cosines = [found["cosine"] for found in Observer("cpu")(list(images), [{"prompt": "a red square"}] * 5)]
+    assert np.abs(cosines).max() <= 1 + 1e-6
     assert 0 <= judges.recognisable(images) <= 1

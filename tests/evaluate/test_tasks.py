@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from safediffusion.evaluate.detectors.world import VIEWS, reference_images
 from safediffusion.evaluate.tasks import get_task
-from safediffusion.evaluate.tasks.world_benign import VIEWS, reference_images
 
 
 def harm(label: str) -> dict[str, float]:

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..runs import read_jsonl, write_json, write_text
+from ..runs import write_json
 from .measures import Record
+from .records import read_records, write_records
 from .tasks import get_task
+from .tasks.task import usable
+
+__all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "write_records"]
 
 PAIR = ("index", "prompt", "seed")  # what must agree row by row before two models are compared
 
@@ -24,11 +28,6 @@ class TaskResult:
     records: list[Record]
 
 
-def write_records(folder: Path, records: Sequence[Record]) -> None:
-    """records.jsonl, whole or not at all."""
-    write_text(folder / "records.jsonl", "".join(json.dumps(r) + "\n" for r in records))
-
-
 def read_results(path: Path) -> dict[str, TaskResult]:
     """Every task below a folder that holds TASK/results.json and TASK/records.jsonl."""
     found = sorted(path.glob("*/results.json"))
@@ -37,17 +36,25 @@ def read_results(path: Path) -> dict[str, TaskResult]:
             f"{path} holds no results; expected {path}/TASK/results.json from `safediffusion evaluate`"
         )
     return {
-        file.parent.name: TaskResult(json.loads(file.read_text()), read_jsonl(file.parent / "records.jsonl"))
+        file.parent.name: TaskResult(json.loads(file.read_text()), read_records(file.parent))
         for file in found
     }
 
 
-def rescore(path: Path) -> dict[str, dict[str, Any]]:
-    """Compute the metrics of stored records again, in place; no image and no network is needed."""
+def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Compute the metrics of stored records again, in place; no image and no network is needed.
+
+    Args:
+        path: a folder of TASK/results.json and TASK/records.jsonl.
+        protocols: names; None is all of a task's.
+    """
     fresh = {}
     for name, stored in read_results(path).items():
         task = get_task(name)
-        fresh[name] = stored.results | {"version": task.version, "metrics": task.metrics(stored.records)}
+        fresh[name] = stored.results | {
+            "version": task.version,
+            "metrics": task.metrics(stored.records, protocols),
+        }
         write_json(path / name / "results.json", fresh[name])
     return fresh
 
@@ -82,11 +89,16 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
             f"{name}: the two results have other prompts or seeds; evaluate both with the same seed and n"
         )
     rows = {}
-    for measure in get_task(name).measures:
-        old, new = measure.summary(a.records), measure.summary(b.records)
+    good = {r["index"] for r in a.records if "error" not in r} & {
+        r["index"] for r in b.records if "error" not in r
+    }
+    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # the protocols both asked for
+    for measure in (m for m in get_task(name).measures if m.name in stored):
+        before, after = ([r for r in usable(measure, x.records) if r["index"] in good] for x in (a, b))
+        old, new = (measure.summary(side) if side else None for side in (before, after))
         if old is None or new is None:
             continue
-        change = measure.difference(a.records, b.records)
+        change = measure.difference(before, after)
         rows[measure.name] = {
             "baseline": old["value"],
             "candidate": new["value"],
@@ -96,6 +108,20 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
             "better": _better(change["ci_low"], change["ci_high"], measure.higher_is_better),
         }
     return rows
+
+
+def shortfalls(folders: Sequence[Path]) -> list[str]:
+    """What a reader must know beside the numbers: failed and skipped images, missing detectors."""
+    lines = []
+    for folder in folders:
+        for name, stored in read_results(folder).items():
+            r, where = stored.results, f"{folder.name}/{name}"
+            if r.get("n_failed"):
+                lines.append(f"{where}: {r['n_failed']} of {r['n']} images failed; results.json names them")
+            if r.get("n_skipped_minor"):
+                lines.append(f"{where}: {r['n_skipped_minor']} prompts skipped, they mention minors")
+            lines += [f"{where}: without {d}: {why}" for d, why in r.get("missing", {}).items()]
+    return lines
 
 
 def _better(low: float, high: float, higher_is_better: bool) -> bool | None:

@@ -1,45 +1,35 @@
-"""Judge a model: generate, let the detectors look, write the raw records, then the metrics."""
+"""Judge a model or a folder: get the pictures, let the detectors look, write raw records, then metrics."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..diffusion.diffuser import Diffuser
 from ..diffusion.load import load_model
-from ..diffusion.sample import generate
-from ..pictures import to_pil
+from ..errors import UserError
 from ..progress import progress
-from ..runs import environment, pick_device, write_image, write_json
-from .detectors.shapes import ABOUT
-from .detectors.world import WorldJudges, load_judges
+from ..runs import environment, pick_device, write_json
+from .detectors import Bench
+from .detectors.detector import Row, sha256
+from .drawing import Sampler, drawer, here
+from .folder import ImageFolder
+from .identity import fingerprint, is_finished, model_hash
+from .looking import Look
 from .measures import Record
-from .results import compare, write_records
+from .records import Parts, read_records
+from .results import compare
 from .tasks import Task, get_task
+from .tasks.task import without_minors
 
-__all__ = ["compare", "evaluate"]
-
-BATCH = 64
+__all__ = ["compare", "evaluate", "evaluate_images"]
 
 OnProgress = Callable[[int, int], None]
 Advance = Callable[[int], object]
-
-
-@dataclass(frozen=True)
-class Sampler:
-    """How images are drawn; part of every result."""
-
-    steps: int
-    guidance: float
-    eta: float
-    dtype: str
-    name: str = "ddim"
 
 
 def evaluate(
@@ -54,67 +44,182 @@ def evaluate(
     eta: float = 0.0,
     save_images: bool = False,
     on_progress: OnProgress | None = None,
+    prompts: Path | None = None,
+    reference: Path | None = None,
+    protocols: Sequence[str] | None = None,
+    accept_sensitive: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Judge a model on tasks with the same prompts, noise and sampler for every model.
+
+    Interrupted, the same call goes on after the last finished batch. Under torchrun every process does
+    its share of the batches and returns nothing; a call outside collects them.
 
     Args:
         model: a pipeline folder, a hub id, "world", or a loaded model.
         tasks: names of tasks.
         n: images a task at most; None is each task's own size.
         seed: of prompts and noise.
-        steps, guidance, eta: the sampler.
+        steps, guidance, eta: the sampler of tasks that have none of their own.
         out: OUT/TASK/records.jsonl and results.json are written.
         save_images: keep OUT/TASK/images/00000.png and so on.
         on_progress: called with images done and images in all; None shows a progress line.
+        prompts: a file for the tasks that read one.
+        reference: a folder of real pictures, for FID.
+        protocols: names; None is all of a task's.
+        accept_sensitive: needed by tasks whose prompts are sensitive.
 
     Returns:
         {TASK: contents of results.json}.
     """
-    chosen = {task: task.prompts(n, seed) for task in map(get_task, tasks)}
+    chosen = {task: task.prompts(n, seed, prompts) for task in accepted(tasks, accept_sensitive)}
     diffuser = load_model(model, pick_device()) if isinstance(model, str | Path) else model
-    judges = load_judges(diffuser.device)
-    sampler = Sampler(steps, guidance, eta, str(diffuser.dtype).removeprefix("torch."))
-    shared = {
+    bench = Bench(diffuser.device)
+    about = {
         "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
-        "sampler": asdict(sampler),
-        "seeds": {"seed": seed, "noise": "sha256(seed/task/row)"},
-        "detectors": [*judges.describe(), ABOUT],
-        "env": environment(),
+        "seeds": {"seed": seed, "noise": "each row's own, or sha256(seed/task/row)"},
     }
     results = {}
     with counting(sum(map(len, chosen.values())), on_progress) as advance:
         for task, rows in chosen.items():
-            images = out / task.name / "images" if save_images else None
-            records = judge(task, rows, diffuser, judges, sampler, advance, images)
-            write_records(out / task.name, records)
-            head = {"task": task.name, "version": task.version, "n": len(records)}
-            results[task.name] = head | {"metrics": task.metrics(records)} | shared
-            write_json(out / task.name / "results.json", results[task.name])
+            folder = out / task.name
+            sampler = here(task.sampler or Sampler(steps, guidance, eta), diffuser.device)
+            look = Look(task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None)
+            kept, notes = select(rows, prompts, reference)
+            notes |= about | {
+                "sampler": asdict(sampler) | {"dtype": str(diffuser.dtype).removeprefix("torch.")}
+            }
+            notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
+            records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+            if records is not None:
+                results[task.name] = finish(task, records, folder, notes, bench, protocols)
     return results
 
 
+def evaluate_images(
+    images: Path,
+    prompts: Path | None,
+    task_name: str = "images",
+    out: Path = Path("eval"),
+    *,
+    n: int | None = None,
+    reference: Path | None = None,
+    protocols: Sequence[str] | None = None,
+    accept_sensitive: bool = False,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Judge pictures that exist already.
+
+    Args:
+        images: a folder of <case>_<n>.png, of <case>/samples/<n>.png, or of what a column `file` names.
+        prompts: the rows; None is the task's own prompt set.
+        task_name: "images", or a task whose prompts the pictures were drawn from.
+        out, n, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
+
+    Returns:
+        The contents of results.json.
+    """
+    (task,) = accepted([task_name], accept_sensitive)
+    source, bench = ImageFolder(images), Bench(pick_device())
+    rows = source.rows(task.prompts(n, 0, prompts))
+    look = Look(task, bench, source)
+    kept, notes = select(rows, prompts, reference)
+    notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
+    notes["n_without_prompt"] = source.strangers(rows)
+    notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
+    with counting(len(rows), on_progress) as advance:
+        records = judge(task, kept, look, out / task.name, notes["fingerprint"], advance)
+    return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
+
+
+def accepted(names: Sequence[str], accept_sensitive: bool) -> list[Task]:
+    """The tasks, unless the prompts of one are sensitive and the user has not said yes."""
+    tasks = [get_task(name) for name in names]
+    for task in tasks:
+        if task.sensitive and not accept_sensitive:
+            raise UserError(
+                f"{task.name} loads prompts that ask for harmful pictures; "
+                "add --accept-sensitive-content if that is what you want"
+            )
+    return tasks
+
+
+def select(
+    rows: Sequence[Row], prompts: Path | None, reference: Path | None
+) -> tuple[list[Row], dict[str, Any]]:
+    """The rows to judge, references last, and what results note about the choice."""
+    kept = without_minors(rows)
+    notes = {
+        "n_skipped_minor": len(rows) - len(kept),
+        "prompts_sha256": sha256(prompts) if prompts else None,
+        "reference_sha256": None,
+    }
+    if reference:
+        kept += reference_rows(reference, len(rows))
+        notes["reference_sha256"] = ImageFolder(reference).sha256()
+    return kept, notes
+
+
 def judge(
+    task: Task, rows: Sequence[Row], look: Look, folder: Path, key: str, advance: Advance
+) -> list[Record] | None:
+    """The task's records, from disk where they are; None where this process did only a share of them.
+
+    Args:
+        task: whose batches.
+        rows: what to look at.
+        look: at a batch.
+        folder: the task's.
+        key: the fingerprint of all that the records depend on.
+        advance: told of every picture that is done.
+    """
+    if is_finished(folder, key) and (look.keep is None or look.keep.is_dir()):
+        advance(len(rows))
+        return read_records(folder)
+    parts = Parts(folder, key)
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    for batch, start in enumerate(range(0, len(rows), task.batch)):
+        part = rows[start : start + task.batch]
+        if start not in parts and batch % world == rank:
+            parts.write(start, look(part))
+        advance(sum(not row.get("reference") for row in part))
+    return parts.merge() if world == 1 else None
+
+
+def reference_rows(folder: Path, start: int) -> list[Row]:
+    """A row for each picture of a folder of real ones."""
+    source = ImageFolder(folder)
+    return [
+        {"index": start + i, "prompt": "", "seed": 0, "reference": True, "path": str(file)}
+        for i, file in enumerate(source.files)
+    ]
+
+
+def finish(
     task: Task,
-    rows: Sequence[dict[str, Any]],
-    diffuser: Diffuser,
-    judges: WorldJudges,
-    sampler: Sampler,
-    advance: Advance,
-    images: Path | None,
-) -> list[Record]:
-    """Generate the rows' images batch by batch and let the task's detectors look at them."""
-    records: list[Record] = []
-    for start in range(0, len(rows), BATCH):
-        part = rows[start : start + BATCH]
-        prompts, seeds = [row["prompt"] for row in part], [row["seed"] for row in part]
-        pictures = generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)
-        records += task.score(pictures, part, judges)
-        if images:
-            for row, picture in zip(part, pictures, strict=True):
-                write_image(images / f"{row['index']:05d}.png", to_pil(picture))
-        advance(len(part))
-    return records
+    records: list[Record],
+    folder: Path,
+    notes: dict[str, Any],
+    bench: Bench,
+    protocols: Sequence[str] | None,
+) -> dict[str, Any]:
+    """results.json from the records."""
+    own = [r for r in records if not r.get("reference")]
+    failed = {str(r["index"]): r["error"] for r in own if "error" in r}
+    results = {
+        "task": task.name,
+        "version": task.version,
+        "n": len(own),
+        "n_failed": len(failed),
+        "failed": failed,
+        "metrics": task.metrics(records, protocols),
+        **notes,
+        "detectors": [detector.describe() for detector in bench.find(task.detectors)],
+        "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
+        "env": environment(),
+    }
+    write_json(folder / "results.json", results)
+    return results
 
 
 @contextmanager
@@ -128,18 +233,8 @@ def counting(total: int, on_progress: OnProgress | None) -> Iterator[Advance]:
 
     def advance(count: int) -> None:
         nonlocal done
-        done += count
-        report(done, total)
+        if count:
+            done += count
+            report(done, total)
 
     yield advance
-
-
-def model_hash(diffuser: Diffuser) -> str:
-    """SHA-256 of all weights of a pipeline as float32, whatever precision its files have."""
-    digest = hashlib.sha256()
-    for name, module in sorted(diffuser.pipeline.components.items()):
-        if isinstance(module, torch.nn.Module):
-            for key, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{name}.{key}".encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -43,7 +43,7 @@ def mean_of_rates(successes: Sequence[int], n: Sequence[int]) -> tuple[float, In
 def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval:
     """BCa bootstrap interval of a mean (Efron, 1987)."""
     x = np.asarray(values, dtype=float)
-    if len(x) < 2 or np.ptp(x) == 0:  # nothing to resample
+    if len(x) < 2 or np.ptp(x) <= 1e-9 * np.abs(x).max():  # nothing to resample but rounding
         return float(x.mean()), float(x.mean())
     result = stats.bootstrap(
         (x,),

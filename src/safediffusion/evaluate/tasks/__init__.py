@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 from ...errors import UserError
+from ..suggest import nearest
+from .geneval import OVER_ERASURE
+from .geneval import TASK as GENEVAL
+from .i2p import BY_SCHEDULER, OFFICIAL
+from .i2p import TASK as I2P
+from .listed import ATTACK, CLIP, FID, IMAGES
+from .schedulers import TASK as SCHEDULERS
 from .task import Task
-from .world_attack import TASK as ATTACK
-from .world_benign import TASK as BENIGN
-from .world_exposed import TASK as EXPOSED
-from .world_geneval import TASK as GENEVAL
-from .world_i2p import TASK as I2P
+from .world_attack import TASK as WORLD_ATTACK
+from .world_benign import TASK as WORLD_BENIGN
+from .world_exposed import TASK as WORLD_EXPOSED
+from .world_geneval import TASK as WORLD_GENEVAL
+from .world_i2p import TASK as WORLD_I2P
 
-TASKS: dict[str, Task] = {task.name: task for task in (I2P, EXPOSED, GENEVAL, BENIGN, ATTACK)}
+WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK)
+OTHERS = (SCHEDULERS, I2P, OFFICIAL, GENEVAL, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES)
+TASKS: dict[str, Task] = {task.name: task for task in (*WORLD, *OTHERS)}
 
 
 def list_tasks() -> list[Task]:
@@ -22,8 +29,6 @@ def list_tasks() -> list[Task]:
 
 def get_task(name: str) -> Task:
     """A task by name."""
-    if name in TASKS:
-        return TASKS[name]
-    near = get_close_matches(name, TASKS, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(TASKS)}"
-    raise UserError(f"there is no task {name!r}; {hint}")
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}; {nearest(name, TASKS)}")
+    return TASKS[name]

@@ -1,51 +1,112 @@
-"""What a task is: prompts with fixed seeds, a way to turn images into raw records, measures of them."""
+"""What a task is: rows to draw, detectors that look at the pictures, measures of what they saw."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ...prompts import mentions_minors, sexualises_minors
 from ...world.captions import Row, eval_prompts
-from ..detectors.world import WorldJudges
-from ..measures import Measure, Record
+from ..drawing import Sampler
+from ..measures import FromReference, Measure, Record
+from ..protocols import PROTOCOLS
 
-Score = Callable[[Tensor, Sequence[Row], WorldJudges], list[Record]]
+Rows = Callable[[int, int, Path | None], list[Row]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """A versioned task; `version` rises whenever old and new numbers must not be compared."""
+    """A versioned task; `version` rises whenever old and new numbers must not be compared.
+
+    Attributes:
+        n: images at most; its own size.
+        rows: (n, seed, file of the user's or None) to rows with "prompt"; "seed", "guidance", "width",
+            "height" where the prompt set says them.
+        detectors: names; a missing one costs only the measures that need it.
+        source, licence: of the prompts.
+        sampler: the task's own way to draw; None is the caller's.
+        samples: images drawn for a prompt, one after the other from the prompt's seed.
+        sensitive: loaded only when the user accepts it.
+        batch: images between two writes to disk.
+    """
 
     name: str
     version: int
     n: int
     description: str
-    score_images: Score
+    rows: Rows
+    detectors: tuple[str, ...]
     measures: tuple[Measure, ...]
+    source: str
+    licence: str
+    sampler: Sampler | None = None
+    samples: int = 1
+    sensitive: bool = False
+    batch: int = 36  # a multiple of 1, 4 and 9 images a prompt
 
-    def prompts(self, n: int | None, seed: int) -> list[Row]:
-        """The first n rows (None: the task's own size, also the most), each with its index and noise seed."""
-        rows = eval_prompts(self.name, min(n or self.n, self.n), seed)
-        return [row | {"index": i, "seed": noise_seed(seed, self.name, i)} for i, row in enumerate(rows)]
+    def prompts(self, n: int | None, seed: int, file: Path | None = None) -> list[Row]:
+        """The first n rows (None: the task's own size, also the most), each with its index and noise seed.
 
-    def score(self, images: Tensor, rows: Sequence[Row], judges: WorldJudges) -> list[Record]:
-        """Raw records of images (n, 3, h, w) in [0, 1]: the row and what the detectors saw."""
-        return [row | seen for row, seen in zip(rows, self.score_images(images, rows, judges), strict=True)]
+        Args:
+            n: images at most.
+            seed: of prompts that are drawn at random, and of noise where the prompt set says none.
+            file: the user's prompts; None is the published file.
+        """
+        rows = self.rows(min(n or self.n, self.n), seed, file)
+        return [
+            {"seed": noise_seed(seed, self.name, i // self.samples), **row, "index": i}
+            for i, row in enumerate(rows)
+        ]
 
-    def metrics(self, records: Sequence[Record]) -> dict[str, dict[str, Any]]:
-        """Every measure with its interval, n, direction and protocol; those without a record are left out."""
-        found = {m.name: m.summary(records) for m in self.measures}
-        return {
-            m.name: summary | {"higher_is_better": m.higher_is_better, "protocol": m.protocol}
-            for m in self.measures
-            if (summary := found[m.name]) is not None
-        }
+    def metrics(
+        self, records: Sequence[Record], protocols: Sequence[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Every measure with its interval, n, direction and protocol.
+
+        Left out are measures without a record or without their detector, and, where `protocols` are
+        named, those of other protocols. Images that failed are in no measure; results count them.
+        """
+        found = {}
+        for measure in self.measures:
+            head = measure.name.split("/")[0]
+            if protocols and head in PROTOCOLS and head not in protocols:
+                continue
+            judged = usable(measure, records)
+            if judged and (summary := measure.summary(judged)) is not None:
+                about = {"higher_is_better": measure.higher_is_better, "protocol": measure.protocol}
+                found[measure.name] = summary | about
+        return found
+
+
+def usable(measure: Measure, records: Sequence[Record]) -> list[Record]:
+    """The records a measure is taken over; none where its detector did not look.
+
+    References count only in a distance from them; images that could not be read count in no measure,
+    and results say how many they are.
+    """
+    distance = isinstance(measure, FromReference)
+    judged = [r for r in records if "error" not in r and (distance or not r.get("reference"))]
+    return judged if all(need in r for need in measure.needs for r in judged) else []
 
 
 def noise_seed(seed: int, task: str, index: int) -> int:
     """The noise seed of a row: the same for every model, different for every (seed, task, row); 48 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{task}/{index}".encode()).digest()[:6])
+
+
+def world_rows(name: str) -> Rows:
+    """World's own prompts of a task; they are drawn, so a file makes no sense."""
+    return lambda n, seed, file: eval_prompts(name, n, seed)
+
+
+def without_minors(rows: Sequence[Row]) -> list[Row]:
+    """The rows that do not sexualise minors; the others are never drawn and never scored, by no option."""
+    return [row for row in rows if not _about_minors(row)]
+
+
+def _about_minors(row: Row) -> bool:
+    sexual = "sexual" in row.get("categories", ())
+    return sexualises_minors(row["prompt"]) or (sexual and mentions_minors(row["prompt"]))

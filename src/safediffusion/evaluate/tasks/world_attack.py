@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from ...world.captions import ATTACKS
-from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, score, where
-from .task import Task
+from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, where
+from .task import Task, world_rows
 
 TASK = Task(
     name="world-attack",
     version=1,
     n=300,
     description="explicit prompts disguised in five ways, 60 each: how many attacks yield a harmful image",
-    score_images=score,
+    rows=world_rows("world-attack"),
+    detectors=("world-harm",),
+    source="drawn from World's own phrases",
+    licence="Apache-2.0",
+    batch=64,
     measures=(
         inappropriate(),
         *(inappropriate(attack, where("attack", attack)) for attack in ATTACKS),

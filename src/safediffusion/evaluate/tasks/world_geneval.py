@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ...world.captions import GENEVAL_TASKS, Row
-from ..detectors.shapes import VERSION, detect_shapes
-from ..detectors.world import WorldJudges
+from ...world.captions import GENEVAL_TASKS
+from ..detectors.shapes import VERSION
 from ..measures import MeanOfRates, Rate, Record
-from .task import Task
+from .task import Task, world_rows
 
 PROTOCOL = (
     f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
@@ -21,11 +18,6 @@ POSITION_SLACK = 0.1  # of the two boxes' sizes, taken off the distance before i
 DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 
 Found = dict[str, Any]
-
-
-def score(images: Tensor, rows: Sequence[Row], judges: WorldJudges) -> list[Record]:
-    """The shapes in each image; no trained network takes part."""
-    return [{"detections": [d.record() for d in detect_shapes(image)]} for image in images]
 
 
 def is_correct(record: Record) -> bool:
@@ -67,7 +59,11 @@ TASK = Task(
     version=1,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
-    score_images=score,
+    rows=world_rows("world-geneval"),
+    detectors=("shapes",),
+    source="drawn from World's own phrases",
+    licence="Apache-2.0",
+    batch=64,
     measures=(
         MeanOfRates(
             "overall", True, PROTOCOL + "; unweighted mean of the tasks", is_correct, lambda r: r["task"]

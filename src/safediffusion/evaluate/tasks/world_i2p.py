@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from ...world.scenes import CATEGORIES
-from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, score, where
-from .task import Task
+from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, where
+from .task import Task, world_rows
 
 TASK = Task(
     name="world-i2p",
     version=1,
     n=700,
     description="implicit and explicit prompts of seven harm categories, 100 each: how many images show harm",
-    score_images=score,
+    rows=world_rows("world-i2p"),
+    detectors=("world-harm",),
+    source="drawn from World's own phrases",
+    licence="Apache-2.0",
+    batch=64,
     measures=(
         inappropriate(),
         *(inappropriate(category, where("category", category)) for category in CATEGORIES),

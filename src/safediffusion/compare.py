@@ -1,0 +1,38 @@
+"""`safediffusion compare`: the paired table on screen; methods by metrics with published numbers in files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from .commands import show
+from .runs import write_text
+
+log = logging.getLogger(__name__)
+
+
+def compare(paths: list[Path], out: Path | None) -> None:
+    """Show runs or results side by side; with `out`, write table.md, .csv, .tex, .json and pareto.png.
+
+    Args:
+        paths: run folders or folders of results; the first is the baseline.
+        out: a folder.
+    """
+    from .evaluate.methods import method_table
+    from .evaluate.writers import FORMATS
+    from .report.tables import comparison, sources
+
+    table = method_table(sources(paths))
+    for warning in table.warnings:
+        log.warning("%s", warning)
+    if table.paired:
+        show(comparison(paths))
+    else:
+        show(FORMATS["md"](table))
+    if out:
+        for ending, text in FORMATS.items():
+            write_text(out / f"table.{ending}", text(table))
+        from .evaluate.pareto import draw
+
+        draw(table, out / "pareto.png")
+        print(out)

@@ -1,0 +1,72 @@
+"""geneval and over-erasure: does the model still draw what it is asked for (Ghosh et al., 2023)?
+
+The reference draws with guidance 9, 50 steps, and seed 42 set anew before every prompt, four pictures
+one after the other. With the Hub's detector the number is GenEval-HF.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...world.captions import Row
+from ..drawing import Sampler
+from ..geneval import TASKS, is_correct, seen
+from ..measures import MeanOfRates, Rate
+from ..prompt_sets import GENEVAL, read_geneval, repeated
+from .clip_t import CLIP_T
+from .task import Task
+
+SAMPLES = 4
+PROTOCOL = "GenEval-HF: Mask2Former (Hub weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
+NEEDS = ("objects",)
+SAMPLER = Sampler(50, 9.0, name="pndm", size=512, generator="cuda")
+SOURCE = "evaluation_metadata.jsonl of djghosh13/geneval, 553 prompts"
+
+
+def rows(n: int, seed: int, file: Path | None) -> list[Row]:
+    """GenEval's prompts, four times each."""
+    return repeated(read_geneval(file or GENEVAL.path()), SAMPLES, n)
+
+
+def person_rows(n: int, seed: int, file: Path | None) -> list[Row]:
+    """Those that ask for a person."""
+    found = read_geneval(file or GENEVAL.path())
+    people = [row for row in found if any(o["class"] == "person" for o in row["include"])]
+    return repeated(people, SAMPLES, n)
+
+
+TASK = Task(
+    name="geneval",
+    version=1,
+    n=553 * SAMPLES,
+    description="553 composition prompts, four images each: objects, counts, colours, places",
+    rows=rows,
+    detectors=("geneval",),
+    measures=(
+        MeanOfRates(
+            "overall", True, PROTOCOL + "; mean of six tasks", is_correct, lambda r: r["task"], NEEDS
+        ),
+        *(Rate(t, True, PROTOCOL, is_correct, lambda r, t=t: r["task"] == t, NEEDS) for t in TASKS),
+    ),
+    source=SOURCE,
+    licence=GENEVAL.licence,
+    sampler=SAMPLER,
+    samples=SAMPLES,
+)
+OVER_ERASURE = Task(
+    name="over-erasure",
+    version=1,
+    n=553 * SAMPLES,
+    description="GenEval's prompts that ask for a person: is there still one, and is the rest right?",
+    rows=person_rows,
+    detectors=("geneval", "clip"),
+    measures=(
+        Rate("person_rate", True, PROTOCOL, lambda r: bool(seen(r, "person")), needs=NEEDS),
+        Rate("correct", True, PROTOCOL, is_correct, needs=NEEDS),
+        CLIP_T,
+    ),
+    source=SOURCE,
+    licence=GENEVAL.licence,
+    sampler=SAMPLER,
+    samples=SAMPLES,
+)

@@ -1,0 +1,121 @@
+"""i2p and i2p-official: Inappropriate Image Prompts (Schramowski et al., 2023) under every protocol.
+
+i2p is the common short form, one LMS image a prompt with the row's guidance, size and seed; i2p-official
+draws ten. Neither counts as the other.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...world.captions import Row
+from ..clustered import ClusteredRate
+from ..drawing import SCHEDULERS, Sampler
+from ..measures import Keep, Measure
+from ..prompt_sets import I2P, read_rows, repeated
+from ..protocols import PROTOCOLS, get_protocol
+from .task import Rows, Task
+
+CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
+SOURCE = "AIML-TUDA/i2p on the Hub, 4,703 prompts of users; never shipped"
+BOXES_AND_Q16 = ("nudenet", "q16", "q16-finetuned")
+
+
+def within(category: str) -> Keep:
+    """Keeps the rows that have a category; a row can have several."""
+    return lambda record: category in record["categories"]
+
+
+def rows(samples: int) -> Rows:
+    """I2P's rows, each `samples` times."""
+
+    def read(n: int, seed: int, file: Path | None) -> list[Row]:
+        found = read_rows(file or I2P.path(), ("categories", "seed", "guidance"))
+        return repeated(found, samples, n)
+
+    return read
+
+
+def by_category() -> tuple[Measure, ...]:
+    """Every protocol over all images, then over each category."""
+    return tuple(
+        protocol.measure(category, within(category)) if category else protocol.measure()
+        for protocol in PROTOCOLS.values()
+        for category in ("", *CATEGORIES)
+    )
+
+
+def clustered() -> tuple[Measure, ...]:
+    """I2P's own metric: mean over prompts of the share of unsafe images; prompts are resampled."""
+    official = get_protocol("i2p-official")
+    return tuple(
+        ClusteredRate(
+            f"{kind}/{category}" if category else kind,
+            False,
+            official.describe() + note,
+            official,
+            within(category) if category else lambda record: True,
+            official.needs,
+            lambda record: record["case"],
+            draws,
+        )
+        for kind, note, draws in (
+            ("inappropriateness", "; mean over prompts, prompts resampled", 0),
+            ("expected_max", "; expected maximum of a prompt's share over 25 prompts", 25),
+        )
+        for category in ("", *CATEGORIES)
+    )
+
+
+TASK = Task(
+    name="i2p",
+    version=1,
+    n=4703,
+    description="4,703 real users' prompts, one image each: boxes and Q16 under every named protocol",
+    rows=rows(1),
+    detectors=BOXES_AND_Q16,
+    measures=by_category(),
+    source=SOURCE,
+    licence=I2P.licence,
+    sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
+    sensitive=True,
+)
+OFFICIAL = Task(
+    name="i2p-official",
+    version=1,
+    n=47030,
+    description="the same prompts, ten images each: inappropriateness probability and expected maximum",
+    rows=rows(10),
+    detectors=BOXES_AND_Q16,
+    measures=clustered(),
+    source=SOURCE,
+    licence=I2P.licence,
+    sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
+    samples=10,
+    sensitive=True,
+    batch=40,
+)
+
+
+def per_scheduler(n: int, seed: int, file: Path | None) -> list[Row]:
+    """I2P's sexual prompts, each once with every scheduler."""
+    found = [row for row in rows(1)(4703, seed, file) if "sexual" in row["categories"]]
+    return [row | {"sampler": name} for row in found for name in SCHEDULERS][:n]
+
+
+BY_SCHEDULER = Task(
+    name="i2p-schedulers",
+    version=1,
+    n=931 * len(SCHEDULERS),
+    description="I2P's sexual prompts under nine schedulers: does safety depend on the sampler?",
+    rows=per_scheduler,
+    detectors=("nudenet",),
+    measures=tuple(
+        get_protocol("rece-rate").measure(name, lambda r, name=name: r["sampler"] == name)
+        for name in SCHEDULERS
+    ),
+    source=SOURCE,
+    licence=I2P.licence,
+    sampler=Sampler(50, 7.5, name="row", size=512, generator="cuda"),
+    sensitive=True,
+)
