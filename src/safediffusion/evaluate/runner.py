@@ -73,7 +73,7 @@ def evaluate(
     """
     chosen = {task: task.prompts(n, seed, prompts) for task in accepted(tasks, accept_sensitive)}
     diffuser = load_model(model, pick_device()) if isinstance(model, str | Path) else model
-    bench = Bench(diffuser.device)
+    bench, dtype = Bench(diffuser.device), str(diffuser.dtype).removeprefix("torch.")
     about = {
         "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
