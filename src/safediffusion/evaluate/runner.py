@@ -86,9 +86,7 @@ def evaluate(
             sampler = here(task.sampler or Sampler(steps, guidance, eta), diffuser.device)
             look = Look(task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None)
             kept, notes = select(rows, prompts, reference)
-            notes |= about | {
-                "sampler": asdict(sampler) | {"dtype": str(diffuser.dtype).removeprefix("torch.")}
-            }
+            notes |= about | {"sampler": asdict(sampler) | {"dtype": dtype}}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
             records = judge(task, kept, look, folder, notes["fingerprint"], advance)
             if records is not None:
