@@ -53,7 +53,7 @@ def teach(diffuser: StableDiffusion, steps: int = 60) -> None:
         x0 = torch.randint(2, (32, 1, 1, 1)).mul(2).sub(1).float().expand(-1, *diffuser.latent_shape)
         t, e = torch.randint(1000, (32,)), torch.randn(x0.shape)
         x = add_noise(x0, e, alphas[t].view(-1, 1, 1, 1))
-        loss = (diffuser.predict(x, t, cond.repeat(8, 1, 1), 1.0) - e).square().mean()
+        loss = (diffuser.predict(x, t, cond[torch.arange(32) % len(cond)], 1.0) - e).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

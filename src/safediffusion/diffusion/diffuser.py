@@ -9,6 +9,8 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
+from safediffusion.diffusion.condition import Condition
+
 
 class Diffuser(Protocol):
     """A text-to-image model as a policy."""
@@ -20,16 +22,16 @@ class Diffuser(Protocol):
     latent_shape: tuple[int, int, int]
     call_rows: int | None
 
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text conditioning, (n, length, d) float32."""
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning of n prompts, float32."""
         ...
 
-    def predict(self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float) -> Tensor:
+    def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The network's (guided) output, (n, c, h, w) float32, for x_t (n, c, h, w) and t (n,)."""
         ...
 
     def predict_both(
-        self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float
+        self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """Guided and unguided output, each (n, c, h, w) float32."""
         ...

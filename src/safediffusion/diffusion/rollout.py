@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.ddim import Schedule, ddim_step, log_prob
 from safediffusion.diffusion.diffuser import Diffuser
 
@@ -38,7 +39,7 @@ def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
 def rollout(
     diffuser: Diffuser,
     schedule: Schedule,
-    cond: Tensor,
+    cond: Condition,
     noise: Tensor,
     prompt_ids: Tensor,
     *,
@@ -50,7 +51,7 @@ def rollout(
     """Sample from the guided policy and keep the trajectory.
 
     Args:
-        cond: text conditioning, (n, length, d).
+        cond: text conditioning of n rows.
         noise: initial latents, then one slice a stochastic step, (n, 1 + steps, c, h, w) float32.
         prompt_ids: (n,).
         eta: one value a step; 0 is a deterministic step.
@@ -68,7 +69,7 @@ def rollout(
 def _trajectory(
     diffuser: Diffuser,
     schedule: Schedule,
-    cond: Tensor,
+    cond: Condition,
     noise: Tensor,
     eta: Sequence[float],
     guidance: float,
@@ -100,12 +101,18 @@ def _trajectory(
 
 @torch.no_grad()
 def solve(
-    diffuser: Diffuser, schedule: Schedule, cond: Tensor, latents: Tensor, *, guidance: float, batch_size: int
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Condition,
+    latents: Tensor,
+    *,
+    guidance: float,
+    batch_size: int,
 ) -> Tensor:
     """Clean latents by the deterministic sampler, (n, c, h, w); no memory is kept.
 
     Args:
-        cond: text conditioning, (n, length, d).
+        cond: text conditioning of n rows.
         latents: initial noise, (n, c, h, w) float32.
     """
     done = []

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.ddim import ddim_step, gaussian_kl, log_prob, make_schedule
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
@@ -100,7 +101,7 @@ class Grpo:
         log.add(loss, total)
         log.add_ratio((density - old).detach())
 
-    def _step(self, x: Tensor, i: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, i: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         guidance = self.config.rollout.guidance if self.guided else 1.0
         output = self.diffuser.predict(x, self.schedule.timesteps[i], cond, guidance)
         alpha_t, alpha_s = (a[i].view(-1, 1, 1, 1) for a in (self.schedule.alpha_t, self.schedule.alpha_s))

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.ddim import add_noise, make_schedule, split_prediction
 from safediffusion.diffusion.rollout import decode, solve
 from safediffusion.training.grpo import RATIO_FIELDS
@@ -61,7 +62,7 @@ class Nft:
         return {**dict.fromkeys(RATIO_FIELDS), **log.summary()}
 
     def _backward(
-        self, cond: Tensor, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog
+        self, cond: Condition, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog
     ) -> None:
         kl = self.config.train.kl
         alpha = self.alphas[t].view(-1, 1, 1, 1)
@@ -80,6 +81,6 @@ class Nft:
         (loss.sum() / total).backward()
         log.add(loss, total)
 
-    def _noise(self, x: Tensor, t: Tensor, alpha: Tensor, cond: Tensor) -> Tensor:
+    def _noise(self, x: Tensor, t: Tensor, alpha: Tensor, cond: Condition) -> Tensor:
         output = self.diffuser.predict(x, t, cond, guidance=1.0)
         return split_prediction(output, x, alpha, self.schedule.prediction)[1]

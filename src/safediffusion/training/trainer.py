@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.prompts import Prompt, prompt_batch
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
@@ -77,7 +78,7 @@ class Trainer:
         self.monitor = Monitor()
         self.step = 0
         self.seconds = 0.0
-        self._encoded: dict[int, Tensor] = {}
+        self._encoded: dict[int, Condition] = {}
 
     def run(self) -> TrainResult:
         """All rounds that are left, then the export. Ctrl-C ends it after the round, with a checkpoint."""
@@ -132,12 +133,12 @@ class Trainer:
         c = self.config.rollout
         chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
         keys = [(i, member) for i in chosen for member in range(c.group_size)]
-        cond = torch.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size, 0)
+        cond = Condition.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size)
         rows = [self.prompts[i] for i, _ in keys]
         return Batch(self.step, keys, cond), [p.text for p in rows], [p.label for p in rows]
 
-    def encoded(self, index: int) -> Tensor:
-        """A prompt's conditioning, (1, length, d); encoded once and alone: no batch changes a bit."""
+    def encoded(self, index: int) -> Condition:
+        """A prompt's conditioning, one row; encoded once and alone: no batch changes a bit."""
         if index not in self._encoded:
             self._encoded[index] = self.diffuser.encode([self.prompts[index].text])
         return self._encoded[index]

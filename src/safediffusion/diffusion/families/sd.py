@@ -14,6 +14,8 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 
+from safediffusion.diffusion.condition import Condition
+
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
@@ -50,7 +52,7 @@ class StableDiffusion:
         self._empty = self.encode([""])
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Tensor:
+    def encode(self, prompts: Sequence[str]) -> Condition:
         """Last hidden states of the text encoder, (n, length, d) float32; long prompts are cut."""
         tokenizer = self.pipeline.tokenizer
         ids = tokenizer(
@@ -60,15 +62,15 @@ class StableDiffusion:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        return self.pipeline.text_encoder(ids.to(self.device))[0].float()
+        return Condition(self.pipeline.text_encoder(ids.to(self.device))[0].float())
 
-    def predict(self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float) -> Tensor:
+    def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """Output of the network, guided (Ho & Salimans, 2022) if guidance is above 1.
 
         Args:
             latents: x_t, (n, c, h, w) float32.
             t: timesteps, (n,) int64.
-            cond: text conditioning, (n, length, d).
+            cond: text conditioning of n rows.
             guidance: scale; up to 1 only the conditional branch is computed.
 
         Returns:
@@ -79,15 +81,15 @@ class StableDiffusion:
         return self.predict_both(latents, t, cond, guidance)[0]
 
     def predict_both(
-        self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float
+        self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """Guided and unguided output from one call of twice the batch."""
         n = len(latents)
-        both = torch.cat([self._empty.expand(n, -1, -1), cond])
+        both = Condition.cat([self._empty.expand(n), cond])
         free, conditional = self._network(latents.repeat(2, 1, 1, 1), t.repeat(2), both).chunk(2)
         return free + guidance * (conditional - free), conditional
 
-    def _network(self, latents: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+    def _network(self, latents: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """UNet in calls of `call_rows` rows, the last one filled up; in one call where that is None.
 
         bfloat16 kernels round differently for different shapes. With one shape for rollout and update a
@@ -100,9 +102,9 @@ class StableDiffusion:
         parts = [self._call(latents[i], t[i], cond[i]) for i in fill.split(rows)]
         return torch.cat(parts)[:n]
 
-    def _call(self, latents: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+    def _call(self, latents: Tensor, t: Tensor, cond: Condition) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            out = self.pipeline.unet(latents, t, encoder_hidden_states=cond, return_dict=False)[0]
+            out = self.pipeline.unet(latents, t, encoder_hidden_states=cond.tokens, return_dict=False)[0]
         return out.float()
 
     @torch.no_grad()
