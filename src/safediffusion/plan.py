@@ -83,7 +83,7 @@ def _memory(config: RunConfig, diffuser: Diffuser, parameters: int, trainable: i
 
 def _activations(diffuser: Diffuser, guidance: float) -> int:
     """Bytes that autograd keeps for one row, measured on one forward pass."""
-    weights = {p.data_ptr() for p in diffuser.pipeline.unet.parameters()}
+    weights = {p.data_ptr() for p in diffuser.network.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _activations(diffuser: Diffuser, guidance: float) -> int:
         return tensor
 
     latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
-    t = torch.ones(1, dtype=torch.long, device=diffuser.device)
+    t = diffuser.process.timestep(torch.ones(1, dtype=torch.long, device=diffuser.device))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         diffuser.predict(latents, t, diffuser.encode([""]), guidance)
     return sum(kept.values())
@@ -100,11 +100,11 @@ def _activations(diffuser: Diffuser, guidance: float) -> int:
 
 def preview(config: RunConfig) -> Plan:
     """The plan of a run on this machine; loads model and prompts, writes nothing."""
-    from .diffusion.load import load_model
+    from .diffusion.load import load_policy
     from .prompts import load_prompts, prompt_batch
     from .runs import pick_device
 
     prompt_batch(len(load_prompts(config.prompts.path)), config.seed, 0, config.rollout.prompts)
-    diffuser = load_model(config.model.path, pick_device(), config.model.dtype)
+    diffuser = load_policy(config.model, pick_device())
     check_steps(config, diffuser)
     return make_plan(config, diffuser)

@@ -27,6 +27,13 @@ class ModelConfig(Section):
         description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",
     )
 
+    storage: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="precision frozen weights are kept in; bf16 halves them and needs LoRA"
+    )
+    resolution: Count | None = Field(
+        default=None, description="side of the images in pixels; null is what the model was made for"
+    )
+
 
 class PromptsConfig(Section):
     path: str = Field(
@@ -55,6 +62,9 @@ class RolloutConfig(Section):
     steps: Count = Field(default=16, description="denoising steps")
     eta: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="0 deterministic, 1 DDPM's variance"
+    )
+    sde: Literal["cps", "flow-grpo"] = Field(
+        default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
     guidance: NonNegative = Field(default=3.0, description="classifier-free guidance of the policy; 1 is off")
     group_size: Annotated[int, Field(ge=2)] = Field(
@@ -133,6 +143,11 @@ class RunConfig(Section):
             raise ValueError(
                 "rollout.eta is 0, but grpo needs a stochastic sampler; "
                 "set rollout.eta=1 or train.algorithm=nft"
+            )
+        if self.model.storage == "bf16" and (self.train.lora_rank == 0 or self.model.dtype == "fp32"):
+            raise ValueError(
+                "model.storage=bf16 keeps frozen weights only in bf16, so it needs an adapter and a bf16 "
+                "network; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
             )
         if self.train.window > self.rollout.steps:
             raise ValueError(

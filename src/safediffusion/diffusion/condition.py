@@ -35,6 +35,10 @@ class Condition:
         """A single row seen n times, without a copy."""
         return self._each(lambda x: x.expand(n, *x.shape[1:]))
 
+    def zeros_like(self) -> Condition:
+        """The same shape without content."""
+        return self._each(torch.zeros_like)
+
     def split(self, size: int) -> list[Condition]:
         """Consecutive parts of `size` rows, the last one smaller."""
         return [self[start : start + size] for start in range(0, len(self), size)]

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
 
 from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.process import Process
 
 
 class Diffuser(Protocol):
@@ -18,9 +18,20 @@ class Diffuser(Protocol):
     pipeline: Any
     device: torch.device
     dtype: torch.dtype
-    scheduler: DDIMScheduler
+    scheduler: Any
+    process: Process
     latent_shape: tuple[int, int, int]
     call_rows: int | None
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        ...
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the network is told the guidance, in one pass, instead of being guided by two."""
+        ...
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Text conditioning of n prompts, float32."""

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.ddim import Schedule, ddim_step, log_prob
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.gaussian import log_prob
+from safediffusion.diffusion.process import Schedule
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,14 @@ def _trajectory(
     path, densities = [x], []
     stochastic = set(stochastic_steps(schedule, eta))
     for i, t in enumerate(schedule.timesteps):
-        alphas = schedule.alpha_t[i], schedule.alpha_s[i]
-        if guidance > 1 and not guided_density:
+        if guidance > 1 and not guided_density and not diffuser.distilled:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
         else:
             output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
-        mu, sigma = ddim_step(output, x, *alphas, eta[i], schedule.prediction)
+        mu, sigma = schedule.step(output, x, i, eta[i])
         if i in stochastic:
             following = mu + sigma * next(draws)
-            centre = mu if plain is output else ddim_step(plain, x, *alphas, eta[i], schedule.prediction)[0]
+            centre = mu if plain is output else schedule.step(plain, x, i, eta[i])[0]
             densities.append(log_prob(following, centre, sigma))
         else:
             following = mu
@@ -119,7 +119,7 @@ def solve(
     for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
         for i, t in enumerate(schedule.timesteps):
             output = diffuser.predict(x, t.expand(len(x)), c, guidance)
-            x, _ = ddim_step(output, x, schedule.alpha_t[i], schedule.alpha_s[i], 0.0, schedule.prediction)
+            x, _ = schedule.step(output, x, i, 0.0)
         done.append(x)
     return torch.cat(done)
 

@@ -67,7 +67,7 @@ class RoundLog:
             self._first.append(log_ratio)
 
     def add_kl(self, timesteps: Tensor, kl: Tensor) -> None:
-        for t, value in zip(timesteps.tolist(), kl.tolist(), strict=True):
+        for t, value in zip(timesteps.long().tolist(), kl.tolist(), strict=True):
             self._kl[t].append(value)
 
     def first_deviation(self) -> float:
