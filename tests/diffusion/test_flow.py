@@ -45,7 +45,7 @@ def test_without_noise_a_step_is_the_schedulers_own(kind, sde):
 
 @pytest.mark.parametrize("sde", SDES)
 def test_rows_may_stand_at_different_steps(sde):
-    schedule = flow().schedule(6, sde)
+    schedule = flow("dynamic").schedule(6, sde)
     x, velocity = torch.randn(2, 3, 4, 2, 2).unbind(0)
     mu, sigma = schedule.step(velocity, x, torch.tensor([0, 2, 4]), 0.7)
     for row, i in enumerate((0, 2, 4)):
@@ -92,15 +92,22 @@ def test_flow_grpo_equals_the_published_closed_form():
 
 @pytest.mark.parametrize("sde", SDES)
 def test_the_last_step_leaves_no_noise_in_the_picture(sde):
-    deviations = flow().schedule(5, sde).sigma(0.7)
+    deviations = flow("dynamic").schedule(5, sde).sigma(0.7)
     assert deviations[-1] == 0 and (deviations[:-1] > 0).all() and deviations.isfinite().all()
+
+
+def test_a_step_with_next_to_no_noise_is_deterministic():
+    schedule = flow().schedule(5)
+    assert 0 < schedule.s[-2] < 0.02 and schedule.sigma(0.7)[-2] == 0
+    x, velocity = torch.randn(2, 1, 4, 2, 2).unbind(0)
+    assert torch.equal(schedule.step(velocity, x, 3, 0.7)[0], schedule.step(velocity, x, 3, 0.0)[0])
 
 
 @pytest.mark.parametrize("sde", SDES)
 def test_density_of_a_step_equals_torch_distributions(sde):
     schedule = flow().schedule(5, sde)
     x, velocity, noise = torch.randn(3, 3, 4, 4, 4).unbind(0)
-    mu, sigma = schedule.step(velocity, x, torch.tensor([0, 1, 3]), 0.7)
+    mu, sigma = schedule.step(velocity, x, torch.tensor([0, 1, 2]), 0.7)
     following = mu + sigma * noise
     exact = Normal(mu, sigma.expand_as(mu)).log_prob(following).mean((1, 2, 3))
     torch.testing.assert_close(log_prob(following, mu, sigma), exact)

@@ -17,6 +17,10 @@ from torch import Tensor
 from safediffusion.diffusion.gaussian import require_float32
 from safediffusion.diffusion.process import Sde, at, refuse_more_steps
 
+# SD3's sampler ends with a step to t = 0.009. Noise that small changes no picture, but the gradient of its
+# density, which grows as 1 / sigma, would outweigh that of all other steps.
+LEAST_SIGMA = 0.02
+
 
 def split_velocity(velocity: Tensor, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Predicted clean latents and predicted noise, each (n, c, h, w)."""
@@ -24,8 +28,9 @@ def split_velocity(velocity: Tensor, latents: Tensor, t: Tensor) -> tuple[Tensor
 
 
 def cps_sigma(s: Tensor, eta: float) -> Tensor:
-    """Deviation of x_s: the share sin(eta pi/2) of its noise is drawn anew; none is left at s = 0."""
-    return s * math.sin(eta * math.pi / 2)
+    """Deviation of x_s: sin(eta pi/2) of its noise is drawn anew, unless that is next to nothing."""
+    sigma = s * math.sin(eta * math.pi / 2)
+    return sigma * (sigma >= LEAST_SIGMA)
 
 
 def cps_step(velocity: Tensor, latents: Tensor, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor]:
@@ -43,8 +48,9 @@ def cps_step(velocity: Tensor, latents: Tensor, t: Tensor, s: Tensor, eta: float
         mu (n, c, h, w) and sigma, shaped as s.
     """
     require_float32(velocity, latents)
+    sigma = cps_sigma(s, eta)
     x0, noise = split_velocity(velocity, latents, t)
-    return (1 - s) * x0 + s * math.cos(eta * math.pi / 2) * noise, cps_sigma(s, eta)
+    return (1 - s) * x0 + (s**2 - sigma**2).sqrt() * noise, sigma
 
 
 def flow_grpo_diffusion(t: Tensor, s: Tensor, eta: float) -> Tensor:

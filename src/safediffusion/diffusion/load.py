@@ -50,14 +50,24 @@ def load_model(
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     name = _pipeline_class(source)
-    family, module, options = FAMILIES[name]
-    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32}, options)
-    kind = getattr(import_module(f"safediffusion.diffusion.families.{module}"), family)
+    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
     if dtype == "auto":
         network = torch.bfloat16 if storage == "bf16" else native_dtype(device)
     else:
         network = DTYPES[dtype]
-    return kind(pipeline, device, network, resolution)
+    return as_diffuser(pipeline, device, network, resolution)
+
+
+def as_diffuser(
+    pipeline: Any,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    resolution: int | None = None,
+) -> Diffuser:
+    """A pipeline of a supported class as a policy; its network stays the one that is trained."""
+    family, module, _ = FAMILIES[type(pipeline).__name__]
+    kind = getattr(import_module(f"safediffusion.diffusion.families.{module}"), family)
+    return kind(pipeline, device, dtype, resolution)
 
 
 def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
@@ -65,9 +75,8 @@ def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
     return load_model(config.path, device, config.dtype, resolution=config.resolution, storage=config.storage)
 
 
-def _load_pipeline(
-    source: str | Path, name: str, dtypes: dict[str, torch.dtype], options: dict[str, Any]
-) -> DiffusionPipeline:
+def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> DiffusionPipeline:
+    options = FAMILIES[name][2]
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except (OSError, ValueError, SafetensorError) as error:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers.utils.state_dict_utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -184,7 +183,7 @@ class Family(ABC):
             self.pipeline.save_pretrained(folder)
         finally:
             self.pipeline.register_modules(**{self.network_name: trained})
-        layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(trained))
+        layers = get_peft_model_state_dict(trained)
         self.pipeline.save_lora_weights(folder / "lora", **{f"{self.network_name}_lora_layers": layers})
 
     def _side(self, resolution: int) -> int:
