@@ -30,6 +30,12 @@ class ModelConfig(Section):
     storage: Literal["fp32", "bf16"] = Field(
         default="fp32", description="precision frozen weights are kept in; bf16 halves them and needs LoRA"
     )
+    vae: Literal["whole", "sliced", "tiled"] = Field(
+        default="whole", description="decode a batch at once, image by image, or tile by tile: less memory"
+    )
+    offload: bool = Field(
+        default=False, description="text encoders wait in the computer's memory while they are not needed"
+    )
     resolution: Count | None = Field(
         default=None, description="side of the images in pixels; null is what the model was made for"
     )
@@ -95,6 +101,9 @@ class TrainConfig(Section):
     updates: Count = Field(default=1, description="optimizer steps a round")
     micro_batch: Count = Field(
         default=96, description="samples a backward pass; gradients accumulate over the rest"
+    )
+    recompute: bool = Field(
+        default=False, description="gradient checkpointing: a third slower, far less memory a sample"
     )
     grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
     weight_decay: NonNegative = Field(default=1e-4, description="AdamW's weight decay")

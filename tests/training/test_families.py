@@ -59,6 +59,18 @@ def test_recorded_densities_follow_from_recorded_latents(make_trainer, family):
         torch.testing.assert_close(kept.log_probs[:, i], exact, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+def test_recomputed_activations_give_the_same_update(make_trainer, family):
+    updates = []
+    for recompute in (False, True):
+        trainer = make_trainer(family=family, train__lora_rank=4, train__recompute=recompute)
+        assert trainer.diffuser.network.is_gradient_checkpointing == recompute
+        trainer.round()
+        updates.append([p.detach().clone() for p in trainer.learner.parameters])
+    for kept, recomputed in zip(*updates, strict=True):
+        torch.testing.assert_close(kept, recomputed, atol=1e-6, rtol=1e-5)
+
+
 def test_a_distilled_network_learns_with_the_guidance_it_samples_with(make_trainer):
     trainer = make_trainer(family="flux", train__algorithm="nft", rollout__guidance=3.5)
     assert trainer.algorithm.guidance == 3.5

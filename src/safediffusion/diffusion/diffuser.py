@@ -37,6 +37,10 @@ class Diffuser(Protocol):
         """Text conditioning of n prompts, float32."""
         ...
 
+    def awake(self) -> AbstractContextManager[None]:
+        """Inside, text encoders that otherwise wait elsewhere are on the device."""
+        ...
+
     def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The network's (guided) output, (n, c, h, w) float32, for x_t (n, c, h, w) and t (n,)."""
         ...

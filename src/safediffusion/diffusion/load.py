@@ -36,6 +36,8 @@ def load_model(
     *,
     resolution: int | None = None,
     storage: str = "fp32",
+    vae: str = "whole",
+    offload: bool = False,
 ) -> Diffuser:
     """A text-to-image model as a policy.
 
@@ -45,6 +47,8 @@ def load_model(
         dtype: "fp32", "bf16" for autocast around the network, or "auto", see `native_dtype`.
         resolution: side of the images in pixels; None is what the model was made for.
         storage: "bf16" keeps all frozen weights but the autoencoder's in half the memory; it needs LoRA.
+        vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
+        offload: text encoders wait on the CPU while they are not needed.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
@@ -55,7 +59,11 @@ def load_model(
         network = torch.bfloat16 if storage == "bf16" else native_dtype(device)
     else:
         network = DTYPES[dtype]
-    return as_diffuser(pipeline, device, network, resolution)
+    if vae != "whole":
+        pipeline.vae.enable_slicing()
+    if vae == "tiled":
+        pipeline.vae.enable_tiling()
+    return as_diffuser(pipeline, device, network, resolution, offload)
 
 
 def as_diffuser(
@@ -63,19 +71,20 @@ def as_diffuser(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     resolution: int | None = None,
+    offload: bool = False,
 ) -> Diffuser:
     """A pipeline of a supported class as a policy; its network stays the one that is trained."""
     family, module, _ = FAMILIES[type(pipeline).__name__]
     kind = getattr(import_module(f"safediffusion.diffusion.families.{module}"), family)
-    return kind(pipeline, device, dtype, resolution)
+    return kind(pipeline, device, dtype, resolution, offload)
 
 
 def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
     """The model that a run's configuration names."""
-    return load_model(config.path, device, config.dtype, resolution=config.resolution, storage=config.storage)
+    return load_model(device=device, **config.model_dump())
 
 
-def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> DiffusionPipeline:
+def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
     options = FAMILIES[name][2]
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)

@@ -133,7 +133,8 @@ class Trainer:
         c = self.config.rollout
         chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
         keys = [(i, member) for i in chosen for member in range(c.group_size)]
-        cond = Condition.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size)
+        with self.diffuser.awake():
+            cond = Condition.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size)
         rows = [self.prompts[i] for i, _ in keys]
         return Batch(self.step, keys, cond), [p.text for p in rows], [p.label for p in rows]
 

@@ -28,6 +28,7 @@ class Family(ABC):
         device: where it runs.
         dtype: float32, or bfloat16 for autocast around the network.
         resolution: side of the images in pixels; None is what the model was made for.
+        offload: text encoders wait on the CPU until `awake`.
     """
 
     network_name: ClassVar[str]
@@ -40,6 +41,7 @@ class Family(ABC):
         device: torch.device | str,
         dtype: torch.dtype = torch.float32,
         resolution: int | None = None,
+        offload: bool = False,
     ) -> None:
         self.pipeline = pipeline.to(device)
         self.device = torch.device(device)
@@ -57,6 +59,9 @@ class Family(ABC):
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
+        self.encoders = [part for name, part in pipeline.components.items() if is_encoder(name, part)]
+        self._awake = not offload
+        self._move_encoders("cpu" if offload else device)
         self._empty = self.unconditional()
 
     @property
@@ -73,8 +78,32 @@ class Family(ABC):
         """A scheduler of our own with the model's settings, and the process it describes."""
 
     @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning, float32, by encoders that are on the device; long prompts are cut."""
+
+    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         """Text conditioning, float32; long prompts are cut."""
+        with self.awake():
+            return self.encode_text(prompts)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Inside, the text encoders are on the device; worth it around several calls of `encode`."""
+        if self._awake:
+            yield
+            return
+        self._awake = True
+        self._move_encoders(self.device)
+        try:
+            yield
+        finally:
+            self._awake = False
+            self._move_encoders("cpu")
+
+    def _move_encoders(self, device: torch.device | str) -> None:
+        for encoder in self.encoders:
+            encoder.to(device)
 
     def unconditional(self) -> Condition:
         """What guidance moves away from, one row."""
@@ -195,6 +224,11 @@ class Family(ABC):
                 f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
             )
         return side
+
+
+def is_encoder(name: str, part: Any) -> bool:
+    """Whether a pipeline's component reads text."""
+    return name.startswith("text_encoder") and isinstance(part, nn.Module)
 
 
 @contextmanager

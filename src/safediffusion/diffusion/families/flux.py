@@ -35,8 +35,7 @@ class Flux(Family):
         _, h, w = self.latent_shape
         return made, Flow(made, self.device, h * w // 4, linear=True)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
         """T5's hidden states and CLIP's pooled output."""
         length = T5_LENGTH[self.pipeline.transformer.config.guidance_embeds]
         tokens, pooled, _ = self.pipeline.encode_prompt(

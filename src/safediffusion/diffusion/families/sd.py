@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
@@ -31,8 +30,7 @@ class StableDiffusion(Family):
         scheduler = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
         return cast(DDIMScheduler, scheduler), Ddim(cast(DDIMScheduler, scheduler), self.device)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
         """Last hidden states of the text encoder, (n, length, d) float32; long prompts are cut."""
         tokenizer = self.pipeline.tokenizer
         ids = tokenizer(

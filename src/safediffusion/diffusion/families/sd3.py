@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, cast
 
-import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
@@ -34,8 +33,7 @@ class StableDiffusion3(Family):
         tokens = h * w // self.pipeline.transformer.config.patch_size**2
         return made, Flow(made, self.device, tokens, linear=False)
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
         """All encoders' hidden states in one sequence, and the CLIP encoders' pooled outputs."""
         texts = cast(str, list(prompts))
         tokens, _, pooled, _ = self.pipeline.encode_prompt(

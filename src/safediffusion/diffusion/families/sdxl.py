@@ -16,8 +16,7 @@ class StableDiffusionXL(StableDiffusion):
 
     pipeline: StableDiffusionXLPipeline
 
-    @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
         """Both encoders' last but one hidden states side by side, and the second one's pooled output."""
         tokens, _, pooled, _ = self.pipeline.encode_prompt(
             cast(str, list(prompts)), device=self.device, do_classifier_free_guidance=False
