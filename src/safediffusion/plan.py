@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from .config import RunConfig
 from .errors import UserError
@@ -14,7 +15,7 @@ from .errors import UserError
 if TYPE_CHECKING:
     from .diffusion.diffuser import Diffuser
 
-FLOAT = 4  # bytes; weights, gradients and optimizer state are float32
+FLOAT = 4  # bytes; what is trained, its gradients and its optimizer state are float32
 MIB = 2**20
 
 
@@ -46,7 +47,8 @@ def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
     """Sizes of a run; makes the diffuser's parameters trainable on the way."""
     pipeline = diffuser.pipeline
     modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
-    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    every = [p for module in modules for p in module.parameters()]
+    parameters, weights = sum(p.numel() for p in every), sum(p.nbytes for p in every)
     trained = diffuser.make_trainable(config.train.lora_rank)
     trainable = sum(p.numel() for p in trained.values())
     return Plan(
@@ -55,7 +57,7 @@ def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
         images_per_step=config.rollout.prompts * config.rollout.group_size,
         updates_per_step=config.train.updates,
         optimizer_steps=config.train.steps * config.train.updates,
-        memory_mib=round(_memory(config, diffuser, parameters, trainable) / MIB),
+        memory_mib=round(_memory(config, diffuser, weights, trainable) / MIB),
     )
 
 
@@ -69,26 +71,26 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
             )
 
 
-def _memory(config: RunConfig, diffuser: Diffuser, parameters: int, trainable: int) -> int:
+def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int) -> int:
     """Bytes: weights, a gradient and two Adam moments each, copies, one backward pass, stored latents."""
     full, train = config.train.lora_rank == 0, config.train
     copies = (train.algorithm == "nft") + (train.kl > 0 and full) + (train.ema > 0)
     rows = min(train.micro_batch, config.rollout.prompts * config.rollout.group_size)
-    guided = train.algorithm == "grpo" and train.cfg_update and config.rollout.guidance > 1
+    guided = train.algorithm == "grpo" and train.cfg_update
     activations = rows * _activations(diffuser, config.rollout.guidance if guided else 1.0)
     images = config.rollout.prompts * config.rollout.group_size
     latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
-    return FLOAT * (parameters + trainable * (3 + copies) + latents) + activations
+    return weights + FLOAT * (trainable * (3 + copies) + latents) + activations
 
 
 def _activations(diffuser: Diffuser, guidance: float) -> int:
     """Bytes that autograd keeps for one row, measured on one forward pass."""
-    weights = {p.data_ptr() for p in diffuser.network.parameters()}
+    weights = {_storage(p) for p in diffuser.network.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights:
-            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
+        if _storage(tensor) not in weights:
+            kept[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
     latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
@@ -98,13 +100,24 @@ def _activations(diffuser: Diffuser, guidance: float) -> int:
     return sum(kept.values())
 
 
+def _storage(tensor: Tensor) -> int:
+    """What tells storages apart, of real tensors and of those that only have a shape."""
+    return StorageWeakRef(tensor.untyped_storage()).cdata
+
+
 def preview(config: RunConfig) -> Plan:
-    """The plan of a run on this machine; loads model and prompts, writes nothing."""
-    from .diffusion.load import load_policy
+    """The plan of a run on this machine; loads prompts and model, writes nothing.
+
+    Models of a known architecture are not even loaded: their shapes are enough.
+    """
+    from .diffusion.load import load_policy, shapes_of
     from .prompts import load_prompts, prompt_batch
     from .runs import pick_device
 
     prompt_batch(len(load_prompts(config.prompts.path)), config.seed, 0, config.rollout.prompts)
-    diffuser = load_policy(config.model, pick_device())
+    diffuser = shapes_of(config.model, pick_device()) or load_policy(config.model, pick_device())
     check_steps(config, diffuser)
+    if config.train.recompute:
+        network: Any = diffuser.network
+        network.enable_gradient_checkpointing()
     return make_plan(config, diffuser)

@@ -79,10 +79,12 @@ def die_in_the_second_step(words: list[Any], folder: Path, command: Command) -> 
 BRIGHTNESS = rewards.brightness
 
 
-def plain_image(folder: Path, steps: int, guidance: float) -> np.ndarray:
+def plain_image(folder: Path, steps: int, guidance: float, adapter: Path | None = None) -> np.ndarray:
     """What plain diffusers draws with an exported folder, from the noise that `sample` takes for seed 0."""
     pipeline: Any = DiffusionPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
+    if adapter:
+        pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
     z = noise.normal([(noise.SAMPLE, 0)], (1, 4, RESOLUTION // 2, RESOLUTION // 2))[:, 0]
     options: dict[str, Any] = {"latents": z}
     if type(pipeline).__name__ == "FluxPipeline":
@@ -124,6 +126,18 @@ def test_train_kill_resume_export_reload_sample(
         base: Any = DiffusionPipeline.from_pretrained(models / family)
         base.load_lora_weights(tmp_path / "cut-lora")
         assert base.get_active_adapters()
+        check_kohya(command, models / family, tmp_path, drawn)
+
+
+def check_kohya(command: Command, base: Path, folder: Path, drawn: np.ndarray) -> None:
+    done = command("export", "cut", "--to", "kohya")
+    if base.name in ("sd3", "flux"):
+        assert done.returncode == 2 and "--to lora" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    file = folder / "cut-kohya.safetensors"
+    assert all(name.startswith("lora_unet_") for name in load_file(file))
+    np.testing.assert_allclose(plain_image(base, 2, 3.0, file), drawn, atol=1 / 255)
 
 
 def test_more_than_a_folder_can_be_wrong(command: Command, words: list[str], models: Path) -> None:

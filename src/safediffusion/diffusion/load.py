@@ -55,15 +55,11 @@ def load_model(
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     name = _pipeline_class(source)
     pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
-    if dtype == "auto":
-        network = torch.bfloat16 if storage == "bf16" else native_dtype(device)
-    else:
-        network = DTYPES[dtype]
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
         pipeline.vae.enable_tiling()
-    return as_diffuser(pipeline, device, network, resolution, offload)
+    return as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
 
 
 def as_diffuser(
@@ -95,6 +91,34 @@ def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def shapes_of(config: ModelConfig, device: str | torch.device) -> Diffuser | None:
+    """A model of a known architecture without its weights, for measuring; None where it is not known.
+
+    Its tensors have shapes and types and no content, so it needs no memory and no download.
+    """
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from safediffusion.diffusion.architectures import ARCHITECTURES
+
+    if config.path not in ARCHITECTURES:
+        return None
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        pipeline = ARCHITECTURES[config.path]()
+        for name, part in pipeline.components.items():
+            if isinstance(part, torch.nn.Module) and name != "vae":
+                part.to(DTYPES[config.storage])
+    return as_diffuser(
+        pipeline, "cpu", network_dtype(config.dtype, config.storage, device), config.resolution
+    )
+
+
+def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch.dtype:
+    """What the network computes in, see `load_model`."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    return torch.bfloat16 if storage == "bf16" else native_dtype(device)
 
 
 def native_dtype(device: str | torch.device) -> torch.dtype:
