@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .errors import UserError
-from .runs import RunFolder, explain, write_tensors
+from .runs import RunFolder, explain, write_tensors, write_text
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 
@@ -48,7 +48,16 @@ def export(run: Path, to: Target, out: Path | None) -> Path:
         write_kohya(source, target)
     else:
         copy_folder(source, target)
+        write_card(RunFolder(run), to, target)
     return target
+
+
+def write_card(folder: RunFolder, to: Target, target: Path) -> None:
+    """README.md beside the weights; only a run that was summarised has something to say."""
+    from .card import model_card
+
+    if folder.summary.is_file():
+        write_text(target / "README.md", model_card(folder, to))
 
 
 def write_kohya(lora: Path, target: Path) -> None:

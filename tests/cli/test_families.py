@@ -117,6 +117,8 @@ def test_train_kill_resume_export_reload_sample(
     assert steps == [1, 2, 3]
 
     assert command("export", "cut", "--to", "diffusers", "--out", "plain").returncode == 0
+    card = (tmp_path / "plain/README.md").read_text()
+    assert str(models / family) in card and "licence" in card and "12 images" in card
     assert command("sample", "cut", PROMPT).returncode == 0
     drawn = np.asarray(Image.open(tmp_path / "sample.png")) / 255
     np.testing.assert_allclose(plain_image(tmp_path / "plain", 2, 3.0), drawn, atol=1 / 255)

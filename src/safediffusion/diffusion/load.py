@@ -93,25 +93,21 @@ def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]
     return pipeline
 
 
-def shapes_of(config: ModelConfig, device: str | torch.device) -> Diffuser | None:
-    """A model of a known architecture without its weights, for measuring; None where it is not known.
+def shapes_of(config: ModelConfig) -> Diffuser | None:
+    """A model of a known architecture on the meta device; None where it is not known.
 
-    Its tensors have shapes and types and no content, so it needs no memory and no download.
+    Its weights have shapes and types and no content, so it needs no memory and no download.
     """
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
     from safediffusion.diffusion.architectures import ARCHITECTURES
 
     if config.path not in ARCHITECTURES:
         return None
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.device("meta"):
         pipeline = ARCHITECTURES[config.path]()
-        for name, part in pipeline.components.items():
-            if isinstance(part, torch.nn.Module) and name != "vae":
-                part.to(DTYPES[config.storage])
-    return as_diffuser(
-        pipeline, "cpu", network_dtype(config.dtype, config.storage, device), config.resolution
-    )
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and name != "vae":
+            part.to(DTYPES[config.storage])
+    return as_diffuser(pipeline, "meta", resolution=config.resolution)
 
 
 def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch.dtype:

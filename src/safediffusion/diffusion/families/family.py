@@ -7,6 +7,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -62,12 +63,15 @@ class Family(ABC):
         self.encoders = [part for name, part in pipeline.components.items() if is_encoder(name, part)]
         self._awake = not offload
         self._move_encoders("cpu" if offload else device)
-        self._empty = self.unconditional()
 
     @property
     def network(self) -> nn.Module:
         """What is trained."""
         return getattr(self.pipeline, self.network_name)
+
+    @cached_property
+    def _empty(self) -> Condition:
+        return self.unconditional()
 
     @abstractmethod
     def native_latents(self) -> tuple[int, int]:
