@@ -142,7 +142,7 @@ def check_kohya(command: Command, base: Path, folder: Path, drawn: np.ndarray) -
     np.testing.assert_allclose(plain_image(base, 2, 3.0, file), drawn, atol=1 / 255)
 
 
-def test_more_than_a_folder_can_be_wrong(command: Command, words: list[str], models: Path) -> None:
+def test_settings_that_do_not_fit_are_refused(command: Command, words: list[str], models: Path) -> None:
     bf16 = command("train", *words, "model.storage=bf16")
     assert bf16.returncode == 2 and "train.lora_rank" in bf16.stderr
     odd = command("train", *words, "model.resolution=17")

@@ -27,6 +27,10 @@ class Condition:
     def __getitem__(self, rows: Tensor | slice) -> Condition:
         return self._each(lambda x: x[rows])
 
+    def to(self, device: torch.device | str) -> Condition:
+        """The same rows on a device."""
+        return self._each(lambda x: x.to(device))
+
     def repeat_interleave(self, times: int) -> Condition:
         """Every row `times` times, copies side by side."""
         return self._each(lambda x: x.repeat_interleave(times, 0))
