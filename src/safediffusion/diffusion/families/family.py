@@ -44,7 +44,7 @@ class Family(ABC):
         resolution: int | None = None,
         offload: bool = False,
     ) -> None:
-        self.pipeline = pipeline.to(device)
+        self.pipeline: Any = pipeline.to(device)
         self.device = torch.device(device)
         self.dtype = dtype
         for part in pipeline.components.values():

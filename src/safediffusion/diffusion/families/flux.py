@@ -1,10 +1,9 @@
 """FLUX.1: flow matching on packed latents; the network is told the guidance it was distilled from."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
-from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
@@ -23,7 +22,6 @@ class Flux(Family):
     network_name = "transformer"
     lora_targets = (*Family.lora_targets, *TEXT_TARGETS)
     distilled = True
-    pipeline: FluxPipeline
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""
@@ -39,7 +37,7 @@ class Flux(Family):
         """T5's hidden states and CLIP's pooled output."""
         length = T5_LENGTH[self.pipeline.transformer.config.guidance_embeds]
         tokens, pooled, _ = self.pipeline.encode_prompt(
-            cast(str, list(prompts)), device=self.device, max_sequence_length=length
+            list(prompts), device=self.device, max_sequence_length=length
         )
         return Condition(tokens.float(), pooled.float())
 

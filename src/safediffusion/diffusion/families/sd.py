@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import cast
 
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
@@ -16,7 +15,6 @@ class StableDiffusion(Family):
     """A StableDiffusionPipeline as a Diffuser."""
 
     network_name = "unet"
-    pipeline: StableDiffusionPipeline
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""

@@ -1,9 +1,8 @@
 """Stable Diffusion 3 and 3.5: flow matching, a transformer, two CLIP encoders and (if kept) T5."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
-from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
@@ -19,7 +18,6 @@ class StableDiffusion3(Family):
 
     network_name = "transformer"
     lora_targets = (*Family.lora_targets, *TEXT_TARGETS)
-    pipeline: StableDiffusion3Pipeline
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""
@@ -35,7 +33,7 @@ class StableDiffusion3(Family):
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """All encoders' hidden states in one sequence, and the CLIP encoders' pooled outputs."""
-        texts = cast(str, list(prompts))
+        texts = list(prompts)
         tokens, _, pooled, _ = self.pipeline.encode_prompt(
             texts, texts, texts, device=self.device, do_classifier_free_guidance=False
         )

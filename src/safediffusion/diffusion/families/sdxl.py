@@ -1,10 +1,8 @@
 """Stable Diffusion XL: two text encoders, a pooled embedding, and the picture's size as an input."""
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
-from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
@@ -14,12 +12,10 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 class StableDiffusionXL(StableDiffusion):
     """A StableDiffusionXLPipeline (base model, no refiner) as a Diffuser."""
 
-    pipeline: StableDiffusionXLPipeline
-
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """Both encoders' last but one hidden states side by side, and the second one's pooled output."""
         tokens, _, pooled, _ = self.pipeline.encode_prompt(
-            cast(str, list(prompts)), device=self.device, do_classifier_free_guidance=False
+            list(prompts), device=self.device, do_classifier_free_guidance=False
         )
         return Condition(tokens.float(), pooled.float())
 
