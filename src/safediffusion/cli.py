@@ -149,7 +149,7 @@ def report(run: Run) -> None:
 @app.command()
 def export(
     run: Run,
-    to: Annotated[Target, typer.Option(help="diffusers, or lora.")] = Target.diffusers,
+    to: Annotated[Target, typer.Option(help="diffusers, lora, or kohya.")] = Target.diffusers,
     out: Out = None,
 ) -> None:
     """Copy a run's model for other programs."""

@@ -68,7 +68,7 @@ def recipes_list() -> None:
     from .config import list_recipes, recipe_path
 
     for name in list_recipes():
-        typer.echo(f"{name:<14} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+        typer.echo(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
 
 
 @recipes.command("show")

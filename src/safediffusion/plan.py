@@ -14,7 +14,7 @@ from .errors import UserError
 if TYPE_CHECKING:
     from .diffusion.diffuser import Diffuser
 
-FLOAT = 4  # bytes; weights, gradients and optimizer state are float32
+FLOAT = 4  # bytes; what is trained, its gradients and its optimizer state are float32
 MIB = 2**20
 
 
@@ -28,16 +28,21 @@ class Plan:
     updates_per_step: int
     optimizer_steps: int
     memory_mib: int
+    activations_mib: int | None  # None: not measured, as the weights are not at hand
 
     def __str__(self) -> str:
         share = self.trainable / self.parameters
+        if self.activations_mib is None:
+            memory = f"{self.memory_mib:,} MiB for weights and optimizer; activations come on top"
+        else:
+            memory = f"{self.memory_mib + self.activations_mib:,} MiB for weights, optimizer and activations"
         return "\n".join(
             (
                 f"trainable parameters   {self.trainable:,} of {self.parameters:,} ({share:.1%})",
                 f"images per step        {self.images_per_step:,}",
                 f"updates per step       {self.updates_per_step:,}",
                 f"optimizer steps in all {self.optimizer_steps:,}",
-                f"memory, estimated      {self.memory_mib:,} MiB for weights, optimizer and activations",
+                f"memory, estimated      {memory}",
             )
         )
 
@@ -46,16 +51,19 @@ def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
     """Sizes of a run; makes the diffuser's parameters trainable on the way."""
     pipeline = diffuser.pipeline
     modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
-    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    every = [p for module in modules for p in module.parameters()]
+    parameters, weights = sum(p.numel() for p in every), sum(p.nbytes for p in every)
     trained = diffuser.make_trainable(config.train.lora_rank)
     trainable = sum(p.numel() for p in trained.values())
+    shapes_only = diffuser.device.type == "meta"
     return Plan(
         parameters=parameters,
         trainable=trainable,
         images_per_step=config.rollout.prompts * config.rollout.group_size,
         updates_per_step=config.train.updates,
         optimizer_steps=config.train.steps * config.train.updates,
-        memory_mib=round(_memory(config, diffuser, parameters, trainable) / MIB),
+        memory_mib=round(_memory(config, diffuser, weights, trainable) / MIB),
+        activations_mib=None if shapes_only else round(_backward_pass(config, diffuser) / MIB),
     )
 
 
@@ -69,21 +77,25 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
             )
 
 
-def _memory(config: RunConfig, diffuser: Diffuser, parameters: int, trainable: int) -> int:
-    """Bytes: weights, a gradient and two Adam moments each, copies, one backward pass, stored latents."""
+def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int) -> int:
+    """Bytes: weights, a gradient and two Adam moments each, copies, stored latents."""
     full, train = config.train.lora_rank == 0, config.train
     copies = (train.algorithm == "nft") + (train.kl > 0 and full) + (train.ema > 0)
-    rows = min(train.micro_batch, config.rollout.prompts * config.rollout.group_size)
-    guided = train.algorithm == "grpo" and train.cfg_update and config.rollout.guidance > 1
-    activations = rows * _activations(diffuser, config.rollout.guidance if guided else 1.0)
     images = config.rollout.prompts * config.rollout.group_size
     latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
-    return FLOAT * (parameters + trainable * (3 + copies) + latents) + activations
+    return weights + FLOAT * (trainable * (3 + copies) + latents)
+
+
+def _backward_pass(config: RunConfig, diffuser: Diffuser) -> int:
+    """Bytes that autograd keeps for a micro-batch."""
+    rows = min(config.train.micro_batch, config.rollout.prompts * config.rollout.group_size)
+    guided = config.train.algorithm == "grpo" and config.train.cfg_update
+    return rows * _activations(diffuser, config.rollout.guidance if guided else 1.0)
 
 
 def _activations(diffuser: Diffuser, guidance: float) -> int:
     """Bytes that autograd keeps for one row, measured on one forward pass."""
-    weights = {p.data_ptr() for p in diffuser.pipeline.unet.parameters()}
+    weights = {p.data_ptr() for p in diffuser.network.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -92,19 +104,22 @@ def _activations(diffuser: Diffuser, guidance: float) -> int:
         return tensor
 
     latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
-    t = torch.ones(1, dtype=torch.long, device=diffuser.device)
+    t = diffuser.process.timestep(torch.ones(1, dtype=torch.long, device=diffuser.device))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         diffuser.predict(latents, t, diffuser.encode([""]), guidance)
     return sum(kept.values())
 
 
 def preview(config: RunConfig) -> Plan:
-    """The plan of a run on this machine; loads model and prompts, writes nothing."""
-    from .diffusion.load import load_model
+    """The plan of a run on this machine; loads prompts and model, writes nothing.
+
+    Models of a known architecture are not even loaded: the shapes of their weights are enough.
+    """
+    from .diffusion.load import load_policy, shapes_of
     from .prompts import load_prompts, prompt_batch
     from .runs import pick_device
 
     prompt_batch(len(load_prompts(config.prompts.path)), config.seed, 0, config.rollout.prompts)
-    diffuser = load_model(config.model.path, pick_device(), config.model.dtype)
+    diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
     check_steps(config, diffuser)
     return make_plan(config, diffuser)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .config import EvaluateConfig
+from .config import RunConfig, load_run_config
 from .pictures import sheet, to_pil
 from .progress import progress
 from .runs import RunFolder, pick_device, write_image
@@ -16,6 +16,13 @@ def model_path(name: str) -> str:
     """A run folder stands for its model; anything else is taken as it is."""
     model = RunFolder(Path(name)).model
     return str(model) if (model / "model_index.json").is_file() else name
+
+
+def run_config(name: str) -> RunConfig:
+    """A run's own settings with its result as the model; the defaults for any other model."""
+    path = model_path(name)
+    config = load_run_config(RunFolder(Path(name)).config) if path != name else RunConfig()
+    return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
 
 
 def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None = None) -> None:
@@ -42,10 +49,11 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
 def generate_images(model: str, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that evaluations use."""
-    from .diffusion.load import load_model
+    from .diffusion.load import load_policy
     from .diffusion.sample import generate
 
-    sampler = EvaluateConfig()
-    diffuser = load_model(model_path(model), pick_device())
+    config = run_config(model)
+    sampler = config.evaluate
+    diffuser = load_policy(config.model, pick_device())
     seeds = range(seed, seed + len(prompts))
     return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)

@@ -27,6 +27,19 @@ class ModelConfig(Section):
         description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",
     )
 
+    storage: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="precision frozen weights are kept in; bf16 halves them and needs LoRA"
+    )
+    vae: Literal["whole", "sliced", "tiled"] = Field(
+        default="whole", description="decode a batch at once, image by image, or tile by tile: less memory"
+    )
+    offload: bool = Field(
+        default=False, description="text encoders wait in the computer's memory while they are not needed"
+    )
+    resolution: Count | None = Field(
+        default=None, description="side of the images in pixels; null is what the model was made for"
+    )
+
 
 class PromptsConfig(Section):
     path: str = Field(
@@ -55,6 +68,9 @@ class RolloutConfig(Section):
     steps: Count = Field(default=16, description="denoising steps")
     eta: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="0 deterministic, 1 DDPM's variance"
+    )
+    sde: Literal["cps", "flow-grpo"] = Field(
+        default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
     guidance: NonNegative = Field(default=3.0, description="classifier-free guidance of the policy; 1 is off")
     group_size: Annotated[int, Field(ge=2)] = Field(
@@ -85,6 +101,9 @@ class TrainConfig(Section):
     updates: Count = Field(default=1, description="optimizer steps a round")
     micro_batch: Count = Field(
         default=96, description="samples a backward pass; gradients accumulate over the rest"
+    )
+    recompute: bool = Field(
+        default=False, description="gradient checkpointing: a third slower, far less memory a sample"
     )
     grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
     weight_decay: NonNegative = Field(default=1e-4, description="AdamW's weight decay")
@@ -133,6 +152,11 @@ class RunConfig(Section):
             raise ValueError(
                 "rollout.eta is 0, but grpo needs a stochastic sampler; "
                 "set rollout.eta=1 or train.algorithm=nft"
+            )
+        if self.model.storage == "bf16" and (self.train.lora_rank == 0 or self.model.dtype == "fp32"):
+            raise ValueError(
+                "model.storage=bf16 keeps frozen weights only in bf16, so it needs an adapter and a bf16 "
+                "network; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
             )
         if self.train.window > self.rollout.steps:
             raise ValueError(

@@ -57,14 +57,14 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
 
 def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Reward]:
     """Model and reward, with everything checked that can be wrong before anything is written."""
-    from .diffusion.load import load_model
+    from .diffusion.load import load_policy
     from .evaluate.tasks import get_task
     from .steering.reward import build_reward
 
     prompt_batch(len(prompts), config.seed, 0, config.rollout.prompts)
     for name in config.evaluate.tasks:
         get_task(name)
-    diffuser = load_model(config.model.path, device, config.model.dtype)
+    diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
     tokenizer = diffuser.pipeline.tokenizer
     warn_long(prompts, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
@@ -100,12 +100,13 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     e = config.evaluate
     missing = [name for name in e.tasks if not folder.eval(when, name, "results.json").exists()]
     if missing:
-        from .diffusion.load import load_model
+        from .diffusion.load import load_policy
         from .evaluate.runner import evaluate
 
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
-                model = load_model(model, pick_device(), config.model.dtype)
+                trained = config.model.model_copy(update={"path": str(model)})
+                model = load_policy(trained, pick_device())
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 

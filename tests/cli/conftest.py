@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from safediffusion.cli import main
-from tests.conftest import tiny_pipeline
+from tests.pipelines import tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
 Command = Callable[..., Any]

@@ -10,8 +10,8 @@ from PIL import Image
 from safediffusion import world
 from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.cli.conftest import Command
-from tests.conftest import tiny_pipeline
 from tests.evaluate.conftest import save_observer
+from tests.pipelines import tiny_pipeline
 
 
 @pytest.fixture(scope="module")

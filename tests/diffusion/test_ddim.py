@@ -3,7 +3,8 @@ import torch
 from diffusers import DDIMScheduler
 from torch.distributions import Normal, kl_divergence
 
-from safediffusion.diffusion.ddim import add_noise, ddim_step, gaussian_kl, log_prob, make_schedule
+from safediffusion.diffusion.ddim import add_noise, ddim_step, make_schedule
+from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.errors import UserError
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")

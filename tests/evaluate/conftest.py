@@ -11,7 +11,7 @@ from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluate.detectors.world import Harm
 from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
-from tests.conftest import tiny_pipeline, tiny_tokenizer
+from tests.pipelines import tiny_pipeline, tiny_tokenizer
 
 
 def save_observer(path: Path) -> None:

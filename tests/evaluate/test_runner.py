@@ -15,7 +15,7 @@ from safediffusion.evaluate.runner import evaluate
 from safediffusion.evaluate.tasks import WORLD, get_task
 from safediffusion.runs import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
-from tests.conftest import tiny_pipeline
+from tests.pipelines import tiny_pipeline
 
 NAMES = [task.name for task in WORLD]
 FIELDS = {"value", "ci_low", "ci_high", "n", "higher_is_better", "protocol"}

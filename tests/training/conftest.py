@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from safediffusion.config import RunConfig
-from safediffusion.diffusion.ddim import add_noise
-from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.diffusion.load import DTYPES
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.load import DTYPES, as_diffuser
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder
 from safediffusion.training.trainer import Trainer
+from tests.pipelines import FAMILIES, RESOLUTION
 
 PROMPTS = [
     Prompt("a red square", "benign"),
@@ -43,47 +43,55 @@ def small_config(**changes: Any) -> RunConfig:
     return RunConfig.model_validate(values)
 
 
-def teach(diffuser: StableDiffusion, steps: int = 60) -> None:
+def teach(diffuser: Diffuser, steps: int = 60) -> None:
     """Make the tiny network a denoiser of a known toy: flat latents, all at +1 or all at -1."""
     torch.manual_seed(0)
-    unet = diffuser.pipeline.unet.requires_grad_(True)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=3e-3)
-    alphas, cond = diffuser.scheduler.alphas_cumprod, diffuser.encode([p.text for p in PROMPTS])
+    network, process = diffuser.network.requires_grad_(True), diffuser.process
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    cond = diffuser.encode([p.text for p in PROMPTS])
     for _ in range(steps):
         x0 = torch.randint(2, (32, 1, 1, 1)).mul(2).sub(1).float().expand(-1, *diffuser.latent_shape)
         t, e = torch.randint(1000, (32,)), torch.randn(x0.shape)
-        x = add_noise(x0, e, alphas[t].view(-1, 1, 1, 1))
-        loss = (diffuser.predict(x, t, cond.repeat(8, 1, 1), 1.0) - e).square().mean()
+        x, rows = process.add_noise(x0, e, t), torch.arange(32) % len(cond)
+        output = diffuser.predict(x, process.timestep(t), cond[rows], 1.0)
+        loss = (process.predicted(output, x, t) - process.target(x0, e)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
 
 @pytest.fixture(scope="session")
-def two_modes(make_pipeline) -> dict[str, Tensor]:
-    """UNet weights that denoise two flat latents."""
-    diffuser = StableDiffusion(make_pipeline(), "cpu")
-    teach(diffuser)
-    return diffuser.pipeline.unet.state_dict()
+def two_modes() -> Callable[[str], dict[str, Tensor]]:
+    """Weights of a family's tiny network that denoise two flat latents."""
+    known: dict[str, dict[str, Tensor]] = {}
+
+    def weights(family: str) -> dict[str, Tensor]:
+        if family not in known:
+            diffuser = as_diffuser(FAMILIES[family](), resolution=RESOLUTION)
+            teach(diffuser)
+            known[family] = diffuser.network.state_dict()
+        return known[family]
+
+    return weights
 
 
 @pytest.fixture
-def make_trainer(make_pipeline, tmp_path) -> Callable[..., Trainer]:
-    """Builds a trainer: folder name, then changes to the small run; reward, recognisable, unet weights."""
+def make_trainer(tmp_path) -> Callable[..., Trainer]:
+    """Builds a trainer: folder name, then changes to the small run; family, reward, recognisable, weights."""
 
     def build(
         name: str = "run",
         reward=brightness,
         recognisable=None,
-        unet: dict[str, Tensor] | None = None,
+        network: dict[str, Tensor] | None = None,
+        family: str = "sd",
         **changes: Any,
     ) -> Trainer:
         config = small_config(**changes)
         dtype = DTYPES[config.model.dtype]
-        pipeline = make_pipeline()
-        if unet:
-            pipeline.unet.load_state_dict(unet)
-        diffuser = StableDiffusion(pipeline, "cpu", dtype)
+        diffuser = as_diffuser(FAMILIES[family](), "cpu", dtype, RESOLUTION)
+        if network:
+            diffuser.network.load_state_dict(network)
         folder = RunFolder(Path(tmp_path) / name)
         return Trainer(config, diffuser, reward, PROMPTS, folder, "cpu", recognisable=recognisable)
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safediffusion.diffusion.ddim import make_schedule
+from safediffusion.diffusion.ddim import make_schedule, noise_weight
 from safediffusion.training.advantages import group_advantages, zero_std_ratio
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
-from safediffusion.training.nft import nft_loss, nft_weight, old_decay, preference
+from safediffusion.training.nft import nft_loss, old_decay, preference
 from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import optimizer_batches
 
@@ -78,7 +78,7 @@ def test_nft_minimum_is_the_noise_when_liked_and_its_mirror_when_disliked(r, tar
 
 
 def test_nft_weight_preference_and_decay():
-    assert nft_weight(torch.tensor([0.5, 0.999, 0.2])).tolist() == pytest.approx([1.0, 2.0, 0.5])
+    assert noise_weight(torch.tensor([0.5, 0.999, 0.2])).tolist() == pytest.approx([1.0, 2.0, 0.5])
     assert preference(torch.tensor([-9.0, 0.0, 1.25, 9.0]), 2.5).tolist() == [0.0, 0.5, 0.75, 1.0]
     assert [old_decay(k, 0.02, 0.9) for k in (0, 10, 100)] == pytest.approx([0.0, 0.2, 0.9])
 

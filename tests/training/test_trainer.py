@@ -46,9 +46,11 @@ def interrupt_after(step):
 
 
 @BOTH
-def test_reward_rises_on_a_two_mode_toy(make_trainer, two_modes, algorithm):
+@pytest.mark.parametrize("family", ["sd", "sd3"])
+def test_reward_rises_on_a_two_mode_toy(make_trainer, two_modes, algorithm, family):
     trainer = make_trainer(
-        unet=two_modes, train__algorithm=algorithm, train__lr={"grpo": 1e-3, "nft": 4e-4}[algorithm],
+        family=family, network=two_modes(family), rollout__eta={"sd": 1.0, "sd3": 0.7}[family],
+        train__algorithm=algorithm, train__lr={"grpo": 1e-3, "nft": 4e-4}[algorithm],
         train__clip_range=1e-2,
         train__updates={"grpo": 1, "nft": 3}[algorithm], train__micro_batch=32,
         rollout__group_size=16, rollout__guidance=1.0, rollout__batch_size=32,

@@ -1,9 +1,5 @@
-"""DDIM as a stochastic process with a density (Song et al., 2021). Pure maths in float32.
+"""DDIM as a stochastic process with a density (Song et al., 2021). Pure maths in float32, then an object."""
 
-The network may run in half precision; what it predicted is cast up before it comes here.
-"""
-
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,13 +7,14 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
-from safediffusion.errors import UserError
+from safediffusion.diffusion.gaussian import require_float32
+from safediffusion.diffusion.process import Sde, at, refuse_more_steps
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class DdimSchedule:
     """The noise levels a sampler visits.
 
     Attributes:
@@ -39,21 +36,21 @@ class Schedule:
         """Deviation of every step, (T,) float32."""
         return ddim_sigma(self.alpha_t, self.alpha_s, eta)
 
+    def step(self, output: Tensor, latents: Tensor, i: int | Tensor, eta: float) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the latents after step i, see `ddim_step`."""
+        alphas = at(self.alpha_t, i), at(self.alpha_s, i)
+        return ddim_step(output, latents, *alphas, eta, self.prediction)
 
-def make_schedule(scheduler: DDIMScheduler, steps: int, device: torch.device | str = "cpu") -> Schedule:
+
+def make_schedule(scheduler: DDIMScheduler, steps: int, device: torch.device | str = "cpu") -> DdimSchedule:
     """The schedule that `DDIMScheduler.set_timesteps(steps)` walks through."""
-    available = scheduler.config["num_train_timesteps"]
-    if steps > available:
-        raise UserError(
-            f"{steps} sampling steps are more than the {available} this model was trained with; "
-            f"set rollout.steps (or evaluate.steps) to at most {available}."
-        )
+    refuse_more_steps(scheduler, steps)
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps
-    previous = timesteps - available // steps
+    previous = timesteps - scheduler.config["num_train_timesteps"] // steps
     alphas = scheduler.alphas_cumprod.float()
     alpha_s = torch.where(previous >= 0, alphas[previous.clamp(min=0)], scheduler.final_alpha_cumprod.float())
-    return Schedule(
+    return DdimSchedule(
         timesteps.to(device),
         alphas[timesteps].to(device),
         alpha_s.to(device),
@@ -114,33 +111,51 @@ def ddim_step(
     return alpha_s.sqrt() * x0 + (1 - alpha_s - sigma**2).sqrt() * eps, sigma
 
 
-def log_prob(x: Tensor, mu: Tensor, sigma: Tensor) -> Tensor:
-    """Mean over elements of log N(x; mu, sigma), (n,).
-
-    A mean, not a sum: a clip range of 1e-4 is stated for it.
-    """
-    require_float32(x, mu)
-    square = ((x - mu) / sigma).square().flatten(1).mean(1)
-    return -0.5 * square - sigma.reshape(-1).log() - 0.5 * math.log(2 * math.pi)
-
-
-def gaussian_kl(mu: Tensor, mu_ref: Tensor, sigma: Tensor) -> Tensor:
-    """KL between two Gaussians of the same deviation, mean over elements, (n,)."""
-    require_float32(mu, mu_ref)
-    return ((mu - mu_ref) / sigma).square().flatten(1).mean(1) / 2
-
-
 def add_noise(x0: Tensor, noise: Tensor, alpha_t: Tensor) -> Tensor:
     """x_t of the forward process, (n, c, h, w); alpha_t broadcastable."""
     require_float32(x0, noise)
     return alpha_t.sqrt() * x0 + (1 - alpha_t).sqrt() * noise
 
 
-def require_float32(*tensors: Tensor) -> None:
-    """Refuse half precision: rounding a stored latent moves its density by more than a clip range."""
-    for tensor in tensors:
-        if tensor.dtype in (torch.float16, torch.bfloat16):
-            raise TypeError(
-                f"scheduler maths needs float32, got {tensor.dtype}: rounding moves a log-density by more "
-                "than the clip range. Cast the network's output up with .float() first."
-            )
+def noise_weight(alpha_t: Tensor) -> Tensor:
+    """w_t = min(2, sqrt(a_t / (1 - a_t))): noisy steps count less, clean ones at most 2."""
+    return (alpha_t / (1 - alpha_t)).sqrt().clamp(max=2)
+
+
+class Ddim:
+    """The noise process of a model with cumulative alphas; what it predicts is read as noise.
+
+    Args:
+        scheduler: the model's noise levels and parametrisation.
+        device: of the schedules.
+    """
+
+    def __init__(self, scheduler: DDIMScheduler, device: torch.device | str) -> None:
+        self.scheduler, self.device = scheduler, device
+        self.alphas = scheduler.alphas_cumprod.float().to(device)
+        self.levels = len(self.alphas)
+
+    def schedule(self, steps: int, sde: Sde = "cps") -> DdimSchedule:
+        """See `make_schedule`; DDIM is stochastic in one way only, `sde` is for flow matching."""
+        return make_schedule(self.scheduler, steps, self.device)
+
+    def timestep(self, level: Tensor) -> Tensor:
+        """A level is a timestep."""
+        return level
+
+    def add_noise(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """x_t of the forward process, (n, c, h, w)."""
+        return add_noise(x0, noise, at(self.alphas, level))
+
+    def target(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """The noise, (n, c, h, w)."""
+        return noise
+
+    def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
+        """The noise that the network's output stands for, (n, c, h, w)."""
+        prediction: Prediction = self.scheduler.config["prediction_type"]
+        return split_prediction(output, latents, at(self.alphas, level), prediction)[1]
+
+    def weight(self, level: Tensor) -> Tensor:
+        """See `noise_weight`, (n,)."""
+        return noise_weight(self.alphas[level])

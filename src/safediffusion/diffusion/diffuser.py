@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
+
+from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.process import Process
 
 
 class Diffuser(Protocol):
@@ -16,20 +18,35 @@ class Diffuser(Protocol):
     pipeline: Any
     device: torch.device
     dtype: torch.dtype
-    scheduler: DDIMScheduler
+    scheduler: Any
+    process: Process
     latent_shape: tuple[int, int, int]
     call_rows: int | None
 
-    def encode(self, prompts: Sequence[str]) -> Tensor:
-        """Text conditioning, (n, length, d) float32."""
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
         ...
 
-    def predict(self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float) -> Tensor:
+    @property
+    def distilled(self) -> bool:
+        """Whether the network is told the guidance, in one pass, instead of being guided by two."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning of n prompts, float32."""
+        ...
+
+    def awake(self) -> AbstractContextManager[None]:
+        """Inside, text encoders that otherwise wait elsewhere are on the device."""
+        ...
+
+    def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The network's (guided) output, (n, c, h, w) float32, for x_t (n, c, h, w) and t (n,)."""
         ...
 
     def predict_both(
-        self, latents: Tensor, t: Tensor, cond: Tensor, guidance: float
+        self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """Guided and unguided output, each (n, c, h, w) float32."""
         ...

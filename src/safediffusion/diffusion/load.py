@@ -1,39 +1,120 @@
 """From a path, a hub id or the word `world` to a Diffuser."""
 
+from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from safetensors import SafetensorError
 
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import UserError
+from safediffusion.schema import ModelConfig
 from safediffusion.world import asset
 
-SUPPORTED = {"StableDiffusionPipeline": StableDiffusionPipeline}
+# Pipeline class, as model_index.json names it: the family's class and module, and what its loading needs.
+FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "StableDiffusionPipeline": (
+        "StableDiffusion",
+        "sd",
+        {"safety_checker": None, "requires_safety_checker": False},
+    ),
+    "StableDiffusionXLPipeline": ("StableDiffusionXL", "sdxl", {"add_watermarker": False}),
+    "StableDiffusion3Pipeline": ("StableDiffusion3", "sd3", {}),
+    "FluxPipeline": ("Flux", "flux", {}),
+}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
 
 
-def load_model(path: str | Path, device: str | torch.device = "cpu", dtype: str = "auto") -> Diffuser:
+def load_model(
+    path: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: str = "auto",
+    *,
+    resolution: int | None = None,
+    storage: str = "fp32",
+    vae: str = "whole",
+    offload: bool = False,
+) -> Diffuser:
     """A text-to-image model as a policy.
 
     Args:
         path: a diffusers folder, a hub id, or "world" for the embedded model.
         device: where it runs.
         dtype: "fp32", "bf16" for autocast around the network, or "auto", see `native_dtype`.
+        resolution: side of the images in pixels; None is what the model was made for.
+        storage: "bf16" keeps all frozen weights but the autoencoder's in half the memory; it needs LoRA.
+        vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
+        offload: text encoders wait on the CPU while they are not needed.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
-    kind = SUPPORTED[_pipeline_class(source)]
-    pipeline = kind.from_pretrained(
-        str(source), torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
-    )
+    name = _pipeline_class(source)
+    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
+    if vae != "whole":
+        pipeline.vae.enable_slicing()
+    if vae == "tiled":
+        pipeline.vae.enable_tiling()
+    return as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
+
+
+def as_diffuser(
+    pipeline: Any,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    resolution: int | None = None,
+    offload: bool = False,
+) -> Diffuser:
+    """A pipeline of a supported class as a policy; its network stays the one that is trained."""
+    family, module, _ = FAMILIES[type(pipeline).__name__]
+    kind = getattr(import_module(f"safediffusion.diffusion.families.{module}"), family)
+    return kind(pipeline, device, dtype, resolution, offload)
+
+
+def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
+    """The model that a run's configuration names."""
+    return load_model(device=device, **config.model_dump())
+
+
+def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
+    options = FAMILIES[name][2]
+    try:
+        pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"the {name} in {source} could not be loaded: {str(error).strip().splitlines()[0]} "
+            "Download it again, or set model.path to another folder or hub id."
+        ) from error
     pipeline.set_progress_bar_config(disable=True)
-    return StableDiffusion(pipeline, device, native_dtype(device) if dtype == "auto" else DTYPES[dtype])
+    return pipeline
+
+
+def shapes_of(config: ModelConfig) -> Diffuser | None:
+    """A model of a known architecture on the meta device; None where it is not known.
+
+    Its weights have shapes and types and no content, so it needs no memory and no download.
+    """
+    from safediffusion.diffusion.architectures import ARCHITECTURES
+
+    if config.path not in ARCHITECTURES:
+        return None
+    with torch.device("meta"):
+        pipeline = ARCHITECTURES[config.path]()
+    for name, part in pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and name != "vae":
+            part.to(DTYPES[config.storage])
+    return as_diffuser(pipeline, "meta", resolution=config.resolution)
+
+
+def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch.dtype:
+    """What the network computes in, see `load_model`."""
+    if dtype != "auto":
+        return DTYPES[dtype]
+    return torch.bfloat16 if storage == "bf16" else native_dtype(device)
 
 
 def native_dtype(device: str | torch.device) -> torch.dtype:
@@ -61,8 +142,8 @@ def _pipeline_class(source: str | Path) -> str:
         raise UserError(
             f"model.path={source} could not be opened: {reason} Set a folder, a hub id or world."
         ) from error
-    if name not in SUPPORTED:
+    if name not in FAMILIES:
         raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(SUPPORTED)}."
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
         )
     return name

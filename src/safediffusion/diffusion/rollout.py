@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from safediffusion.diffusion.ddim import Schedule, ddim_step, log_prob
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.gaussian import log_prob
+from safediffusion.diffusion.process import Schedule
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
 def rollout(
     diffuser: Diffuser,
     schedule: Schedule,
-    cond: Tensor,
+    cond: Condition,
     noise: Tensor,
     prompt_ids: Tensor,
     *,
@@ -50,7 +52,7 @@ def rollout(
     """Sample from the guided policy and keep the trajectory.
 
     Args:
-        cond: text conditioning, (n, length, d).
+        cond: text conditioning of n rows.
         noise: initial latents, then one slice a stochastic step, (n, 1 + steps, c, h, w) float32.
         prompt_ids: (n,).
         eta: one value a step; 0 is a deterministic step.
@@ -68,7 +70,7 @@ def rollout(
 def _trajectory(
     diffuser: Diffuser,
     schedule: Schedule,
-    cond: Tensor,
+    cond: Condition,
     noise: Tensor,
     eta: Sequence[float],
     guidance: float,
@@ -80,15 +82,14 @@ def _trajectory(
     path, densities = [x], []
     stochastic = set(stochastic_steps(schedule, eta))
     for i, t in enumerate(schedule.timesteps):
-        alphas = schedule.alpha_t[i], schedule.alpha_s[i]
-        if guidance > 1 and not guided_density:
+        if guidance > 1 and not guided_density and not diffuser.distilled:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
         else:
             output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
-        mu, sigma = ddim_step(output, x, *alphas, eta[i], schedule.prediction)
+        mu, sigma = schedule.step(output, x, i, eta[i])
         if i in stochastic:
             following = mu + sigma * next(draws)
-            centre = mu if plain is output else ddim_step(plain, x, *alphas, eta[i], schedule.prediction)[0]
+            centre = mu if plain is output else schedule.step(plain, x, i, eta[i])[0]
             densities.append(log_prob(following, centre, sigma))
         else:
             following = mu
@@ -100,19 +101,25 @@ def _trajectory(
 
 @torch.no_grad()
 def solve(
-    diffuser: Diffuser, schedule: Schedule, cond: Tensor, latents: Tensor, *, guidance: float, batch_size: int
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Condition,
+    latents: Tensor,
+    *,
+    guidance: float,
+    batch_size: int,
 ) -> Tensor:
     """Clean latents by the deterministic sampler, (n, c, h, w); no memory is kept.
 
     Args:
-        cond: text conditioning, (n, length, d).
+        cond: text conditioning of n rows.
         latents: initial noise, (n, c, h, w) float32.
     """
     done = []
     for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
         for i, t in enumerate(schedule.timesteps):
             output = diffuser.predict(x, t.expand(len(x)), c, guidance)
-            x, _ = ddim_step(output, x, schedule.alpha_t[i], schedule.alpha_s[i], 0.0, schedule.prediction)
+            x, _ = schedule.step(output, x, i, 0.0)
         done.append(x)
     return torch.cat(done)
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.ddim import make_schedule
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.rollout import rollout, solve, stochastic_steps
 
@@ -29,9 +28,9 @@ def generate(
         seeds: n non-negative integers, one for each prompt.
         steps: sampling steps.
         guidance: classifier-free guidance scale.
-        eta: 0 is deterministic DDIM, 1 has DDPM's variance.
+        eta: 0 is deterministic, 1 has DDPM's variance (or flow matching's, see flow.cps_step).
     """
-    schedule = make_schedule(diffuser.scheduler, steps, diffuser.device)
+    schedule = diffuser.process.schedule(steps)
     draws = len(stochastic_steps(schedule, [eta] * steps))
     images = []
     for start in range(0, len(prompts), BATCH):

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.ddim import ddim_step, gaussian_kl, log_prob, make_schedule
+from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
 from safediffusion.training.learner import Learner
@@ -21,14 +22,19 @@ class Grpo:
     def __init__(self, config: RunConfig, learner: Learner) -> None:
         self.config, self.learner = config, learner
         self.diffuser = learner.diffuser
-        self.schedule = make_schedule(self.diffuser.scheduler, config.rollout.steps, self.diffuser.device)
-        self.guided = config.train.cfg_update
+        self.schedule = self.diffuser.process.schedule(config.rollout.steps, config.rollout.sde)
+        self.guided = config.train.cfg_update or self.diffuser.distilled
         self.rollout: Rollout
         self.eta: list[float]
         if self.diffuser.dtype == torch.bfloat16:
             images = config.rollout.prompts * config.rollout.group_size
             rows = min(config.rollout.batch_size, config.train.micro_batch, images)
-            self.diffuser.call_rows = rows * (2 if self.guided and config.rollout.guidance > 1 else 1)
+            self.diffuser.call_rows = rows * (2 if self._two_passes else 1)
+
+    @property
+    def _two_passes(self) -> bool:
+        """Classifier-free guidance doubles the rows of a network call."""
+        return self.guided and self.config.rollout.guidance > 1 and not self.diffuser.distilled
 
     def describe(self) -> list[str]:
         """Lines for the log: which steps can be trained, and which never."""
@@ -100,8 +106,7 @@ class Grpo:
         log.add(loss, total)
         log.add_ratio((density - old).detach())
 
-    def _step(self, x: Tensor, i: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Tensor, i: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         guidance = self.config.rollout.guidance if self.guided else 1.0
         output = self.diffuser.predict(x, self.schedule.timesteps[i], cond, guidance)
-        alpha_t, alpha_s = (a[i].view(-1, 1, 1, 1) for a in (self.schedule.alpha_t, self.schedule.alpha_s))
-        return ddim_step(output, x, alpha_t, alpha_s, self.config.rollout.eta, self.schedule.prediction)
+        return self.schedule.step(output, x, i, self.config.rollout.eta)

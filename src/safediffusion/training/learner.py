@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.families.sd import swapped
+from safediffusion.diffusion.families.family import swapped
 
 
 class Learner:
@@ -23,6 +24,9 @@ class Learner:
         torch.manual_seed(config.seed)  # LoRA matrices start at random
         self.named = diffuser.make_trainable(train.lora_rank)
         self.parameters = list(self.named.values())
+        if train.recompute:
+            network: Any = diffuser.network
+            network.enable_gradient_checkpointing()
         if train.kl > 0:
             diffuser.keep_reference()
         self.optimizer = torch.optim.AdamW(

@@ -1,4 +1,4 @@
-"""Negative-aware fine-tuning on the forward process (Zheng et al., 2025), in noise space. Pure maths."""
+"""Negative-aware fine-tuning on the forward process (Zheng et al., 2025), noise or velocity. Pure maths."""
 
 from torch import Tensor
 
@@ -8,32 +8,27 @@ def preference(advantages: Tensor, clip: float) -> Tensor:
     return 0.5 + 0.5 * (advantages / clip).clamp(-1, 1)
 
 
-def nft_weight(alpha_t: Tensor) -> Tensor:
-    """w_t = min(2, sqrt(a_t / (1 - a_t))): noisy steps count less, clean ones at most 2."""
-    return (alpha_t / (1 - alpha_t)).sqrt().clamp(max=2)
+def nft_loss(predicted: Tensor, old: Tensor, target: Tensor, r: Tensor, weight: Tensor) -> Tensor:
+    """Contrast of an image's noise (or velocity) with its mirror image at the old prediction, (n,).
 
-
-def nft_loss(eps: Tensor, eps_old: Tensor, noise: Tensor, r: Tensor, weight: Tensor) -> Tensor:
-    """Contrast of an image's noise with its mirror image at the old prediction, (n,).
-
-    A liked image pulls the prediction to its own noise, a disliked one pushes it to the other side of the
-    old prediction, 2 eps_old - noise.
+    A liked image pulls the prediction to its own target, a disliked one pushes it to the other side of the
+    old prediction, 2 old - target.
 
     Args:
-        eps: the policy's predicted noise, (n, c, h, w).
-        eps_old: the old copy's, (n, c, h, w).
-        noise: what was added, (n, c, h, w).
+        predicted: by the policy, (n, c, h, w).
+        old: by the old copy, (n, c, h, w).
+        target: what was added, or the velocity, (n, c, h, w).
         r: preference in [0, 1], (n,).
         weight: (n,).
     """
-    liked = (eps - noise).square().flatten(1).mean(1)
-    disliked = (2 * eps_old - eps - noise).square().flatten(1).mean(1)
+    liked = (predicted - target).square().flatten(1).mean(1)
+    disliked = (2 * old - predicted - target).square().flatten(1).mean(1)
     return weight * (r * liked + (1 - r) * disliked)
 
 
-def nft_anchor(eps: Tensor, eps_ref: Tensor, weight: Tensor) -> Tensor:
+def nft_anchor(predicted: Tensor, reference: Tensor, weight: Tensor) -> Tensor:
     """Weighted distance to the reference's prediction, (n,)."""
-    return weight * (eps - eps_ref).square().flatten(1).mean(1)
+    return weight * (predicted - reference).square().flatten(1).mean(1)
 
 
 def old_decay(round_index: int, step: float, limit: float) -> float:

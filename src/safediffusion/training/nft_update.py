@@ -7,11 +7,11 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.ddim import add_noise, make_schedule, split_prediction
+from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.rollout import decode, solve
 from safediffusion.training.grpo import RATIO_FIELDS
 from safediffusion.training.learner import Learner
-from safediffusion.training.nft import nft_anchor, nft_loss, nft_weight, old_decay, preference
+from safediffusion.training.nft import nft_anchor, nft_loss, old_decay, preference
 from safediffusion.training.updates import Batch, RoundLog
 
 
@@ -21,13 +21,15 @@ class Nft:
     def __init__(self, config: RunConfig, learner: Learner) -> None:
         self.config, self.learner = config, learner
         self.diffuser = learner.diffuser
-        self.schedule = make_schedule(self.diffuser.scheduler, config.rollout.steps, self.diffuser.device)
-        self.alphas = self.diffuser.scheduler.alphas_cumprod.float().to(self.diffuser.device)
+        self.process = self.diffuser.process
+        self.schedule = self.process.schedule(config.rollout.steps)
+        # a distilled network is told the guidance it samples with; others learn without guidance
+        self.guidance = config.rollout.guidance if self.diffuser.distilled else 1.0
         self.clean: Tensor
 
     def describe(self) -> list[str]:
         """Lines for the log."""
-        return [f"trains on noise levels drawn from all {len(self.alphas)} timesteps; samples without noise"]
+        return [f"trains on noise levels drawn from all {self.process.levels}; samples without noise"]
 
     def sample(self, batch: Batch) -> Tensor:
         """Images of the deterministic, guided sampler; their clean latents are kept for the update."""
@@ -52,7 +54,7 @@ class Nft:
         log = RoundLog()
         for update in range(train.updates):
             keys = [(noise.FORWARD, self.config.seed, batch.step, *key, update) for key in batch.keys]
-            t = noise.integers([(*key, 0) for key in keys], len(self.alphas)).to(self.diffuser.device)
+            t = noise.integers([(*key, 0) for key in keys], self.process.levels).to(self.diffuser.device)
             e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(self.diffuser.device)
             for rows in torch.arange(len(keys), device=self.diffuser.device).split(train.micro_batch):
                 self._backward(batch.cond[rows], self.clean[rows], t[rows], e[rows], r[rows], len(keys), log)
@@ -61,25 +63,28 @@ class Nft:
         return {**dict.fromkeys(RATIO_FIELDS), **log.summary()}
 
     def _backward(
-        self, cond: Tensor, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog
+        self, cond: Condition, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog
     ) -> None:
         kl = self.config.train.kl
-        alpha = self.alphas[t].view(-1, 1, 1, 1)
-        x, weight = add_noise(clean, e, alpha), nft_weight(self.alphas[t])
+        x, target, weight = (
+            self.process.add_noise(clean, e, t),
+            self.process.target(clean, e),
+            self.process.weight(t),
+        )
         with torch.no_grad(), self.learner.old_weights():
-            eps_old = self._noise(x, t, alpha, cond)
+            old = self._predict(x, t, cond)
         if kl > 0:
             with torch.no_grad(), self.diffuser.reference():
-                eps_ref = self._noise(x, t, alpha, cond)
-        eps = self._noise(x, t, alpha, cond)
-        loss = nft_loss(eps, eps_old, e, r, weight)
+                ref = self._predict(x, t, cond)
+        predicted = self._predict(x, t, cond)
+        loss = nft_loss(predicted, old, target, r, weight)
         if kl > 0:
-            anchor = nft_anchor(eps, eps_ref, weight)
+            anchor = nft_anchor(predicted, ref, weight)
             loss = loss + kl * anchor
-            log.add_kl(t // 100 * 100, anchor)
+            log.add_kl(self.process.timestep(t) // 100 * 100, anchor)
         (loss.sum() / total).backward()
         log.add(loss, total)
 
-    def _noise(self, x: Tensor, t: Tensor, alpha: Tensor, cond: Tensor) -> Tensor:
-        output = self.diffuser.predict(x, t, cond, guidance=1.0)
-        return split_prediction(output, x, alpha, self.schedule.prediction)[1]
+    def _predict(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        output = self.diffuser.predict(x, self.process.timestep(t), cond, self.guidance)
+        return self.process.predicted(output, x, t)

@@ -1,7 +1,7 @@
 """Which denoising steps are stochastic and which are trained in a round; one choice for all its groups."""
 
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.ddim import Schedule
+from safediffusion.diffusion.process import Schedule
 from safediffusion.diffusion.rollout import stochastic_steps
 
 

@@ -15,6 +15,7 @@ from safediffusion.prompts import Prompt, prompt_batch
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.training import checkpoint
 from safediffusion.training.advantages import group_advantages, zero_std_ratio
+from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.learner import Learner
 from safediffusion.training.monitor import Monitor, image_statistics
@@ -77,7 +78,7 @@ class Trainer:
         self.monitor = Monitor()
         self.step = 0
         self.seconds = 0.0
-        self._encoded: dict[int, Tensor] = {}
+        self.conditions = PromptConditions(diffuser, [p.text for p in prompts])
 
     def run(self) -> TrainResult:
         """All rounds that are left, then the export. Ctrl-C ends it after the round, with a checkpoint."""
@@ -132,15 +133,9 @@ class Trainer:
         c = self.config.rollout
         chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
         keys = [(i, member) for i in chosen for member in range(c.group_size)]
-        cond = torch.cat([self.encoded(i) for i in chosen]).repeat_interleave(c.group_size, 0)
+        cond = self.conditions(chosen).repeat_interleave(c.group_size)
         rows = [self.prompts[i] for i, _ in keys]
         return Batch(self.step, keys, cond), [p.text for p in rows], [p.label for p in rows]
-
-    def encoded(self, index: int) -> Tensor:
-        """A prompt's conditioning, (1, length, d); encoded once and alone: no batch changes a bit."""
-        if index not in self._encoded:
-            self._encoded[index] = self.diffuser.encode([self.prompts[index].text])
-        return self._encoded[index]
 
     def record(self, row: Row) -> None:
         """Metrics, alarm and pictures of a round."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from safediffusion.diffusion.condition import Condition
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -16,12 +18,12 @@ class Batch:
     Attributes:
         step: round, from 0.
         keys: (prompt, member) of every row; the name of its noise.
-        cond: text conditioning, (n, length, d).
+        cond: text conditioning of its rows.
     """
 
     step: int
     keys: list[tuple[int, int]]
-    cond: Tensor
+    cond: Condition
 
 
 class Algorithm(Protocol):
@@ -65,7 +67,7 @@ class RoundLog:
             self._first.append(log_ratio)
 
     def add_kl(self, timesteps: Tensor, kl: Tensor) -> None:
-        for t, value in zip(timesteps.tolist(), kl.tolist(), strict=True):
+        for t, value in zip(timesteps.long().tolist(), kl.tolist(), strict=True):
             self._kl[t].append(value)
 
     def first_deviation(self) -> float:

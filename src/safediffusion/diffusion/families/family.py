@@ -1,0 +1,248 @@
+"""What all families share: guidance, call shapes, adapters, the reference model, decoding and export.
+
+A family's own file says how its text is encoded, how its network is called and which noise process it has.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
+from torch import Tensor, nn
+
+from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.process import Process
+from safediffusion.errors import UserError
+
+
+class Family(ABC):
+    """The network is the policy; text encoders and autoencoder stay frozen.
+
+    Args:
+        pipeline: of the family's class; the autoencoder and all weights to train are float32.
+        device: where it runs.
+        dtype: float32, or bfloat16 for autocast around the network.
+        resolution: side of the images in pixels; None is what the model was made for.
+        offload: text encoders wait on the CPU until `awake`.
+    """
+
+    network_name: ClassVar[str]
+    lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
+    distilled: ClassVar[bool] = False  # the network is told the guidance: one pass, nothing to subtract
+
+    def __init__(
+        self,
+        pipeline: Any,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        resolution: int | None = None,
+        offload: bool = False,
+    ) -> None:
+        self.pipeline: Any = pipeline.to(device)
+        self.device = torch.device(device)
+        self.dtype = dtype
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False).eval()
+        channels, side = self.native_latents()
+        if resolution is not None:
+            side = self._side(resolution)
+        self.resolution = side * pipeline.vae_scale_factor
+        self.latent_shape = (channels, side, side)
+        self.scheduler, self.process = self.noise_process()
+        self.call_rows: int | None = None
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._reference: list[Tensor] = []
+        self._lora = False
+        self.encoders = [part for name, part in pipeline.components.items() if is_encoder(name, part)]
+        self._awake = not offload
+        self._move_encoders("cpu" if offload else device)
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+        return getattr(self.pipeline, self.network_name)
+
+    @cached_property
+    def _empty(self) -> Condition:
+        return self.unconditional()
+
+    @abstractmethod
+    def native_latents(self) -> tuple[int, int]:
+        """Channels and side of the latents that the model was made for."""
+
+    @abstractmethod
+    def noise_process(self) -> tuple[Any, Process]:
+        """A scheduler of our own with the model's settings, and the process it describes."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning, float32, by encoders that are on the device; long prompts are cut."""
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning, float32; long prompts are cut."""
+        with self.awake():
+            return self.encode_text(prompts)
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Inside, the text encoders are on the device; worth it around several calls of `encode`."""
+        if self._awake:
+            yield
+            return
+        self._awake = True
+        self._move_encoders(self.device)
+        try:
+            yield
+        finally:
+            self._awake = False
+            self._move_encoders("cpu")
+
+    def _move_encoders(self, device: torch.device | str) -> None:
+        for encoder in self.encoders:
+            encoder.to(device)
+
+    def unconditional(self) -> Condition:
+        """What guidance moves away from, one row."""
+        return self.encode([""])
+
+    @abstractmethod
+    def forward(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """One call of the network, (n, c, h, w); only a distilled one is told the guidance."""
+
+    def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """Output of the network, guided (Ho & Salimans, 2022) if guidance is above 1.
+
+        Args:
+            latents: x_t, (n, c, h, w) float32.
+            t: timesteps, (n,).
+            cond: text conditioning of n rows.
+            guidance: scale; up to 1 only the conditional branch is computed.
+
+        Returns:
+            (n, c, h, w) float32.
+        """
+        if self.distilled or guidance <= 1:
+            return self._network(latents, t, cond, guidance)
+        return self.predict_both(latents, t, cond, guidance)[0]
+
+    def predict_both(
+        self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
+    ) -> tuple[Tensor, Tensor]:
+        """Guided and unguided output from one call of twice the batch."""
+        both = Condition.cat([self._empty.expand(len(latents)), cond])
+        output = self._network(latents.repeat(2, 1, 1, 1), t.repeat(2), both, guidance)
+        free, conditional = output.chunk(2)
+        return free + guidance * (conditional - free), conditional
+
+    def _network(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """The network in calls of `call_rows` rows, the last one filled up; in one call where that is None.
+
+        bfloat16 kernels round differently for different shapes. With one shape for rollout and update a
+        first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
+        """
+        if self.call_rows is None:
+            return self._call(latents, t, cond, guidance)
+        n, rows = len(latents), self.call_rows
+        fill = torch.arange(-(-n // rows) * rows, device=self.device) % n
+        parts = [self._call(latents[i], t[i], cond[i], guidance) for i in fill.split(rows)]
+        return torch.cat(parts)[:n]
+
+    def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            return self.forward(latents, t, cond, guidance).float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images (n, 3, H, W) in [0, 1] float32 from clean latents (n, c, h, w)."""
+        vae = self.pipeline.vae
+        shift = vae.config.shift_factor or 0.0
+        images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+        return (images / 2 + 0.5).clamp(0, 1)
+
+    def make_trainable(self, lora_rank: int) -> dict[str, nn.Parameter]:
+        """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name."""
+        network: Any = self.network
+        self._lora = lora_rank > 0
+        if self._lora:
+            network.add_adapter(
+                LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=list(self.lora_targets))
+            )
+        else:
+            network.requires_grad_(True)
+        self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        for p in self._parameters.values():
+            p.data = p.data.float()  # adapters take over the type of the frozen weights
+        return self._parameters
+
+    def keep_reference(self) -> None:
+        """Copy the weights as they are now; LoRA needs no copy."""
+        if not self._lora:
+            self._reference = [p.detach().clone() for p in self._parameters.values()]
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, the network is the one before training: adapter off, or the kept copy swapped in."""
+        if not self._lora:
+            with swapped(list(self._parameters.values()), self._reference):
+                yield
+            return
+        network: Any = self.network
+        network.disable_adapters()
+        try:
+            yield
+        finally:
+            network.enable_adapters()
+
+    def export(self, folder: Path) -> None:
+        """Write the pipeline, LoRA merged into it and also on its own in lora/."""
+        if not self._lora:
+            self.pipeline.save_pretrained(folder)
+            return
+        trained = self.network
+        merged: Any = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
+        trained.to(self.device)
+        merged.fuse_lora()
+        merged.unload_lora()
+        self.pipeline.register_modules(**{self.network_name: merged})
+        try:
+            self.pipeline.save_pretrained(folder)
+        finally:
+            self.pipeline.register_modules(**{self.network_name: trained})
+        layers = get_peft_model_state_dict(trained)
+        self.pipeline.save_lora_weights(folder / "lora", **{f"{self.network_name}_lora_layers": layers})
+
+    def _side(self, resolution: int) -> int:
+        """Side of the latents of images with `resolution` pixels a side."""
+        side, rest = divmod(resolution, self.pipeline.vae_scale_factor)
+        if rest or side % 2:
+            step = 2 * self.pipeline.vae_scale_factor
+            raise UserError(
+                f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
+            )
+        return side
+
+
+def is_encoder(name: str, part: Any) -> bool:
+    """Whether a pipeline's component reads text."""
+    return name.startswith("text_encoder") and isinstance(part, nn.Module)
+
+
+@contextmanager
+def swapped(parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Inside, the parameters hold the given tensors; exchanged by reference, nothing is copied."""
+    kept = [p.data for p in parameters]
+    for p, tensor in zip(parameters, tensors, strict=True):
+        p.data = tensor
+    try:
+        yield
+    finally:
+        for p, tensor in zip(parameters, kept, strict=True):
+            p.data = tensor

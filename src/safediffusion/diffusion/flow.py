@@ -1,0 +1,172 @@
+"""Flow matching as a stochastic process with a density. Pure maths in float32, then the process as an object.
+
+x_t = (1 - t) x0 + t noise with t in [0, 1]; the network predicts the velocity noise - x0 (Liu et al., 2023).
+Its sampler is an ODE. Two ways to make it stochastic keep the distribution of every x_t: `flow_grpo_step`, an
+Euler step of the matching SDE, up to the step size; `cps_step`, exactly. Both are Euler's step at eta 0.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
+
+from safediffusion.diffusion.gaussian import require_float32
+from safediffusion.diffusion.process import Sde, at, refuse_more_steps
+
+# SD3's sampler ends with a step to t = 0.009. Noise that small changes no picture, but the gradient of its
+# density, which grows as 1 / sigma, would outweigh that of all other steps.
+LEAST_SIGMA = 0.02
+
+
+def split_velocity(velocity: Tensor, latents: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Predicted clean latents and predicted noise, each (n, c, h, w)."""
+    return latents - t * velocity, latents + (1 - t) * velocity
+
+
+def cps_sigma(s: Tensor, eta: float) -> Tensor:
+    """Deviation of x_s: sin(eta pi/2) of its noise is drawn anew, unless that is next to nothing."""
+    sigma = s * math.sin(eta * math.pi / 2)
+    return sigma * (sigma >= LEAST_SIGMA)
+
+
+def cps_step(velocity: Tensor, latents: Tensor, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of x_s given x_t by coefficients-preserving sampling (Wang & Yu, 2025).
+
+    Old and new noise together keep the weight s, so no noise is left in the picture.
+
+    Args:
+        velocity: the network's output, (n, c, h, w) float32.
+        latents: x_t, (n, c, h, w) float32.
+        t, s: share of noise now and after the step, (n, 1, 1, 1) or scalar.
+        eta: 0 is Euler's step, 1 draws all of the noise anew.
+
+    Returns:
+        mu (n, c, h, w) and sigma, shaped as s.
+    """
+    require_float32(velocity, latents)
+    sigma = cps_sigma(s, eta)
+    x0, noise = split_velocity(velocity, latents, t)
+    return (1 - s) * x0 + (s**2 - sigma**2).sqrt() * noise, sigma
+
+
+def flow_grpo_diffusion(t: Tensor, s: Tensor, eta: float) -> Tensor:
+    """Diffusion coefficient eta sqrt(t / (1 - t)) of the SDE (Liu et al., 2025, eq. 9).
+
+    It has a pole at t = 1, where 1 - s stands in for 1 - t as in the published code. The step to s = 0 is
+    deterministic here: noise added by it would stay in the picture.
+    """
+    below_one = torch.where(t < 1, t, s)
+    return eta * (t / (1 - below_one)).sqrt() * (s > 0)
+
+
+def flow_grpo_step(
+    velocity: Tensor, latents: Tensor, t: Tensor, s: Tensor, eta: float
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of x_s given x_t by an Euler-Maruyama step of Flow-GRPO's SDE (Liu et al., 2025).
+
+    Args:
+        velocity: the network's output, (n, c, h, w) float32.
+        latents: x_t, (n, c, h, w) float32.
+        t, s: share of noise now and after the step, (n, 1, 1, 1) or scalar.
+        eta: noise level, 0.7 in the paper; 0 is Euler's step.
+
+    Returns:
+        mu (n, c, h, w) and sigma, shaped as t.
+    """
+    require_float32(velocity, latents)
+    g = flow_grpo_diffusion(t, s, eta)
+    _, noise = split_velocity(velocity, latents, t)
+    return latents + (velocity + g**2 / (2 * t) * noise) * (s - t), g * (t - s).sqrt()
+
+
+@dataclass(frozen=True)
+class FlowSchedule:
+    """The noise levels a sampler visits.
+
+    Attributes:
+        timesteps: what the network is told, (T,) float32, descending.
+        t: share of noise at each step, (T,) float32.
+        s: share of noise after it, (T,) float32; 0 at the end.
+        sde: how a step with eta > 0 is made stochastic.
+    """
+
+    timesteps: Tensor
+    t: Tensor
+    s: Tensor
+    sde: Sde = "cps"
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    def sigma(self, eta: float) -> Tensor:
+        """Deviation of every step, (T,) float32."""
+        if self.sde == "cps":
+            return cps_sigma(self.s, eta)
+        return flow_grpo_diffusion(self.t, self.s, eta) * (self.t - self.s).sqrt()
+
+    def step(self, output: Tensor, latents: Tensor, i: int | Tensor, eta: float) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of the latents after step i, see `cps_step` and `flow_grpo_step`."""
+        step = cps_step if self.sde == "cps" else flow_grpo_step
+        return step(output, latents, at(self.t, i), at(self.s, i), eta)
+
+
+class Flow:
+    """The noise process of a flow-matching model.
+
+    Args:
+        scheduler: with the model's time shift.
+        device: of the schedules.
+        tokens: image tokens; some models shift more of the steps to high noise at high resolution.
+        linear: steps are spread evenly before the shift (FLUX), else as the scheduler spreads them (SD3).
+    """
+
+    def __init__(
+        self,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+        device: torch.device | str,
+        tokens: int,
+        linear: bool,
+    ) -> None:
+        self.scheduler, self.device, self.linear = scheduler, device, linear
+        c = scheduler.config
+        self.mu = calculate_shift(
+            tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
+        )
+        self.levels: int = c["num_train_timesteps"]
+        self.t = self.schedule(self.levels).t
+
+    def schedule(self, steps: int, sde: Sde = "cps") -> FlowSchedule:
+        """The noise levels that the plain pipeline visits in `steps` steps."""
+        refuse_more_steps(self.scheduler, steps)
+        sigmas = np.linspace(1, 1 / steps, steps).tolist() if self.linear else None
+        scheduler: Any = self.scheduler  # annotated as lists that may be missing
+        scheduler.set_timesteps(steps, sigmas=sigmas, mu=self.mu)
+        t = scheduler.sigmas.float().to(self.device)
+        return FlowSchedule(scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
+
+    def timestep(self, level: Tensor) -> Tensor:
+        """What the network is told, (n,) float32."""
+        return self.t[level] * self.levels
+
+    def add_noise(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """x_t of the forward process, (n, c, h, w)."""
+        require_float32(x0, noise)
+        t = at(self.t, level)
+        return (1 - t) * x0 + t * noise
+
+    def target(self, x0: Tensor, noise: Tensor) -> Tensor:
+        """The velocity, (n, c, h, w)."""
+        return noise - x0
+
+    def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
+        """The network's velocity as it is."""
+        return output
+
+    def weight(self, level: Tensor) -> Tensor:
+        """1 at every level, flow matching's own loss, (n,)."""
+        return torch.ones_like(self.t[level])

@@ -1,0 +1,149 @@
+"""Every family through the real commands: train, kill, resume, export, reload by plain diffusers, sample."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from safetensors.torch import load_file
+
+from safediffusion.diffusion import noise
+from safediffusion.diffusion.families.flux import pack
+from tests.cli import rewards
+from tests.cli.conftest import Command, environment
+from tests.pipelines import FAMILIES, RESOLUTION
+
+FULL_AND_LORA = pytest.mark.parametrize("rank", [0, 4])
+SETTINGS = {
+    "sd-v": ["rollout.eta=1.0"],
+    "sdxl": ["rollout.eta=1.0"],
+    "sd3": ["rollout.eta=0.7"],
+    "flux": ["rollout.eta=0.7", "rollout.sde=flow-grpo", f"model.resolution={RESOLUTION}"],
+}
+PROMPT = "a red square"
+
+
+class Killed(BaseException):
+    """Ends a run in this process as abruptly as a signal would."""
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("families")
+    for name in SETTINGS:
+        FAMILIES[name]().save_pretrained(root / name)
+    return root
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    files = sorted(run.glob("checkpoints/step_000003/*.safetensors"))
+    return {f"{file.stem}/{k}": v for file in files for k, v in load_file(file).items()}
+
+
+def kill_after_one_step(words: list[Any], folder: Path) -> None:
+    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", folder.name]
+    # sums are split by the number of threads, so bits are compared with as many as this process has
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    process = subprocess.Popen(
+        command, cwd=folder.parent, env=environment() | threads, stderr=subprocess.DEVNULL
+    )
+    state = folder / "checkpoints/step_000001/state.json"
+    while process.poll() is None and not state.exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+
+
+def die_in_the_second_step(words: list[Any], folder: Path, command: Command) -> None:
+    calls = []
+
+    def dying(images: torch.Tensor, prompts: Any) -> torch.Tensor:
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise Killed
+        return BRIGHTNESS(images, prompts)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(rewards, "brightness", dying)
+        command("train", *words, "--out", folder.name)
+
+
+BRIGHTNESS = rewards.brightness
+
+
+def plain_image(folder: Path, steps: int, guidance: float, adapter: Path | None = None) -> np.ndarray:
+    """What plain diffusers draws with an exported folder, from the noise that `sample` takes for seed 0."""
+    pipeline: Any = DiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    if adapter:
+        pipeline.load_lora_weights(adapter.parent, weight_name=adapter.name)
+    z = noise.normal([(noise.SAMPLE, 0)], (1, 4, RESOLUTION // 2, RESOLUTION // 2))[:, 0]
+    options: dict[str, Any] = {"latents": z}
+    if type(pipeline).__name__ == "FluxPipeline":
+        options = {"latents": pack(z), "height": RESOLUTION, "width": RESOLUTION}
+    images = pipeline(
+        PROMPT, num_inference_steps=steps, guidance_scale=guidance, output_type="np", **options
+    ).images
+    return images[0]
+
+
+@FULL_AND_LORA
+@pytest.mark.parametrize("family", SETTINGS)
+def test_train_kill_resume_export_reload_sample(
+    command: Command, words: list[str], models: Path, tmp_path: Path, family: str, rank: int
+) -> None:
+    words = [w for w in words if not w.startswith("model.path")]
+    words += [f"model.path={models / family}", f"train.lora_rank={rank}", *SETTINGS[family]]
+    words += ["train.algorithm=grpo" if rank else "train.algorithm=nft", "train.kl=0.01"]
+    done = command("train", *words, "--out", "whole")
+    assert done.returncode == 0, done.stderr
+    if rank:
+        kill_after_one_step(words, tmp_path / "cut")
+    else:
+        die_in_the_second_step(words, tmp_path / "cut", command)
+    assert not (tmp_path / "cut/summary.json").exists()
+    assert command("train", *words, "--out", "cut").returncode == 0
+    whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3]
+
+    assert command("export", "cut", "--to", "diffusers", "--out", "plain").returncode == 0
+    card = (tmp_path / "plain/README.md").read_text()
+    assert str(models / family) in card and "licence" in card and "12 images" in card
+    assert command("sample", "cut", PROMPT).returncode == 0
+    drawn = np.asarray(Image.open(tmp_path / "sample.png")) / 255
+    np.testing.assert_allclose(plain_image(tmp_path / "plain", 2, 3.0), drawn, atol=1 / 255)
+    lora = command("export", "cut", "--to", "lora")
+    assert lora.returncode == (0 if rank else 2)
+    if rank:
+        base: Any = DiffusionPipeline.from_pretrained(models / family)
+        base.load_lora_weights(tmp_path / "cut-lora")
+        assert base.get_active_adapters()
+        check_kohya(command, models / family, tmp_path, drawn)
+
+
+def check_kohya(command: Command, base: Path, folder: Path, drawn: np.ndarray) -> None:
+    done = command("export", "cut", "--to", "kohya")
+    if base.name in ("sd3", "flux"):
+        assert done.returncode == 2 and "--to lora" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
+    file = folder / "cut-kohya.safetensors"
+    assert all(name.startswith("lora_unet_") for name in load_file(file))
+    np.testing.assert_allclose(plain_image(base, 2, 3.0, file), drawn, atol=1 / 255)
+
+
+def test_settings_that_do_not_fit_are_refused(command: Command, words: list[str], models: Path) -> None:
+    bf16 = command("train", *words, "model.storage=bf16")
+    assert bf16.returncode == 2 and "train.lora_rank" in bf16.stderr
+    odd = command("train", *words, "model.resolution=17")
+    assert odd.returncode == 2 and "model.resolution is 17" in odd.stderr

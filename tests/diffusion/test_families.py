@@ -1,0 +1,158 @@
+"""Every family equals its plain diffusers pipeline, and can be trained, put back and exported."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+
+from safediffusion.diffusion import noise
+from safediffusion.diffusion.families.flux import image_ids, pack, unpack
+from safediffusion.diffusion.load import load_model
+from safediffusion.diffusion.sample import generate
+from safediffusion.errors import UserError
+from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux
+
+NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
+TEXT = "a red square"
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every family's tiny pipeline as a folder."""
+    root = tmp_path_factory.mktemp("families")
+    for name, make in FAMILIES.items():
+        make().save_pretrained(root / name)
+    return root
+
+
+def load(folder: Path, dtype: str = "fp32", **options: Any) -> Any:
+    return load_model(folder, dtype=dtype, resolution=RESOLUTION, **options)
+
+
+def plain_images(pipeline: Any, diffuser: Any, guidance: float, prompt: str = TEXT) -> torch.Tensor:
+    """What diffusers itself draws from the same initial noise."""
+    z = noise.normal([(noise.SAMPLE, 5)], (1, *diffuser.latent_shape))[:, 0]
+    if pack_needed := diffuser.distilled:
+        z = pack(z)
+    pipeline.set_progress_bar_config(disable=True)
+    size = {"height": RESOLUTION, "width": RESOLUTION} if pack_needed else {}
+    return pipeline(
+        prompt, latents=z, num_inference_steps=4, guidance_scale=guidance, output_type="pt", **size
+    ).images
+
+
+def perturb(parameters: Any) -> None:
+    torch.manual_seed(7)
+    with torch.no_grad():
+        for p in parameters:
+            p.add_(0.05 * torch.randn_like(p))
+
+
+def inputs(diffuser: Any) -> tuple[Any, ...]:
+    torch.manual_seed(1)
+    t = diffuser.process.timestep(torch.tensor([10, 400, 900]))
+    return torch.randn(3, *diffuser.latent_shape), t, diffuser.encode(["a person"] * 3)
+
+
+@NEW
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_generate_equals_the_plain_pipeline(saved: Path, family: str, guidance: float) -> None:
+    diffuser = load(saved / family)
+    ours = generate(diffuser, [TEXT], [5], 4, guidance)
+    theirs = plain_images(DiffusionPipeline.from_pretrained(saved / family), diffuser, guidance)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    assert ours.shape == (1, 3, RESOLUTION, RESOLUTION) and ours.std() > 0
+
+
+@NEW
+@pytest.mark.parametrize("rank", [0, 4])
+def test_reference_export_and_adapter(saved: Path, family: str, rank: int, tmp_path: Path) -> None:
+    diffuser = load(saved / family)
+    with torch.no_grad():
+        before = diffuser.predict(*inputs(diffuser), 3.0)
+        parameters = diffuser.make_trainable(rank)
+        diffuser.keep_reference()
+        perturb(parameters.values())
+        changed = diffuser.predict(*inputs(diffuser), 3.0)
+        assert not torch.allclose(changed, before, atol=1e-4)
+        with diffuser.reference():
+            assert torch.equal(diffuser.predict(*inputs(diffuser), 3.0), before)
+        assert torch.equal(diffuser.predict(*inputs(diffuser), 3.0), changed)
+    trained = generate(diffuser, [TEXT], [5], 4, 3.0)
+    diffuser.export(tmp_path)
+    merged = DiffusionPipeline.from_pretrained(tmp_path)
+    torch.testing.assert_close(plain_images(merged, diffuser, 3.0), trained, atol=1e-4, rtol=0)
+    if rank:
+        base = DiffusionPipeline.from_pretrained(saved / family)
+        base.load_lora_weights(tmp_path / "lora")
+        torch.testing.assert_close(plain_images(base, diffuser, 3.0), trained, atol=1e-4, rtol=0)
+        assert torch.equal(diffuser.predict(*inputs(diffuser), 3.0), changed)  # export left it alone
+
+
+@NEW
+def test_one_call_shape_makes_rows_independent_of_their_batch(saved: Path, family: str) -> None:
+    diffuser = load(saved / family, "bf16")
+    diffuser.call_rows = 4
+    x, t, cond = inputs(diffuser)
+    with torch.no_grad():
+        together = diffuser.predict(x, t, cond, 3.0)
+        rows = [slice(i, i + 1) for i in range(3)]
+        apart = torch.cat([diffuser.predict(x[i], t[i], cond[i], 3.0) for i in rows])
+    assert together.dtype == torch.float32 and torch.equal(together, apart)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_storage_halves_frozen_weights_and_trains_adapters_in_float32(saved: Path, family: str) -> None:
+    diffuser = load(saved / family, "auto", storage="bf16")
+    exact = load(saved / family)
+    adapter = diffuser.make_trainable(4)
+    assert {p.dtype for p in adapter.values()} == {torch.float32}
+    frozen = [p for p in diffuser.network.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {torch.bfloat16}
+    assert {p.dtype for p in diffuser.pipeline.vae.parameters()} == {torch.float32}
+    half, full = (d.predict(*inputs(d), 1.0) for d in (diffuser, exact))
+    assert half.dtype == torch.float32
+    assert (half - full).abs().max() < 0.1 * full.abs().max()  # bf16 has three digits
+    half.square().mean().backward()
+    assert all(p.grad is not None for p in adapter.values())
+
+
+def test_waiting_encoders_and_sliced_decoding_change_no_bit(saved: Path) -> None:
+    usual, saving = load(saved / "sd3"), load(saved / "sd3", vae="tiled", offload=True)
+    assert [type(e).__name__ for e in saving.encoders][-1] == "T5EncoderModel"
+    assert saving.pipeline.vae.use_slicing and saving.pipeline.vae.use_tiling
+    ours, theirs = (generate(d, [TEXT, "a person"], [1, 2], 3, 2.0) for d in (usual, saving))
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+    with saving.awake():
+        assert torch.equal(saving.encode([TEXT]).tokens, usual.encode([TEXT]).tokens)
+
+
+def test_flux_packing_is_diffusers_own() -> None:
+    pipeline, latents = tiny_flux(), torch.randn(2, 4, 8, 6)
+    packed = pack(latents)
+    assert torch.equal(packed, pipeline._pack_latents(latents, 2, 4, 8, 6))
+    assert torch.equal(unpack(packed, 8, 6), latents)
+    theirs = pipeline._prepare_latent_image_ids(1, 4, 3, torch.device("cpu"), torch.float32)
+    assert torch.equal(image_ids(4, 3, torch.device("cpu")), theirs)
+
+
+def test_flux_without_guidance_input_ignores_guidance(tmp_path: Path) -> None:
+    tiny_flux(guidance_embeds=False).save_pretrained(tmp_path)
+    diffuser = load(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(diffuser.predict(*inputs(diffuser), 1.0), diffuser.predict(*inputs(diffuser), 5.0))
+
+
+def test_a_resolution_that_does_not_fit_is_refused(saved: Path) -> None:
+    with pytest.raises(UserError, match=r"model\.resolution is 18"):
+        load_model(saved / "sd", resolution=18)
+
+
+def test_a_truncated_weights_file_is_refused_by_name(tmp_path: Path) -> None:
+    FAMILIES["sd3"]().save_pretrained(tmp_path)
+    weights = tmp_path / "transformer/diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="StableDiffusion3Pipeline"):
+        load_model(tmp_path)

@@ -1,0 +1,206 @@
+"""Tiny pipelines of the genuine classes with random weights, one a family."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+WORDS = ["a", "red", "blue", "square", "person", "at", "the", "beach", "sunbathing", "circle"]
+NOISE: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "steps_offset": 1,
+}
+UNET: dict[str, Any] = {
+    "sample_size": 8,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 8,
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+}
+
+
+def tiny_tokenizer() -> CLIPTokenizer:
+    letters = [chr(c) for c in range(33, 127)]
+    merges, tokens = [], letters + [c + "</w>" for c in letters]
+    for word in WORDS:
+        left = word[0] + ("</w>" if len(word) == 1 else "")
+        for i, c in enumerate(word[1:], 2):
+            right = c + ("</w>" if i == len(word) else "")
+            merges.append((left, right))
+            left += right
+            tokens.append(left)
+    tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocab, merges=list(dict.fromkeys(merges)), model_max_length=12)
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    pieces = ["▁", *("▁" + word for word in WORDS), *(chr(c) for c in range(97, 123))]
+    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -2.0) for piece in pieces)]
+    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=64)
+
+
+def clip_config(projection_dim: int = 16) -> CLIPTextConfig:
+    tokenizer = tiny_tokenizer()
+    start, end = (tokenizer.convert_tokens_to_ids(t) for t in ("<|startoftext|>", "<|endoftext|>"))
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=12,
+        bos_token_id=start,
+        eos_token_id=end,
+        pad_token_id=end,
+        projection_dim=projection_dim,
+    )
+
+
+def t5_encoder() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(vocab_size=len(t5_tokenizer()), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    )
+
+
+def vae(channels: int, **changes: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=channels,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        sample_size=16,
+        **changes,
+    )
+
+
+def tiny_pipeline(
+    prediction: str = "epsilon", seed: int = 0, alpha_to_one: bool = False
+) -> StableDiffusionPipeline:
+    torch.manual_seed(seed)
+    text, unet, autoencoder = clip_config(), UNet2DConditionModel(**UNET), vae(4)
+    return StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tiny_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(**NOISE, set_alpha_to_one=alpha_to_one, prediction_type=prediction),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def tiny_sdxl() -> StableDiffusionXLPipeline:
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        **UNET | {"cross_attention_dim": 32},
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=6 * 8 + 24,
+    )
+    return StableDiffusionXLPipeline(
+        vae=vae(4),
+        text_encoder=CLIPTextModel(clip_config()),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config(24)),
+        tokenizer=tiny_tokenizer(),
+        tokenizer_2=tiny_tokenizer(),
+        unet=unet,
+        scheduler=DDIMScheduler(**NOISE, set_alpha_to_one=False),
+        add_watermarker=False,
+    )
+
+
+def tiny_sd3() -> StableDiffusion3Pipeline:
+    torch.manual_seed(0)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        out_channels=4,
+        pos_embed_max_size=8,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(4, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModelWithProjection(clip_config()),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=CLIPTextModelWithProjection(clip_config()),
+        tokenizer_2=tiny_tokenizer(),
+        text_encoder_3=t5_encoder(),
+        tokenizer_3=t5_tokenizer(),
+    )
+
+
+def tiny_flux(guidance_embeds: bool = True) -> FluxPipeline:
+    torch.manual_seed(0)
+    transformer = FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=guidance_embeds,
+        axes_dims_rope=(2, 2, 4),
+    )
+    return FluxPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModel(clip_config()),
+        tokenizer=tiny_tokenizer(),
+        text_encoder_2=t5_encoder(),
+        tokenizer_2=t5_tokenizer(),
+    )
+
+
+# A recipe's family: the pipeline, and the settings that keep it small.
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "sd": tiny_pipeline,
+    "sd-v": lambda: tiny_pipeline("v_prediction"),
+    "sdxl": tiny_sdxl,
+    "sd3": tiny_sd3,
+    "flux": tiny_flux,
+}
+RESOLUTION = 16  # FLUX has no size of its own in its files; the others are made for this one
