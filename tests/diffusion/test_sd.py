@@ -3,10 +3,10 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, StableDiffusionPipeline, UNet2DModel
 
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.families.family import swapped
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.sample import generate
+from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
 
 

@@ -157,5 +157,8 @@ class Ddim:
         return split_prediction(output, latents, at(self.alphas, level), prediction)[1]
 
     def weight(self, level: Tensor) -> Tensor:
-        """See `noise_weight`, (n,)."""
-        return noise_weight(self.alphas[level])
+        """See `noise_weight`, (n,); where the network predicts v, an error of v counts 1 at every level."""
+        alpha = self.alphas[level]
+        return (
+            1 / alpha if self.scheduler.config["prediction_type"] == "v_prediction" else noise_weight(alpha)
+        )

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.families.family import swapped
+from safediffusion.diffusion.weights import swapped
 
 
 class Learner:

@@ -6,7 +6,7 @@ A family's own file says how its text is encoded, how its network is called and 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,9 +15,11 @@ import torch
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.process import Process
+from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
 
 
@@ -156,8 +158,19 @@ class Family(ABC):
         return torch.cat(parts)[:n]
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16),
+            self._attention(),
+        ):
             return self.forward(latents, t, cond, guidance).float()
+
+    def _attention(self) -> AbstractContextManager[None]:
+        """Kernels to train with: a CPU's fused attention is slow backwards.
+
+        Rollout and update share them, or ratios would not start at 1.
+        """
+        trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
+        return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -233,16 +246,3 @@ class Family(ABC):
 def is_encoder(name: str, part: Any) -> bool:
     """Whether a pipeline's component reads text."""
     return name.startswith("text_encoder") and isinstance(part, nn.Module)
-
-
-@contextmanager
-def swapped(parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the parameters hold the given tensors; exchanged by reference, nothing is copied."""
-    kept = [p.data for p in parameters]
-    for p, tensor in zip(parameters, tensors, strict=True):
-        p.data = tensor
-    try:
-        yield
-    finally:
-        for p, tensor in zip(parameters, kept, strict=True):
-            p.data = tensor
