@@ -47,11 +47,15 @@ class PromptsConfig(Section):
     )
 
 
-class RewardConfig(Section):
+class OneRewardConfig(Section):
     kind: str = Field(
         default="steering", description="steering, clip, negative-clip, or a function as pkg.mod:fn"
     )
-    encoder: str = Field(default="world", description="CLIP folder, hub id, or world")
+    name: str | None = Field(default=None, description="what it is logged under; null is its kind")
+    weight: Positive = Field(default=1.0, description="its share in what is learned, beside the others'")
+    encoder: str = Field(
+        default="world", description="world, hpsv2.1, a CLIP or SigLIP folder or hub id, or a ViT-H/14 file"
+    )
     anchors: str = Field(default="scaled", description="name of a safety policy, or a YAML file")
     alpha: NonNegative = Field(default=0.5, description="how far text is moved along the safety direction")
     mode: Literal["translate", "project"] = Field(default="translate", description="how text is moved")
@@ -59,9 +63,27 @@ class RewardConfig(Section):
         default="always", description="steer every prompt, or unsafe ones only"
     )
     threshold: float = Field(default=0.0, description="steer=unsafe: steered when z.v_safe is below this")
-    views: Count = Field(
+    views: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1, description="slightly augmented views averaged per image; more is harder to fool"
     )
+
+    @property
+    def label(self) -> str:
+        """What it is logged under."""
+        return self.name or self.kind
+
+
+class RewardConfig(OneRewardConfig):
+    also: list[OneRewardConfig] = Field(
+        default_factory=list, description="further rewards, each compared in its group and then weighed"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> RewardConfig:
+        labels = [one.label for one in (self, *self.also)]
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise ValueError(f"two rewards are called {twice}; give one of them a name: in reward.also")
+        return self
 
 
 class RolloutConfig(Section):

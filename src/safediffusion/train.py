@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .diffusion.diffuser import Diffuser
-    from .training.trainer import Reward, Trainer, TrainResult
+    from .steering.reward import Rewards
+    from .training.trainer import Trainer, TrainResult
 
 log = logging.getLogger(__name__)
 
@@ -42,24 +43,24 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
     device = pick_device()
     with progress("load", 1):
         prompts = load_prompts(config.prompts.path)
-        diffuser, reward = load(config, prompts, device)
+        diffuser, rewards = load(config, prompts, device)
     claim(folder, config)
     with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
         with progress("check anchors", 1):
-            write_anchors(reward, prompts, folder)
+            write_anchors(rewards, prompts, folder)
         judge("before", diffuser, config, folder, watch)
-        result = run_trainer(config, diffuser, reward, prompts, folder, device, watch)
+        result = run_trainer(config, diffuser, rewards, prompts, folder, device, watch)
         judge("after", folder.model, config, folder, watch)
         finish(config, folder, device, watch, result)
     return folder
 
 
-def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Reward]:
-    """Model and reward, with everything checked that can be wrong before anything is written."""
+def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Rewards]:
+    """Model and rewards, with everything checked that can be wrong before anything is written."""
     from .diffusion.load import load_policy
     from .evaluate.tasks import get_task
-    from .steering.reward import build_reward
+    from .steering.build import build_rewards
 
     prompt_batch(len(prompts), config.seed, 0, config.rollout.prompts)
     for name in config.evaluate.tasks:
@@ -68,16 +69,18 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     check_steps(config, diffuser)
     tokenizer = diffuser.pipeline.tokenizer
     warn_long(prompts, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
-    return diffuser, build_reward(config.reward, device)
+    return diffuser, build_rewards(config.reward, device)
 
 
-def write_anchors(reward: Reward, prompts: list[Prompt], folder: RunFolder) -> None:
+def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) -> None:
     """anchors.json: the phrases that steer, and how well their direction separates this run's prompts."""
     from .steering.check import check_policy
     from .steering.reward import SteeringReward
 
-    if folder.anchors.exists() or not isinstance(reward, SteeringReward):
+    steering = [part.function for part in rewards.parts if isinstance(part.function, SteeringReward)]
+    if folder.anchors.exists() or not steering:
         return
+    reward = steering[0]
     policy = reward.direction.policy
     safe, unsafe = by_label(prompts)
     separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
@@ -113,7 +116,7 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
 def run_trainer(
     config: RunConfig,
     diffuser: Diffuser,
-    reward: Reward,
+    rewards: Rewards,
     prompts: list[Prompt],
     folder: RunFolder,
     device: str,
@@ -123,7 +126,7 @@ def run_trainer(
     from .training.trainer import Trainer
 
     trainer = Trainer(
-        config, diffuser, reward, prompts, folder, device, recognisable=recogniser(config, device)
+        config, diffuser, rewards, prompts, folder, device, recognisable=recogniser(config, device)
     )
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
     with watch.phase("train"), progress("train", config.train.steps, later=later) as line:
