@@ -42,9 +42,14 @@ class Encoder(Protocol):
 
     name: str
     dim: int
+    context: int  # tokens of a text that are read
 
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Unit rows, (n, dim) float32."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text before it is cut."""
         ...
 
     def image(self, images: Tensor) -> Tensor:
@@ -69,6 +74,10 @@ class _TwoTowers:
         tokens = self._tokens(list(prompts))
         features = self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()})
         return F.normalize(features.pooler_output, dim=-1)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text before it is cut, with those for its beginning and end."""
+        return len(self.tokenizer(text).input_ids)
 
     @torch.no_grad()
     def image(self, images: Tensor) -> Tensor:
@@ -133,7 +142,7 @@ class HpsEncoder(_TwoTowers):
                 f"the tokenizer of {source} cannot be loaded ({_first(error)}); get it with: "
                 f"hf download {HPS_TOKENIZER} --include '*.json' --include merges.txt"
             ) from error
-        model = clip_model(state)
+        model: Any = clip_model(state)
         self.dim = model.config.projection_dim
         super().__init__(model, tokenizer, source, device)
 
@@ -165,7 +174,7 @@ class SiglipEncoder(_TwoTowers):
         except (OSError, ValueError) as error:
             raise UserError(f"{path} is no SigLIP folder or hub id ({_first(error)}); {HINT}") from error
         self._mean, self._std = processor.image_mean, processor.image_std
-        self._resample = RESAMPLE[processor.resample]
+        self._resample: Resample = RESAMPLE[processor.resample]
         self.dim = model.config.text_config.projection_size
         super().__init__(model, tokenizer, str(path), device)
 

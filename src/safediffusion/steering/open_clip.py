@@ -87,9 +87,10 @@ def clip_model(state: State, heads: int = HEADS) -> CLIPModel:
         heads: attention heads of both towers.
     """
     weights = {name: tensor.float() for name, tensor in clip_state(state).items()}
-    model, loaded = CLIPModel.from_pretrained(
+    read: Any = CLIPModel.from_pretrained(
         None, config=clip_config(state, heads), state_dict=weights, output_loading_info=True
     )
+    model, loaded = read
     if wrong := sorted(loaded["missing_keys"] | loaded["unexpected_keys"]):
         raise UserError(f"the OpenCLIP checkpoint is not complete, for example {wrong[0]}; download it again")
     return model

@@ -1,4 +1,4 @@
-"""How much better an image is than the others of its own group (Shao et al., 2024)."""
+"""How much better an image is than the others of its own group (Shao et al., 2024); summaries."""
 
 import math
 from collections.abc import Sequence
@@ -49,3 +49,18 @@ def weighted_advantages(rewards: Tensor, weights: Sequence[float], clip: float) 
 def zero_std_ratio(rewards: Tensor) -> float:
     """Share of groups whose rewards are (nearly) equal, from rewards (groups, members)."""
     return (rewards.std(1) < EQUAL).float().mean().item()
+
+
+def reward_summary(rewards: Tensor, labels: Sequence[str | None]) -> dict[str, float | None]:
+    """Mean and deviation of rewards (n,), and the means of those labelled benign and unsafe, if any."""
+    return {
+        "reward_mean": rewards.mean().item(),
+        "reward_std": rewards.std().item(),
+        "reward_benign": _mean_where(rewards, labels, "benign"),
+        "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
+    }
+
+
+def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:
+    chosen = torch.tensor([own == label for own in labels], device=rewards.device)
+    return rewards[chosen].mean().item() if chosen.any() else None

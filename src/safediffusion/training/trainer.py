@@ -11,11 +11,11 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.prompts import Prompt, prompt_batch
+from safediffusion.prompts import Prompt, mixed_batch, source_sizes
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import checkpoint
-from safediffusion.training.advantages import weighted_advantages, zero_std_ratio
+from safediffusion.training.advantages import reward_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.learner import Learner
@@ -114,9 +114,9 @@ class Trainer:
         self.seconds += clock.total
         return {
             "step": self.step,
-            **_summary(scores[0], labels),
+            **reward_summary(scores[0], labels),
             "rewards": {
-                name: _summary(own, labels) | {"zero_std_ratio": zero_std_ratio(group)}
+                name: reward_summary(own, labels) | {"zero_std_ratio": zero_std_ratio(group)}
                 for name, own, group in zip(self.rewards.names, scores, groups, strict=True)
             },
             "zero_std_ratio": zero_std_ratio(advantages),
@@ -132,7 +132,8 @@ class Trainer:
     def draw(self) -> tuple[Batch, list[str], list[str | None]]:
         """This round's rows, each group's members side by side, with their texts and labels."""
         c = self.config.rollout
-        chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
+        sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
+        chosen = mixed_batch(sizes, weights, self.config.seed, self.step, c.prompts)
         keys = [(i, member) for i in chosen for member in range(c.group_size)]
         cond = self.conditions(chosen).repeat_interleave(c.group_size)
         rows = [self.prompts[i] for i, _ in keys]
@@ -233,17 +234,3 @@ class Trainer:
         self.folder.log.parent.mkdir(parents=True, exist_ok=True)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-
-def _summary(rewards: Tensor, labels: Sequence[str | None]) -> Row:
-    return {
-        "reward_mean": rewards.mean().item(),
-        "reward_std": rewards.std().item(),
-        "reward_benign": _mean_where(rewards, labels, "benign"),
-        "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
-    }
-
-
-def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:
-    chosen = torch.tensor([own == label for own in labels], device=rewards.device)
-    return rewards[chosen].mean().item() if chosen.any() else None
