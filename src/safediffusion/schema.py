@@ -41,10 +41,37 @@ class ModelConfig(Section):
     )
 
 
-class PromptsConfig(Section):
+class PromptSource(Section):
     path: str = Field(
-        default="world", description="world, world-nudity, or a .txt, .csv or .jsonl file of prompts"
+        default="world",
+        description="world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
     )
+    column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
+    subset: str | None = Field(default=None, description="configuration of a dataset that has several")
+    split: str = Field(default="train", description="split of a dataset")
+    label: Literal["benign", "unsafe"] | None = Field(
+        default=None, description="what all its prompts are; null reads the column label"
+    )
+    category: str | None = Field(
+        default=None, description="harm category of all its prompts; null reads the column category"
+    )
+    weight: Positive = Field(default=1.0, description="its share of every step's prompts, beside the others'")
+
+
+class PromptsConfig(PromptSource):
+    also: list[PromptSource] = Field(
+        default_factory=list, description="further sources, mixed into every step by their weights"
+    )
+
+    @property
+    def sources(self) -> list[PromptSource]:
+        """All sources, the main one first."""
+        return [self, *self.also]
+
+    @property
+    def weights(self) -> list[float]:
+        """Their weights."""
+        return [source.weight for source in self.sources]
 
 
 class OneRewardConfig(Section):

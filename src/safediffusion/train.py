@@ -13,7 +13,7 @@ from .checking import by_label, record
 from .config import RunConfig
 from .plan import check_steps
 from .progress import progress
-from .prompts import Prompt, load_prompts, prompt_batch, warn_long
+from .prompts import Prompt, PromptSet, load_prompts, mixed_batch, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
 from .session import choose_folder, claim, failures, is_finished, locked, log_file, resumable
 from .stopwatch import Stopwatch
@@ -42,11 +42,13 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         return folder
     device = pick_device()
     with progress("load", 1):
-        prompts = load_prompts(config.prompts.path)
+        found = load_prompts(config.prompts)
+        prompts = found.rows
         diffuser, rewards = load(config, prompts, device)
     claim(folder, config)
     with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
+        write_prompts(found, diffuser, rewards, folder)
         with progress("check anchors", 1):
             write_anchors(rewards, prompts, folder)
         judge("before", diffuser, config, folder, watch)
@@ -62,14 +64,29 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     from .evaluate.tasks import get_task
     from .steering.build import build_rewards
 
-    prompt_batch(len(prompts), config.seed, 0, config.rollout.prompts)
+    mixed_batch(source_sizes(prompts), config.prompts.weights, config.seed, 0, config.rollout.prompts)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
-    tokenizer = diffuser.pipeline.tokenizer
-    warn_long(prompts, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
     return diffuser, build_rewards(config.reward, device)
+
+
+def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, folder: RunFolder) -> None:
+    """prompts.json: how many of which kind there are, what was left out, and what each encoder cuts."""
+    from .steering.reward import ClipReward
+
+    if folder.prompts.exists():
+        return
+    words = diffuser.pipeline.tokenizer
+    cut = {
+        "model": report_cut(prompts.rows, "model", lambda t: len(words(t).input_ids), words.model_max_length)
+    }
+    for part in rewards.parts:
+        if isinstance(part.function, ClipReward):
+            encoder = part.function.encoder
+            cut[part.name] = report_cut(prompts.rows, part.name, encoder.count_tokens, encoder.context)
+    write_json(folder.prompts, prompts.report() | {"cut": cut})
 
 
 def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) -> None:
