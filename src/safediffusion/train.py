@@ -79,13 +79,14 @@ def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, fold
     if folder.prompts.exists():
         return
     words = diffuser.pipeline.tokenizer
-    cut = {
-        "model": report_cut(prompts.rows, "model", lambda t: len(words(t).input_ids), words.model_max_length)
+    readers: dict[str, tuple[Callable[[str], int], int]] = {
+        "the model": (lambda text: len(words(text).input_ids), words.model_max_length)
     }
     for part in rewards.parts:
         if isinstance(part.function, ClipReward):
             encoder = part.function.encoder
-            cut[part.name] = report_cut(prompts.rows, part.name, encoder.count_tokens, encoder.context)
+            readers[f"reward {part.name}"] = (encoder.count_tokens, encoder.context)
+    cut = {name: report_cut(prompts.rows, name, *reader) for name, reader in readers.items()}
     write_json(folder.prompts, prompts.report() | {"cut": cut})
 
 
