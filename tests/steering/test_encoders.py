@@ -61,6 +61,14 @@ def test_siglip_text_is_lower_case_padded_to_the_context_and_alone_in_its_batch(
     torch.testing.assert_close(alone[0], together[0], atol=1e-5, rtol=0)
 
 
+def test_tokens_are_counted_before_a_text_is_cut(siglip, clip_folder):
+    clip = ClipEncoder(clip_folder)
+    assert clip.count_tokens("a red dog") == 5  # with its beginning and end
+    for encoder in (siglip, clip):
+        assert encoder.count_tokens("harm " * 40) > encoder.context
+        assert encoder.text(["harm " * 40]).isfinite().all()
+
+
 @pytest.mark.parametrize(("resample", "mode"), [(2, "bilinear"), (3, "bicubic")])
 def test_squashing_equals_the_reference_processor(resample, mode):
     processor = SiglipImageProcessorPil(size={"height": 32, "width": 32}, resample=resample)
