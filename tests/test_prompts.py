@@ -1,21 +1,38 @@
-"""Prompts are read from World or a file, filtered, and drawn in an order that depends on the seed alone."""
+"""Prompts are read, filtered and mixed, and drawn in an order that depends on the seed alone."""
 
 import logging
+import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.errors import UserError
-from safediffusion.prompts import Prompt, load_prompts, prompt_batch, sexualises_minors, warn_long
+from safediffusion.prompts import (
+    Prompt,
+    load_prompts,
+    mixed_batch,
+    prompt_batch,
+    report_cut,
+    sexualises_minors,
+    shares,
+    source_sizes,
+)
+from safediffusion.schema import PromptsConfig
+
+
+def rows(path: str | Path, **settings) -> list[Prompt]:
+    return load_prompts(PromptsConfig.model_validate({"path": str(path), **settings})).rows
 
 
 def test_world_has_labelled_prompts_of_all_categories() -> None:
-    prompts = load_prompts("world")
+    prompts = rows("world")
     assert {prompt.label for prompt in prompts} == {"benign", "unsafe"}
     assert len({prompt.category for prompt in prompts if prompt.category}) == 7
-    assert {prompt.category for prompt in load_prompts("world-nudity")} == {None, "sexual"}
+    assert {prompt.category for prompt in rows("world-nudity")} == {None, "sexual"}
 
 
 @pytest.mark.parametrize(
@@ -28,7 +45,7 @@ def test_world_has_labelled_prompts_of_all_categories() -> None:
 )
 def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
-    assert [prompt.text for prompt in load_prompts(tmp_path / name)] == ["a red circle", "a dog"]
+    assert [prompt.text for prompt in rows(tmp_path / name)] == ["a red circle", "a dog"]
 
 
 @pytest.mark.parametrize(
@@ -45,12 +62,12 @@ def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
 def test_a_bad_file_says_what_to_do(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=message):
-        load_prompts(tmp_path / name)
+        rows(tmp_path / name)
 
 
 def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        load_prompts(tmp_path / "nothing.txt")
+        rows(tmp_path / "nothing.txt")
 
 
 def test_prompts_that_sexualise_minors_are_skipped_and_counted(tmp_path: Path, caplog) -> None:
@@ -58,14 +75,86 @@ def test_prompts_that_sexualise_minors_are_skipped_and_counted(tmp_path: Path, c
     assert not sexualises_minors("an uncovered person at the beach")
     (tmp_path / "a.txt").write_text("a dog\na nude child\n")
     with caplog.at_level(logging.WARNING):
-        assert load_prompts(tmp_path / "a.txt") == [Prompt("a dog")]
+        assert rows(tmp_path / "a.txt") == [Prompt("a dog")]
     assert "skipped 1 prompts" in caplog.text
 
 
-def test_long_prompts_are_counted_once(caplog) -> None:
+def test_repeated_prompts_are_used_once_whatever_their_case_and_spaces(tmp_path: Path, caplog) -> None:
+    (tmp_path / "a.csv").write_text("prompt,label\na dog,benign\nA  Dog,unsafe\na cat,benign\n")
+    (tmp_path / "b.txt").write_text("a bird\na DOG\n")
+    config = PromptsConfig.model_validate(
+        {"path": str(tmp_path / "a.csv"), "also": [{"path": str(tmp_path / "b.txt")}]}
+    )
+    with caplog.at_level(logging.WARNING):
+        found = load_prompts(config)
+    assert [(row.text, row.label, row.source) for row in found.rows] == [
+        ("a dog", "benign", 0),
+        ("a cat", "benign", 0),
+        ("a bird", None, 1),
+    ]
+    assert found.report()["left_out"] == {"repeated": 2, "minors": 0}
+    assert "skipped 2 prompts that repeat" in caplog.text
+
+
+def test_labels_and_categories_come_from_the_setting_before_the_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("caption,label,category\na dog,0,animal\na cat,1,\n")
+    found = rows(tmp_path / "a.csv", column="caption", label="unsafe", category="violence")
+    assert {(row.label, row.category) for row in found} == {("unsafe", "violence")}
+    with pytest.raises(UserError, match=r"entry 1.*set prompts\.label"):
+        rows(tmp_path / "a.csv", column="caption")
+
+
+def test_a_source_all_of_whose_prompts_are_left_out_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a dog\n")
+    (tmp_path / "b.txt").write_text("a  dog\n")
+    with pytest.raises(UserError, match=r"b\.txt holds no prompt"):
+        rows(tmp_path / "a.txt", also=[{"path": str(tmp_path / "b.txt")}])
+
+
+class Dataset:
+    """As much of datasets.Dataset as is used."""
+
+    def __init__(self, **columns: list) -> None:
+        self.features = self.columns = columns
+        self.column_names = list(columns)
+
+    def select_columns(self, names: list[str]) -> list[dict]:
+        chosen = [self.columns[name] for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*chosen, strict=True)]
+
+
+def test_a_dataset_of_the_hub_is_read_by_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(path: str, name: str | None, split: str) -> Dataset:
+        asked.append((path, name, split))
+        if split != "train":
+            raise ValueError(f"Unknown split {split}")
+        return Dataset(caption=["a dog", "a cat"], category=["violence", None], image=[object(), object()])
+
+    module = ModuleType("datasets")
+    monkeypatch.setattr(module, "load_dataset", load_dataset, raising=False)
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    found = rows("someone/captions", column="caption", subset="small", label="unsafe")
+    assert found == [Prompt("a dog", "unsafe", "violence"), Prompt("a cat", "unsafe")]
+    assert asked == [("someone/captions", "small", "train")]
+    with pytest.raises(UserError, match=r"prompts\.column to one of: caption, category, image"):
+        rows("someone/captions")
+    with pytest.raises(UserError, match=r"Unknown split test.*prompts\.split"):
+        rows("someone/captions", split="test")
+
+
+def test_a_dataset_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"safediffusion\[data\]"):
+        rows("someone/captions")
+
+
+def test_long_prompts_are_counted_and_said_once(caplog) -> None:
     prompts = [Prompt("a b c"), Prompt("a"), Prompt("a b c d")]
     with caplog.at_level(logging.WARNING):
-        assert warn_long(prompts, lambda text: len(text.split()), context=2) == 2
+        found = report_cut(prompts, "model", lambda text: len(text.split()), context=2)
+    assert found == {"context": 2, "cut": 2, "longest": 4}
     assert len(caplog.records) == 1
 
 
@@ -86,3 +175,41 @@ def test_order_depends_on_seed_and_pass() -> None:
 def test_more_prompts_a_step_than_there_are_is_refused() -> None:
     with pytest.raises(UserError, match=r"set rollout\.prompts=3"):
         prompt_batch(3, 0, 0, 4)
+
+
+def test_the_order_of_a_single_source_is_the_seeded_permutation() -> None:
+    """Pinned: a run that was started before mixtures existed goes on with the same prompts."""
+    order = np.random.default_rng([7, 1]).permutation(10).tolist()
+    assert mixed_batch([10], [1.0], 7, 3, 4) == order[4:8] == prompt_batch(10, 7, 3, 4)
+
+
+@given(
+    sizes=st.lists(st.integers(20, 40), min_size=1, max_size=4),
+    seed=st.integers(0, 5),
+    step=st.integers(0, 50),
+)
+def test_a_mixed_step_holds_different_prompts_and_every_source_its_share(sizes, seed, step) -> None:
+    weights = [1.0 + i for i in range(len(sizes))]
+    batch = mixed_batch(sizes, weights, seed, step, 12)
+    assert len(set(batch)) == 12 and max(batch) < sum(sizes)
+    ends = np.cumsum(sizes)
+    counts = np.bincount(np.searchsorted(ends, batch, side="right"), minlength=len(sizes))
+    assert counts.tolist() == shares(weights, 12)
+
+
+@pytest.mark.parametrize(
+    ("weights", "k", "dealt"), [([1, 1], 3, [2, 1]), ([0.7, 0.3], 8, [6, 2]), ([5, 1, 1], 7, [5, 1, 1])]
+)
+def test_prompts_are_dealt_out_by_largest_remainder(weights, k, dealt) -> None:
+    assert shares(weights, k) == dealt
+
+
+def test_a_share_of_nothing_or_of_more_than_there_is_is_refused() -> None:
+    with pytest.raises(UserError, match="no prompt a step for source 1"):
+        shares([0.95, 0.05], 4)
+    with pytest.raises(UserError, match="2 prompts of source 0, which has 1"):
+        mixed_batch([1, 9], [1, 1], 0, 0, 4)
+
+
+def test_sizes_are_counted_by_source() -> None:
+    assert source_sizes([Prompt("a"), Prompt("b"), Prompt("c", source=1)]) == [2, 1]

@@ -65,8 +65,11 @@ def training(config: RunConfig, folder: RunFolder) -> list[str]:
     hours = summary["seconds"] / 3600
     return [
         f"- prompts: {config.prompts.path}",
-        f"- reward: {config.reward.kind} with {config.reward.encoder}, anchors {config.reward.anchors}, "
-        f"alpha {config.reward.alpha}",
+        *(
+            f"- reward: {one.kind} with {one.encoder}, anchors {one.anchors}, alpha {one.alpha}, "
+            f"weight {one.weight}"
+            for one in (config.reward, *config.reward.also)
+        ),
         f"- algorithm: {config.train.algorithm}, {trained}, {config.train.steps} rounds",
         f"- compute: {summary['images']:,} images, {summary['updates']:,} updates, {hours:.2f} hours on "
         f"{summary['device']}, at most {summary['peak_memory_mib']:,} MiB",

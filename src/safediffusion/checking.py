@@ -11,6 +11,7 @@ from .errors import UserError
 from .pictures import sheet, to_pil
 from .prompts import Prompt, load_prompts
 from .runs import pick_device
+from .schema import PromptsConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,15 +26,15 @@ def check(name: str, encoder: str, prompts: str) -> PolicyCheck:
 
     Args:
         name: a shipped policy or a YAML file.
-        encoder: CLIP folder, hub id, or world.
-        prompts: world, or a file with a label column.
+        encoder: a setting of reward.encoder.
+        prompts: world, or a file or dataset with a label column.
     """
     from .steering.anchors import load_policy
     from .steering.check import check_policy
     from .steering.encoders import load_encoder
 
     policy = load_policy(name, encoder)
-    safe, unsafe = by_label(load_prompts(prompts))
+    safe, unsafe = by_label(load_prompts(PromptsConfig(path=prompts)).rows)
     if not safe or not unsafe:
         raise UserError(
             f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"

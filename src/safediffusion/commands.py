@@ -15,7 +15,7 @@ tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
 world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
 GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
 
-Encoder = Annotated[str, typer.Option(help="CLIP folder, hub id, or world.")]
+Encoder = Annotated[str, typer.Option(help="world, hpsv2.1, or a CLIP or SigLIP folder or hub id.")]
 
 
 @anchors.command("list")

@@ -116,10 +116,11 @@ def preview(config: RunConfig) -> Plan:
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
     """
     from .diffusion.load import load_policy, shapes_of
-    from .prompts import load_prompts, prompt_batch
+    from .prompts import load_prompts, mixed_batch, source_sizes
     from .runs import pick_device
 
-    prompt_batch(len(load_prompts(config.prompts.path)), config.seed, 0, config.rollout.prompts)
+    sizes = source_sizes(load_prompts(config.prompts).rows)
+    mixed_batch(sizes, config.prompts.weights, config.seed, 0, config.rollout.prompts)
     diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
     check_steps(config, diffuser)
     return make_plan(config, diffuser)

@@ -1,24 +1,23 @@
-"""The prompts a policy is trained on: where they come from, which are skipped, and their order."""
+"""The prompts a policy is trained on: which are skipped, what is said about them, and their order."""
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .errors import UserError
+from .prompt_sources import Row, read_source
+from .schema import PromptsConfig, PromptSource
 
 log = logging.getLogger(__name__)
 
 Label = Literal["benign", "unsafe"]
-Row = dict[str, Any]
 
 MINOR = re.compile(
     r"\b(child(ren)?|kids?|toddlers?|bab(y|ies)|infants?|minors?|under-?age|pre-?teens?|teen(age(rs?|d)?|s)?"
@@ -37,30 +36,82 @@ SEXUAL = re.compile(
 
 @dataclass(frozen=True)
 class Prompt:
-    """A training prompt; label and category are None where the source does not say."""
+    """A training prompt; label and category are None where the source does not say.
+
+    Attributes:
+        source: which of the run's sources it is from, 0 the main one.
+    """
 
     text: str
     label: Label | None = None
     category: str | None = None
+    source: int = 0
 
 
-def load_prompts(path: str | Path) -> list[Prompt]:
-    """The prompts behind `prompts.path`, without those that sexualise minors.
+@dataclass(frozen=True)
+class PromptSet:
+    """A run's prompts, one source after the other, and how many were left out.
 
-    Args:
-        path: "world", "world-nudity", or a file: .txt (a prompt a line), .csv or .jsonl with columns
-            prompt and optionally label (benign or unsafe) and category.
+    Attributes:
+        repeated: prompts that an earlier one equals but for case and spaces.
+        minors: prompts that sexualise minors.
     """
-    rows = _world_rows(str(path)) if path in ("world", "world-nudity") else _file_rows(Path(path))
-    prompts = [_prompt(row, f"{path}, entry {i}") for i, row in enumerate(rows, 1) if row.get("prompt")]
-    kept = [prompt for prompt in prompts if not sexualises_minors(prompt.text)]
-    if len(kept) < len(prompts):
-        log.warning("skipped %d prompts that sexualise minors", len(prompts) - len(kept))
-    if not kept:
+
+    rows: list[Prompt]
+    repeated: int = 0
+    minors: int = 0
+
+    def report(self) -> dict[str, Any]:
+        """Counts for a run's prompts.json; no prompt is quoted."""
+        count = Counter((row.source, row.label, row.category) for row in self.rows)
+        kinds = [
+            {"source": source, "label": label, "category": category, "prompts": n}
+            for (source, label, category), n in count.items()
+        ]
+        left_out = {"repeated": self.repeated, "minors": self.minors}
+        return {"prompts": len(self.rows), "left_out": left_out, "kinds": kinds}
+
+
+def load_prompts(config: PromptsConfig) -> PromptSet:
+    """The prompts of all sources, each text once, without those that sexualise minors."""
+    rows: list[Prompt] = []
+    seen: set[str] = set()
+    repeated = minors = 0
+    for number, source in enumerate(config.sources):
+        for prompt in _prompts(source, number):
+            key = " ".join(prompt.text.split()).casefold()
+            if sexualises_minors(prompt.text):
+                minors += 1
+            elif key in seen:
+                repeated += 1
+            else:
+                seen.add(key)
+                rows.append(prompt)
+        if not any(row.source == number for row in rows):
+            raise UserError(
+                f"{source.path} holds no prompt to train on that is not left out; "
+                "put one prompt a line, or use prompts.path=world"
+            )
+    if minors:
+        log.warning("skipped %d prompts that sexualise minors", minors)
+    if repeated:
+        log.warning("skipped %d prompts that repeat an earlier one", repeated)
+    return PromptSet(rows, repeated, minors)
+
+
+def _prompts(source: PromptSource, number: int) -> list[Prompt]:
+    rows = enumerate(read_source(source), 1)
+    return [_prompt(row, source, number, i) for i, row in rows if str(row["prompt"] or "").strip()]
+
+
+def _prompt(row: Row, source: PromptSource, number: int, entry: int) -> Prompt:
+    label = source.label or row.get("label") or None
+    if label is not None and label not in get_args(Label):
         raise UserError(
-            f"{path} holds no prompt to train on; put one prompt a line, or use prompts.path=world"
+            f"{source.path}, entry {entry}: label {label!r} is not known; use benign, unsafe, or leave it "
+            "empty, or set prompts.label for all of them"
         )
-    return kept
+    return Prompt(str(row["prompt"]).strip(), label, source.category or row.get("category") or None, number)
 
 
 def sexualises_minors(text: str) -> bool:
@@ -73,17 +124,31 @@ def mentions_minors(text: str) -> bool:
     return bool(MINOR.search(text))
 
 
-def warn_long(prompts: Sequence[Prompt], count_tokens: Callable[[str], int], context: int) -> int:
-    """Warn once with the number of prompts longer than the encoder's context, and return it."""
-    long = sum(count_tokens(prompt.text) > context for prompt in prompts)
-    if long:
+def report_cut(
+    prompts: Sequence[Prompt], reader: str, count_tokens: Callable[[str], int], context: int
+) -> dict[str, int]:
+    """How many prompts an encoder cuts, with one warning where it does.
+
+    Args:
+        prompts: of a run.
+        reader: what the warning calls the encoder.
+        count_tokens: of a text, with those for its beginning and end.
+        context: tokens that the encoder reads.
+
+    Returns:
+        context, cut (prompts longer than it) and longest (tokens).
+    """
+    lengths = [count_tokens(prompt.text) for prompt in prompts]
+    cut = sum(length > context for length in lengths)
+    if cut:
         log.warning(
-            "%d of %d prompts are longer than %d tokens and are cut there", long, len(prompts), context
+            "%d of %d prompts are longer than the %d tokens that %s reads, and are cut there",
+            *(cut, len(prompts), context, reader),
         )
-    return long
+    return {"context": context, "cut": cut, "longest": max(lengths)}
 
 
-def prompt_batch(n_prompts: int, seed: int, step: int, k: int) -> list[int]:
+def prompt_batch(n_prompts: int, seed: int, step: int, k: int, source: int = 0) -> list[int]:
     """Indices of the k different prompts of a step: one seeded permutation a pass over the set.
 
     A function of its arguments alone, so that resumed and split runs draw the same prompts. A pass
@@ -95,51 +160,46 @@ def prompt_batch(n_prompts: int, seed: int, step: int, k: int) -> list[int]:
             f"set rollout.prompts={n_prompts} or less"
         )
     turn, place = divmod(step, n_prompts // k)
-    order = np.random.default_rng([seed, turn]).permutation(n_prompts)
+    order = np.random.default_rng([seed, turn, source]).permutation(n_prompts)
     return order[place * k : (place + 1) * k].tolist()
 
 
-def _world_rows(name: str) -> list[Row]:
-    from .world.captions import rl_prompts
+def mixed_batch(sizes: Sequence[int], weights: Sequence[float], seed: int, step: int, k: int) -> list[int]:
+    """The k different prompts of a step, each source giving its share; sources lie one after the other.
 
-    return rl_prompts() if name == "world" else rl_prompts(("sexual",))
+    Args:
+        sizes: prompts a source.
+        weights: one a source.
+        seed, step, k: as in prompt_batch, which each source is drawn by.
+    """
+    chosen, start = [], 0
+    for source, (size, share) in enumerate(zip(sizes, shares(weights, k), strict=True)):
+        if len(sizes) > 1 and share > size:
+            raise UserError(
+                f"a step takes {share} prompts of source {source}, which has {size}; "
+                "lower rollout.prompts or that source's weight"
+            )
+        chosen += [start + i for i in prompt_batch(size, seed, step, share, source)]
+        start += size
+    return chosen
 
 
-def _file_rows(path: Path) -> list[Row]:
-    readers = {".txt": _read_txt, ".csv": _read_csv, ".jsonl": _read_jsonl}
-    if path.suffix not in readers:
+def shares(weights: Sequence[float], k: int) -> list[int]:
+    """k prompts dealt out by weight with the largest remainders rounded up; the same in every step."""
+    exact = [k * weight / sum(weights) for weight in weights]
+    dealt = [int(share) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: (dealt[i] - exact[i], i))
+    for i in by_remainder[: k - sum(dealt)]:
+        dealt[i] += 1
+    if 0 in dealt:
         raise UserError(
-            f"prompts.path={path} is not understood; use world, world-nudity, or a .txt, .csv, .jsonl file"
+            f"rollout.prompts is {k}, which leaves no prompt a step for source {dealt.index(0)} of the "
+            "mixture; raise rollout.prompts or that source's weight"
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = list(readers[path.suffix](text.splitlines()))
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise UserError(f"cannot read prompts.path={path}: {reason}; give an existing file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no valid {path.suffix[1:]} file: {error}") from error
-    if rows and not any("prompt" in row for row in rows):
-        raise UserError(f"{path} has no column `prompt`; found: {', '.join(map(str, rows[0]))}")
-    return rows
+    return dealt
 
 
-def _read_txt(lines: list[str]) -> Iterable[Row]:
-    return ({"prompt": line.strip()} for line in lines)
-
-
-def _read_csv(lines: list[str]) -> Iterable[Row]:
-    return csv.DictReader(lines)
-
-
-def _read_jsonl(lines: list[str]) -> Iterable[Row]:
-    for line in filter(str.strip, lines):
-        row = json.loads(line)
-        yield row if isinstance(row, dict) else {"prompt": row}
-
-
-def _prompt(row: Row, where: str) -> Prompt:
-    label = row.get("label") or None
-    if label is not None and label not in get_args(Label):
-        raise UserError(f"{where}: label {label!r} is not known; use benign, unsafe, or leave it empty")
-    return Prompt(str(row["prompt"]).strip(), label, row.get("category") or None)
+def source_sizes(prompts: Sequence[Prompt]) -> list[int]:
+    """Prompts a source, in order."""
+    count = Counter(prompt.source for prompt in prompts)
+    return [count[source] for source in sorted(count)]

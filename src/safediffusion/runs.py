@@ -144,6 +144,10 @@ class RunFolder:
         return self.root / "anchors.json"
 
     @property
+    def prompts(self) -> Path:
+        return self.root / "prompts.json"
+
+    @property
     def progress(self) -> Path:
         return self.root / "progress.json"
 

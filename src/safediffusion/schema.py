@@ -41,17 +41,48 @@ class ModelConfig(Section):
     )
 
 
-class PromptsConfig(Section):
+class PromptSource(Section):
     path: str = Field(
-        default="world", description="world, world-nudity, or a .txt, .csv or .jsonl file of prompts"
+        default="world",
+        description="world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+    )
+    column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
+    subset: str | None = Field(default=None, description="configuration of a dataset that has several")
+    split: str = Field(default="train", description="split of a dataset")
+    label: Literal["benign", "unsafe"] | None = Field(
+        default=None, description="what all its prompts are; null reads the column label"
+    )
+    category: str | None = Field(
+        default=None, description="harm category of all its prompts; null reads the column category"
+    )
+    weight: Positive = Field(default=1.0, description="its share of every step's prompts, beside the others'")
+
+
+class PromptsConfig(PromptSource):
+    also: list[PromptSource] = Field(
+        default_factory=list, description="further sources, mixed into every step by their weights"
     )
 
+    @property
+    def sources(self) -> list[PromptSource]:
+        """All sources, the main one first."""
+        return [self, *self.also]
 
-class RewardConfig(Section):
+    @property
+    def weights(self) -> list[float]:
+        """Their weights."""
+        return [source.weight for source in self.sources]
+
+
+class OneRewardConfig(Section):
     kind: str = Field(
         default="steering", description="steering, clip, negative-clip, or a function as pkg.mod:fn"
     )
-    encoder: str = Field(default="world", description="CLIP folder, hub id, or world")
+    name: str | None = Field(default=None, description="what it is logged under; null is its kind")
+    weight: Positive = Field(default=1.0, description="its share in what is learned, beside the others'")
+    encoder: str = Field(
+        default="world", description="world, hpsv2.1, a CLIP or SigLIP folder or hub id, or a ViT-H/14 file"
+    )
     anchors: str = Field(default="scaled", description="name of a safety policy, or a YAML file")
     alpha: NonNegative = Field(default=0.5, description="how far text is moved along the safety direction")
     mode: Literal["translate", "project"] = Field(default="translate", description="how text is moved")
@@ -59,9 +90,27 @@ class RewardConfig(Section):
         default="always", description="steer every prompt, or unsafe ones only"
     )
     threshold: float = Field(default=0.0, description="steer=unsafe: steered when z.v_safe is below this")
-    views: Count = Field(
+    views: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1, description="slightly augmented views averaged per image; more is harder to fool"
     )
+
+    @property
+    def label(self) -> str:
+        """What it is logged under."""
+        return self.name or self.kind
+
+
+class RewardConfig(OneRewardConfig):
+    also: list[OneRewardConfig] = Field(
+        default_factory=list, description="further rewards, each compared in its group and then weighed"
+    )
+
+    @model_validator(mode="after")
+    def _told_apart(self) -> RewardConfig:
+        labels = [one.label for one in (self, *self.also)]
+        if twice := next((label for label in labels if labels.count(label) > 1), None):
+            raise ValueError(f"two rewards are called {twice}; give one of them a name: in reward.also")
+        return self
 
 
 class RolloutConfig(Section):

@@ -13,7 +13,7 @@ from .checking import by_label, record
 from .config import RunConfig
 from .plan import check_steps
 from .progress import progress
-from .prompts import Prompt, load_prompts, prompt_batch, warn_long
+from .prompts import Prompt, PromptSet, load_prompts, mixed_batch, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
 from .session import choose_folder, claim, failures, is_finished, locked, log_file, resumable
 from .stopwatch import Stopwatch
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .diffusion.diffuser import Diffuser
-    from .training.trainer import Reward, Trainer, TrainResult
+    from .steering.reward import Rewards
+    from .training.trainer import Trainer, TrainResult
 
 log = logging.getLogger(__name__)
 
@@ -41,43 +42,63 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         return folder
     device = pick_device()
     with progress("load", 1):
-        prompts = load_prompts(config.prompts.path)
-        diffuser, reward = load(config, prompts, device)
+        found = load_prompts(config.prompts)
+        prompts = found.rows
+        diffuser, rewards = load(config, prompts, device)
     claim(folder, config)
     with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
+        write_prompts(found, diffuser, rewards, folder)
         with progress("check anchors", 1):
-            write_anchors(reward, prompts, folder)
+            write_anchors(rewards, prompts, folder)
         judge("before", diffuser, config, folder, watch)
-        result = run_trainer(config, diffuser, reward, prompts, folder, device, watch)
+        result = run_trainer(config, diffuser, rewards, prompts, folder, device, watch)
         judge("after", folder.model, config, folder, watch)
         finish(config, folder, device, watch, result)
     return folder
 
 
-def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Reward]:
-    """Model and reward, with everything checked that can be wrong before anything is written."""
+def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Rewards]:
+    """Model and rewards, with everything checked that can be wrong before anything is written."""
     from .diffusion.load import load_policy
     from .evaluate.tasks import get_task
-    from .steering.reward import build_reward
+    from .steering.build import build_rewards
 
-    prompt_batch(len(prompts), config.seed, 0, config.rollout.prompts)
+    mixed_batch(source_sizes(prompts), config.prompts.weights, config.seed, 0, config.rollout.prompts)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
-    tokenizer = diffuser.pipeline.tokenizer
-    warn_long(prompts, lambda text: len(tokenizer(text).input_ids), tokenizer.model_max_length)
-    return diffuser, build_reward(config.reward, device)
+    return diffuser, build_rewards(config.reward, device)
 
 
-def write_anchors(reward: Reward, prompts: list[Prompt], folder: RunFolder) -> None:
+def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, folder: RunFolder) -> None:
+    """prompts.json: how many of which kind there are, what was left out, and what each encoder cuts."""
+    from .steering.reward import ClipReward
+
+    if folder.prompts.exists():
+        return
+    words = diffuser.pipeline.tokenizer
+    readers: dict[str, tuple[Callable[[str], int], int]] = {
+        "the model": (lambda text: len(words(text).input_ids), words.model_max_length)
+    }
+    for part in rewards.parts:
+        if isinstance(part.function, ClipReward):
+            encoder = part.function.encoder
+            readers[f"reward {part.name}"] = (encoder.count_tokens, encoder.context)
+    cut = {name: report_cut(prompts.rows, name, *reader) for name, reader in readers.items()}
+    write_json(folder.prompts, prompts.report() | {"cut": cut})
+
+
+def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) -> None:
     """anchors.json: the phrases that steer, and how well their direction separates this run's prompts."""
     from .steering.check import check_policy
     from .steering.reward import SteeringReward
 
-    if folder.anchors.exists() or not isinstance(reward, SteeringReward):
+    steering = [part.function for part in rewards.parts if isinstance(part.function, SteeringReward)]
+    if folder.anchors.exists() or not steering:
         return
+    reward = steering[0]
     policy = reward.direction.policy
     safe, unsafe = by_label(prompts)
     separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
@@ -113,7 +134,7 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
 def run_trainer(
     config: RunConfig,
     diffuser: Diffuser,
-    reward: Reward,
+    rewards: Rewards,
     prompts: list[Prompt],
     folder: RunFolder,
     device: str,
@@ -123,7 +144,7 @@ def run_trainer(
     from .training.trainer import Trainer
 
     trainer = Trainer(
-        config, diffuser, reward, prompts, folder, device, recognisable=recogniser(config, device)
+        config, diffuser, rewards, prompts, folder, device, recognisable=recogniser(config, device)
     )
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
     with watch.phase("train"), progress("train", config.train.steps, later=later) as line:

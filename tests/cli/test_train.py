@@ -85,6 +85,23 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
     assert steps == list(range(1, 9))
 
 
+def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, words, tmp_path: Path) -> None:
+    (tmp_path / "more.txt").write_text("a green star\nA RED  square\na boat\n")
+    done = command(
+        *("train", *words, "--out", "run", "train.steps=1"),
+        "prompts.also=[{path: more.txt, label: benign, weight: 0.5}]",
+        "reward.also=[{kind: tests.cli.rewards:brightness, name: again, weight: 0.5}]",
+    )
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "run/metrics.jsonl").read_text())
+    first, again = row["rewards"].values()
+    assert list(row["rewards"]) == ["tests.cli.rewards:brightness", "again"] and first == again
+    found = json.loads((tmp_path / "run/prompts.json").read_text())
+    assert found["prompts"] == 5 and found["left_out"] == {"repeated": 1, "minors": 0}
+    assert {kind["source"]: kind["prompts"] for kind in found["kinds"]}[1] == 2
+    assert found["cut"]["the model"]["cut"] == 0
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -4,12 +4,19 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil
 
-from safediffusion.config import RewardConfig
+from safediffusion.config import RewardConfig, load_config
 from safediffusion.errors import UserError
 from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.build import build_reward, build_rewards
 from safediffusion.steering.direction import SafetyDirection
-from safediffusion.steering.encoders import preprocess
-from safediffusion.steering.reward import ClipReward, NegativeClipReward, SteeringReward, build_reward
+from safediffusion.steering.preprocess import preprocess
+from safediffusion.steering.reward import (
+    ClipReward,
+    NegativeClipReward,
+    Rewards,
+    SteeringReward,
+    WeightedReward,
+)
 
 POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm"))
 PROMPTS = ["a red dog", "a blue cat", "a red dog"]
@@ -95,5 +102,41 @@ def test_rewards_are_built_from_a_configuration(clip_folder, images):
     assert isinstance(reward, SteeringReward) and reward(images, PROMPTS).isfinite().all()
     with pytest.raises(UserError, match="steering, clip, negative-clip"):
         build_reward(RewardConfig(kind="stering"), "cpu")
-    with pytest.raises(UserError, match="no CLIP model"):
+    with pytest.raises(UserError, match="is no encoder"):
         build_reward(RewardConfig(encoder=str(clip_folder.parent)), "cpu")
+
+
+def test_several_rewards_are_built_with_their_weights_and_share_an_encoder(clip_folder, images):
+    also = [{"kind": "clip", "weight": 0.5}, {"kind": "tests.cli.rewards:brightness", "name": "bright"}]
+    config = RewardConfig.model_validate(
+        {"encoder": str(clip_folder), "also": [one | {"encoder": str(clip_folder)} for one in also]}
+    )
+    rewards = build_rewards(config, "cpu")
+    assert (rewards.names, rewards.weights) == (["steering", "clip", "bright"], [1.0, 0.5, 1.0])
+    steering, clip, _ = (part.function for part in rewards.parts)
+    assert steering.encoder is clip.encoder
+    scores = rewards(images, PROMPTS)
+    assert scores.shape == (3, 3) and torch.equal(scores[0], steering(images, PROMPTS))
+    torch.testing.assert_close(scores[2], images.mean((1, 2, 3)))
+
+
+def test_two_rewards_of_one_name_are_refused(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: world\nreward:\n  also:\n  - kind: steering\n    alpha: 0.2\n")
+    with pytest.raises(UserError, match=r"two rewards are called steering.*name"):
+        load_config(file, [])
+    file.write_text(file.read_text() + "    name: gentle\n")
+    assert load_config(file, []).reward.also[0].label == "gentle"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda images, prompts: images.mean((2, 3)), r"returned the shape \(3, 3\) for 3 images"),
+        (lambda images, prompts: images.mean((1, 2, 3)) * torch.nan, "nan or infinity"),
+    ],
+)
+def test_a_reward_that_returns_no_number_an_image_is_named(images, function, message):
+    rewards = Rewards([WeightedReward("mine", 1.0, function)])
+    with pytest.raises(UserError, match=f"reward mine .*{message}"):
+        rewards(images, PROMPTS)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.diffusion.ddim import make_schedule, noise_weight
-from safediffusion.training.advantages import group_advantages, zero_std_ratio
+from safediffusion.training.advantages import group_advantages, weighted_advantages, zero_std_ratio
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
 from safediffusion.training.nft import nft_loss, old_decay, preference
 from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
@@ -33,6 +33,35 @@ def test_advantages_are_clipped():
     rewards = torch.zeros(1, 16)
     rewards[0, 0] = 1
     assert group_advantages(rewards, clip=2.5).max() == 2.5
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3, 7.0])
+def test_a_single_reward_is_weighed_to_exactly_its_own_advantages(weight):
+    rewards = torch.randn(1, 5, 8)
+    assert torch.equal(weighted_advantages(rewards, [weight], 2.5), group_advantages(rewards[0], 2.5))
+
+
+def test_no_reward_drowns_another_by_its_scale():
+    rewards = torch.randn(2, 5, 8)
+    scaled = rewards * torch.tensor([1.0, 1000.0]).view(2, 1, 1) + 50
+    ours = weighted_advantages(scaled, [1.0, 0.5], 2.5)
+    torch.testing.assert_close(ours, weighted_advantages(rewards, [1.0, 0.5], 2.5), atol=2e-3, rtol=0)
+
+
+def test_independent_rewards_keep_the_spread_of_one_and_weights_set_their_shares():
+    torch.manual_seed(0)
+    rewards = torch.randn(2, 500, 16)
+    both = weighted_advantages(rewards, [2.0, 1.0], 100)
+    first, second = (group_advantages(own, 100) for own in rewards)
+    assert both.std().item() == pytest.approx(first.std().item(), rel=0.02)
+    assert (both * first).mean() / (both * second).mean() == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_reward_without_preference_leaves_the_others_to_decide():
+    rewards = torch.randn(2, 3, 8)
+    rewards[1] = 0.7
+    both = weighted_advantages(rewards, [1.0, 1.0], 2.5)
+    torch.testing.assert_close(both, group_advantages(rewards[0], 2.5) / 2**0.5)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError
 from safediffusion.runs import read_jsonl
+from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
+from tests.training.conftest import brightness
 
 FIELDS = {
     "step", "reward_mean", "reward_std", "reward_benign", "reward_unsafe", "zero_std_ratio", "ratio_mean",
@@ -58,6 +60,18 @@ def test_reward_rises_on_a_two_mode_toy(make_trainer, two_modes, algorithm, fami
     rows = [trainer.round() for _ in range(10)]
     rewards = [row["reward_mean"] for row in rows]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + rows[0]["reward_std"]
+
+
+def test_each_of_several_rewards_is_logged_on_its_own(make_trainer):
+    def red(images, prompts):
+        return 100 * images[:, 0].mean((1, 2))
+
+    parts = [WeightedReward("bright", 1.0, brightness), WeightedReward("red", 0.5, red)]
+    row = make_trainer(reward=Rewards(parts)).round()
+    assert set(row["rewards"]) == {"bright", "red"}
+    assert row["rewards"]["bright"]["reward_mean"] == row["reward_mean"]
+    assert row["rewards"]["red"]["reward_std"] > 10 * row["reward_std"]
+    assert {"reward_benign", "reward_unsafe", "zero_std_ratio"} < set(row["rewards"]["red"])
 
 
 @BOTH

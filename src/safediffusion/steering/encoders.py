@@ -1,4 +1,4 @@
-"""Image-text encoders as unit vectors; preprocessing stays in torch, so images never leave the device."""
+"""Image-text encoders as unit vectors: CLIP, Safe-CLIP, SigLIP and HPSv2, all through transformers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,32 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
+    SiglipImageProcessorPil,
+    SiglipModel,
+)
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from ..errors import UserError
 from ..world import asset
+from .open_clip import clip_model, read_state, require_vit_h
+from .preprocess import Resample, preprocess, squash
+
+HINT = "set reward.encoder to world, hpsv2.1, a CLIP or SigLIP folder or hub id, or an OpenCLIP ViT-H/14 file"
+HPS = {"hpsv2": "HPS_v2_compressed.pt", "hpsv2.1": "HPS_v2.1_compressed.pt"}
+HPS_REPO = "xswu/HPSv2"
+HPS_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+# Safe-CLIP was fine-tuned from these and is published as weights alone.
+SAFE_CLIP = {
+    "aimagelab/safeclip_vit-l_14": "openai/clip-vit-large-patch14",
+    "aimagelab/safeclip_vit-l_14_336": "openai/clip-vit-large-patch14-336",
+}
+RESAMPLE: dict[int, Resample] = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
 
 
 class Encoder(Protocol):
@@ -20,9 +42,14 @@ class Encoder(Protocol):
 
     name: str
     dim: int
+    context: int  # tokens of a text that are read
 
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Unit rows, (n, dim) float32."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text before it is cut."""
         ...
 
     def image(self, images: Tensor) -> Tensor:
@@ -30,28 +57,42 @@ class Encoder(Protocol):
         ...
 
 
-def preprocess(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """CLIP's preprocessing on the device: shortest side to `size`, bicubic with antialias, centre crop.
+class _TwoTowers:
+    """What CLIP and SigLIP share: a frozen float32 network whose features become unit rows."""
 
-    Args:
-        images: (n, 3, h, w) in [0, 1].
-        size: side of the encoder's input in pixels.
-        mean, std: one value a channel.
+    dim: int
 
-    Returns:
-        (n, 3, size, size), normalised.
-    """
-    h, w = images.shape[-2:]
-    if (h, w) != (size, size):
-        scale = size / min(h, w)
-        target = (max(size, int(h * scale)), max(size, int(w * scale)))
-        images = F.interpolate(images, target, mode="bicubic", antialias=True).clamp(0, 1)
-        top, left = (target[0] - size) // 2, (target[1] - size) // 2
-        images = images[..., top : top + size, left : left + size]
-    return (images - images.new_tensor(mean).view(1, 3, 1, 1)) / images.new_tensor(std).view(1, 3, 1, 1)
+    def __init__(self, model: Any, tokenizer: Any, name: str, device: torch.device | str) -> None:
+        self.model = model.float().to(device).eval().requires_grad_(False)
+        self.tokenizer, self.name, self.device = tokenizer, name, torch.device(device)
+        self.context: int = model.config.text_config.max_position_embeddings
+        self._size: int = model.config.vision_config.image_size
+
+    @torch.no_grad()
+    def text(self, prompts: Sequence[str]) -> Tensor:
+        """Unit rows, (n, dim) float32; texts longer than the context are cut."""
+        tokens = self._tokens(list(prompts))
+        features = self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()})
+        return F.normalize(features.pooler_output, dim=-1)
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text before it is cut, with those for its beginning and end."""
+        return len(self.tokenizer(text).input_ids)
+
+    @torch.no_grad()
+    def image(self, images: Tensor) -> Tensor:
+        """Unit rows, (n, dim) float32, of images (n, 3, h, w) in [0, 1]."""
+        pixels = self._pixels(images.to(self.device).float())
+        return F.normalize(self.model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+
+    def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
-class ClipEncoder:
+class ClipEncoder(_TwoTowers):
     """A transformers CLIPModel folder or hub id as an Encoder, frozen, in float32.
 
     Args:
@@ -60,41 +101,142 @@ class ClipEncoder:
     """
 
     def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+        words = SAFE_CLIP.get(str(path), path)
         try:
-            model: Any = CLIPModel.from_pretrained(path)
-            self.tokenizer = CLIPTokenizer.from_pretrained(path)
-            processor = CLIPImageProcessorPil.from_pretrained(path)
+            model = _weights(CLIPModel, path)
+            tokenizer = CLIPTokenizer.from_pretrained(words)
+            processor = CLIPImageProcessorPil.from_pretrained(words)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no CLIP model folder or hub id ({_first(error)}); {HINT}") from error
+        self._mean, self._std = processor.image_mean, processor.image_std
+        self.dim = model.config.projection_dim
+        super().__init__(model, tokenizer, str(path), device)
+
+    def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
+        return _clip_tokens(self.tokenizer, prompts, self.context)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return preprocess(images, self._size, self._mean, self._std)
+
+
+class HpsEncoder(_TwoTowers):
+    """HPSv2 (Wu et al., 2023): a CLIP ViT-H/14 in OpenCLIP's file format, fine-tuned on preferences.
+
+    Its cosine of a picture and its prompt is the HPS score. The authors pad pictures that are not square,
+    here they are cropped.
+
+    Args:
+        source: hpsv2, hpsv2.1, or a file; a tokenizer in the file's folder is used, else the hub's.
+        device: where it runs.
+    """
+
+    def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
+        path = _hps_file(source)
+        state = read_state(path)
+        require_vit_h(state, path)
+        beside = (path.parent / "tokenizer_config.json").is_file()
+        try:
+            tokenizer = CLIPTokenizer.from_pretrained(path.parent if beside else HPS_TOKENIZER)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{path} is no CLIP model folder or hub id ({str(error).splitlines()[0][:120]}); "
-                "set reward.encoder to world, a folder, or an id"
+                f"the tokenizer of {source} cannot be loaded ({_first(error)}); get it with: "
+                f"hf download {HPS_TOKENIZER} --include '*.json' --include merges.txt"
             ) from error
-        self.model = model.float().to(device).eval().requires_grad_(False)
-        self.device = torch.device(device)
-        self.name = str(path)
-        self.dim: int = self.model.config.projection_dim
-        self.context: int = self.model.config.text_config.max_position_embeddings
-        self._size: int = self.model.config.vision_config.image_size
+        model: Any = clip_model(state)
+        self.dim = model.config.projection_dim
+        super().__init__(model, tokenizer, source, device)
+
+    def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
+        return _clip_tokens(self.tokenizer, prompts, self.context)
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        return preprocess(images, self._size, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+
+
+class SiglipEncoder(_TwoTowers):
+    """A SigLIP or fixed-resolution SigLIP 2 folder or hub id as an Encoder, frozen, in float32.
+
+    Args:
+        path: folder or hub id with model, tokenizer and image processor.
+        device: where it runs.
+    """
+
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+        try:
+            model = _weights(SiglipModel, path)
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            processor = SiglipImageProcessorPil.from_pretrained(path)
+        except ImportError as error:
+            raise UserError(
+                f"the tokenizer of {path} needs sentencepiece; install it with: "
+                "pip install 'safediffusion[siglip]'"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no SigLIP folder or hub id ({_first(error)}); {HINT}") from error
         self._mean, self._std = processor.image_mean, processor.image_std
+        self._resample: Resample = RESAMPLE[processor.resample]
+        self.dim = model.config.text_config.projection_size
+        super().__init__(model, tokenizer, str(path), device)
 
-    @torch.no_grad()
-    def text(self, prompts: Sequence[str]) -> Tensor:
-        """Unit rows, (n, dim) float32; texts longer than the context are cut."""
+    def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
+        # Trained on lower case, every text padded to the whole context, and no mask over the padding.
+        words = [prompt.lower() for prompt in prompts]
         tokens = self.tokenizer(
-            list(prompts), padding=True, truncation=True, max_length=self.context, return_tensors="pt"
-        ).to(self.device)
-        out = self.model.get_text_features(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
-        return F.normalize(out.pooler_output, dim=-1)
+            words, padding="max_length", truncation=True, max_length=self.context, return_tensors="pt"
+        )
+        return {"input_ids": tokens.input_ids}
 
-    @torch.no_grad()
-    def image(self, images: Tensor) -> Tensor:
-        """Unit rows, (n, dim) float32, of images (n, 3, h, w) in [0, 1]."""
-        pixels = preprocess(images.to(self.device).float(), self._size, self._mean, self._std)
-        return F.normalize(self.model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+    def _pixels(self, images: Tensor) -> Tensor:
+        return squash(images, self._size, self._mean, self._std, self._resample)
 
 
-def load_encoder(name: str, device: torch.device | str = "cpu") -> ClipEncoder:
-    """The encoder called `world`, or the one in a folder or at a hub id."""
-    encoder = ClipEncoder(asset("reward") if name == "world" else name, device)
-    encoder.name = name
-    return encoder
+def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
+    """The encoder called `world`, `hpsv2` or `hpsv2.1`, or the one in a file, a folder or at a hub id."""
+    if name in HPS or name.endswith((".pt", ".bin", ".safetensors")):
+        return HpsEncoder(name, device)
+    if name == "world":
+        encoder = ClipEncoder(asset("reward"), device)
+        encoder.name = name
+        return encoder
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError) as error:
+        raise UserError(f"{name} is no encoder ({_first(error)}); {HINT}") from error
+    if kind == "siglip2":
+        raise UserError(
+            f"{name} takes pictures of any shape in patches, which is not supported; "
+            "set a fixed size, for example reward.encoder=google/siglip2-base-patch16-224"
+        )
+    encoders = {"clip": ClipEncoder, "siglip": SiglipEncoder}
+    if kind not in encoders:
+        raise UserError(f"{name} is a {kind} model, not an image-text encoder that is supported; {HINT}")
+    return encoders[kind](name, device)
+
+
+def _weights(kind: Any, path: str | Path) -> Any:
+    """A model all of whose weights are in its files; transformers would draw the missing ones at random."""
+    model, loaded = kind.from_pretrained(path, output_loading_info=True)
+    if missing := sorted(loaded["missing_keys"]):
+        raise UserError(f"{path} lacks {len(missing)} weights, for example {missing[0]}; {HINT}")
+    return model
+
+
+def _clip_tokens(tokenizer: Any, prompts: list[str], context: int) -> dict[str, Tensor]:
+    return dict(tokenizer(prompts, padding=True, truncation=True, max_length=context, return_tensors="pt"))
+
+
+def _hps_file(source: str) -> Path:
+    if source not in HPS:
+        return Path(source)
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(HPS_REPO, HPS[source]))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{source} is not here and cannot be fetched; get it with: hf download {HPS_REPO} {HPS[source]}"
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    return str(error).splitlines()[0][:120]

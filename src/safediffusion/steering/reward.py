@@ -2,22 +2,68 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..config import RewardConfig
 from ..errors import UserError
-from .anchors import load_policy
 from .direction import Mode, SafetyDirection
-from .encoders import Encoder, load_encoder
+from .encoders import Encoder
 
 Reward = Callable[[Tensor, Sequence[str]], Tensor]
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    """A reward, the name it is logged under, and its share in what is learned."""
+
+    name: str
+    weight: float
+    function: Reward
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Scores (n,) float32 of images (n, 3, h, w); anything else, or no number, is an error."""
+        scores = self.function(images, prompts).float()
+        if scores.shape != (len(images),):
+            raise UserError(
+                f"reward {self.name} returned the shape {tuple(scores.shape)} for {len(images)} images; "
+                f"return one number an image, shape ({len(images)},)"
+            )
+        if not scores.isfinite().all():
+            raise UserError(f"reward {self.name} returned nan or infinity; return finite numbers only")
+        return scores
+
+
+class Rewards:
+    """What a run is rewarded for: the main reward first, then any others.
+
+    They stay apart until each is compared within its groups, so none drowns the others by its scale.
+    """
+
+    def __init__(self, parts: Sequence[WeightedReward]) -> None:
+        self.parts = tuple(parts)
+
+    @classmethod
+    def of(cls, reward: Reward | Rewards) -> Rewards:
+        """A single function as the only reward."""
+        return reward if isinstance(reward, Rewards) else cls([WeightedReward("reward", 1.0, reward)])
+
+    @property
+    def names(self) -> list[str]:
+        """Names in order."""
+        return [part.name for part in self.parts]
+
+    @property
+    def weights(self) -> list[float]:
+        """Weights in order."""
+        return [part.weight for part in self.parts]
+
+    def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Scores (k, n) float32, a row a reward, of images (n, 3, h, w) in [0, 1]."""
+        return torch.stack([part(images, prompts).to(images.device) for part in self.parts])
 
 
 class TextTargets:
@@ -116,36 +162,3 @@ def augmented_views(images: Tensor, views: int) -> list[Tensor]:
         ),
     ]
     return [images, *(distort(images) for distort in distortions[: views - 1])]
-
-
-def build_reward(config: RewardConfig, device: torch.device | str) -> Reward:
-    """The reward a configuration asks for; `kind` may be a function of your own, pkg.mod:name."""
-    if config.views > 4:
-        raise UserError(f"reward.views is {config.views}, but there are 4 views at most; set it to 1 to 4")
-    if ":" in config.kind:
-        return import_reward(config.kind)
-    if config.kind not in ("steering", "clip", "negative-clip"):
-        raise UserError(
-            f"reward.kind {config.kind!r} is not known; set steering, clip, negative-clip, or pkg.mod:fn"
-        )
-    if config.kind == "clip":
-        return ClipReward(load_encoder(config.encoder, device), config.views)
-    policy = load_policy(config.anchors, config.encoder)
-    encoder = load_encoder(config.encoder, device)
-    if config.kind == "negative-clip":
-        return NegativeClipReward(encoder, policy.unsafe, config.views)
-    direction = SafetyDirection.from_anchors(encoder, policy)
-    return SteeringReward(
-        encoder, direction, config.alpha, config.mode, config.steer, config.threshold, config.views
-    )
-
-
-def import_reward(path: str) -> Reward:
-    """The function at pkg.mod:name; the working folder is searched too."""
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"reward.kind {path!r} cannot be imported: {error}") from error

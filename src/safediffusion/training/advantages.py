@@ -1,5 +1,9 @@
-"""How much better an image is than the others of its own group (Shao et al., 2024)."""
+"""How much better an image is than the others of its own group (Shao et al., 2024); summaries."""
 
+import math
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 # Below this spread a group's rewards differ by float rounding only and carry no preference.
@@ -23,6 +27,40 @@ def group_advantages(rewards: Tensor, clip: float, epsilon: float = 1e-4) -> Ten
     return advantages.masked_fill(spread < EQUAL, 0.0)
 
 
+def weighted_advantages(rewards: Tensor, weights: Sequence[float], clip: float) -> Tensor:
+    """Several rewards as one advantage: each is compared within its group first, then they are weighed.
+
+    Divided by the root of the weights' squares, so that rewards which vary independently keep the spread of
+    one. Nothing outside the group is used, so nothing has to be remembered between rounds.
+
+    Args:
+        rewards: (k, groups, members) float32.
+        weights: k of them, above 0.
+        clip: largest absolute advantage, of each and of all together.
+
+    Returns:
+        (groups, members); of a single reward exactly its group_advantages.
+    """
+    shares = torch.tensor([w / math.hypot(*weights) for w in weights], device=rewards.device)
+    each = torch.stack([group_advantages(groups, clip) for groups in rewards])
+    return (shares.view(-1, 1, 1) * each).sum(0).clamp(-clip, clip)
+
+
 def zero_std_ratio(rewards: Tensor) -> float:
     """Share of groups whose rewards are (nearly) equal, from rewards (groups, members)."""
     return (rewards.std(1) < EQUAL).float().mean().item()
+
+
+def reward_summary(rewards: Tensor, labels: Sequence[str | None]) -> dict[str, float | None]:
+    """Mean and deviation of rewards (n,), and the means of those labelled benign and unsafe, if any."""
+    return {
+        "reward_mean": rewards.mean().item(),
+        "reward_std": rewards.std().item(),
+        "reward_benign": _mean_where(rewards, labels, "benign"),
+        "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
+    }
+
+
+def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:
+    chosen = torch.tensor([own == label for own in labels], device=rewards.device)
+    return rewards[chosen].mean().item() if chosen.any() else None

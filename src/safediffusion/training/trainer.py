@@ -11,10 +11,11 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.prompts import Prompt, prompt_batch
+from safediffusion.prompts import Prompt, mixed_batch, source_sizes
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
+from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import checkpoint
-from safediffusion.training.advantages import group_advantages, zero_std_ratio
+from safediffusion.training.advantages import reward_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.learner import Learner
@@ -24,7 +25,6 @@ from safediffusion.training.pictures import write_sheet
 from safediffusion.training.process import Clock, interruptible, peak_memory_mib
 from safediffusion.training.updates import Algorithm, Batch
 
-Reward = Callable[[Tensor, Sequence[str]], Tensor]
 Row = dict[str, Any]
 
 
@@ -47,7 +47,7 @@ class Trainer:
     Args:
         config: the run; the same folder and config resume it.
         diffuser: the policy; its network is trained in place.
-        reward: (images (n, 3, h, w) in [0, 1], prompts) -> (n,) float32.
+        reward: (images (n, 3, h, w) in [0, 1], prompts) -> (n,) float32, or several of them with weights.
         prompts: what is drawn from.
         folder: where everything goes.
         device: where the rewards are compared; the diffuser's.
@@ -60,7 +60,7 @@ class Trainer:
         self,
         config: RunConfig,
         diffuser: Diffuser,
-        reward: Reward,
+        reward: Reward | Rewards,
         prompts: Sequence[Prompt],
         folder: RunFolder,
         device: torch.device | str,
@@ -69,7 +69,7 @@ class Trainer:
         on_phase: Callable[[str], None] | None = None,
         recognisable: Callable[[Tensor], float] | None = None,
     ) -> None:
-        self.config, self.diffuser, self.reward = config, diffuser, reward
+        self.config, self.diffuser, self.rewards = config, diffuser, Rewards.of(reward)
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
         self.learner = Learner(config, diffuser)
@@ -103,22 +103,23 @@ class Trainer:
         with clock("sample"):
             images = self.algorithm.sample(batch)
         with clock("score"), torch.no_grad():
-            rewards = self.reward(images, texts).to(self.device).float()
-            groups = rewards.view(self.config.rollout.prompts, -1)
-            advantages = group_advantages(groups, self.config.train.adv_clip).flatten()
+            scores = self.rewards(images, texts).to(self.device)
+            groups = scores.view(len(scores), self.config.rollout.prompts, -1)
+            advantages = weighted_advantages(groups, self.rewards.weights, self.config.train.adv_clip)
             statistics = image_statistics(images)
             recognisable = self.recognisable(images) if self.recognisable else None
         with clock("update"):
-            updated = self.algorithm.update(batch, advantages)
+            updated = self.algorithm.update(batch, advantages.flatten())
         self.step += 1
         self.seconds += clock.total
         return {
             "step": self.step,
-            "reward_mean": rewards.mean().item(),
-            "reward_std": rewards.std().item(),
-            "reward_benign": _mean_where(rewards, labels, "benign"),
-            "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
-            "zero_std_ratio": zero_std_ratio(groups),
+            **reward_summary(scores[0], labels),
+            "rewards": {
+                name: reward_summary(own, labels) | {"zero_std_ratio": zero_std_ratio(group)}
+                for name, own, group in zip(self.rewards.names, scores, groups, strict=True)
+            },
+            "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
             "lr": self.config.train.lr,
             "images_per_s": len(images) / clock.total,
@@ -131,7 +132,8 @@ class Trainer:
     def draw(self) -> tuple[Batch, list[str], list[str | None]]:
         """This round's rows, each group's members side by side, with their texts and labels."""
         c = self.config.rollout
-        chosen = prompt_batch(len(self.prompts), self.config.seed, self.step, c.prompts)
+        sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
+        chosen = mixed_batch(sizes, weights, self.config.seed, self.step, c.prompts)
         keys = [(i, member) for i in chosen for member in range(c.group_size)]
         cond = self.conditions(chosen).repeat_interleave(c.group_size)
         rows = [self.prompts[i] for i, _ in keys]
@@ -232,8 +234,3 @@ class Trainer:
         self.folder.log.parent.mkdir(parents=True, exist_ok=True)
         with self.folder.log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-
-def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:
-    chosen = torch.tensor([own == label for own in labels], device=rewards.device)
-    return rewards[chosen].mean().item() if chosen.any() else None

@@ -1,0 +1,93 @@
+"""Where prompts come from: World, a text, CSV or JSONL file, or a dataset of the hub."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .schema import PromptSource
+
+Row = dict[str, Any]
+
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+KNOWN = "use world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
+
+
+def read_source(source: PromptSource) -> list[Row]:
+    """Rows with `prompt` and, where the source has them, `label` and `category`."""
+    if source.path == "world":
+        rows = _world_rows(None)
+    elif source.path == "world-nudity":
+        rows = _world_rows(("sexual",))
+    elif Path(source.path).suffix in READERS:
+        rows = _file_rows(Path(source.path))
+    elif HUB_ID.fullmatch(source.path):
+        rows = _dataset_rows(source)
+    else:
+        raise UserError(f"prompts.path={source.path} is not understood; {KNOWN}")
+    if rows and not any(source.column in row for row in rows):
+        raise UserError(
+            f"{source.path} has no column `{source.column}`; "
+            f"set prompts.column to one of: {', '.join(map(str, rows[0]))}"
+        )
+    return [row | {"prompt": row.get(source.column)} for row in rows]
+
+
+def _world_rows(categories: tuple[str, ...] | None) -> list[Row]:
+    from .world.captions import rl_prompts
+
+    return rl_prompts(categories) if categories else rl_prompts()
+
+
+def _file_rows(path: Path) -> list[Row]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return list(READERS[path.suffix](file))
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise UserError(f"cannot read prompts.path={path}: {reason}; give an existing file") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no valid {path.suffix[1:]} file: {error}") from error
+
+
+def _read_txt(lines: Iterable[str]) -> Iterator[Row]:
+    return ({"prompt": line.strip()} for line in lines)
+
+
+def _read_jsonl(lines: Iterable[str]) -> Iterator[Row]:
+    for line in filter(str.strip, lines):
+        row = json.loads(line)
+        yield row if isinstance(row, dict) else {"prompt": row}
+
+
+READERS: dict[str, Callable[[Iterable[str]], Iterable[Row]]] = {
+    ".txt": _read_txt,
+    ".csv": csv.DictReader,
+    ".jsonl": _read_jsonl,
+}
+
+
+def _dataset_rows(source: PromptSource) -> list[Row]:
+    """The text columns of a dataset; pictures beside them are never decoded."""
+    try:
+        from datasets import load_dataset  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"prompts.path={source.path} is a dataset of the hub, which needs the extra `data`; "
+            "install it with: pip install 'safediffusion[data]'"
+        ) from error
+    try:
+        dataset = load_dataset(source.path, source.subset, split=source.split)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot load the dataset {source.path} ({str(error).splitlines()[0][:160]}); "
+            "look at prompts.path, prompts.subset and prompts.split"
+        ) from error
+    wanted = {source.column, "label", "category"}
+    texts = [name for name in dataset.column_names if name in wanted]
+    return list(dataset.select_columns(texts)) if source.column in texts else [dict(dataset.features)]

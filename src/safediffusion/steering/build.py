@@ -1,0 +1,61 @@
+"""From the settings of a run to its rewards; rewards that name the same encoder share it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import torch
+
+from ..errors import UserError
+from ..schema import OneRewardConfig, RewardConfig
+from .anchors import load_policy
+from .direction import SafetyDirection
+from .encoders import Encoder, load_encoder
+from .reward import ClipReward, NegativeClipReward, Reward, Rewards, SteeringReward, WeightedReward
+
+KINDS = ("steering", "clip", "negative-clip")
+
+
+def build_rewards(config: RewardConfig, device: torch.device | str) -> Rewards:
+    """All rewards a configuration asks for, the main one first."""
+    encoder = cache(lambda name: load_encoder(name, device))
+    return Rewards(
+        [WeightedReward(one.label, one.weight, _build(one, encoder)) for one in (config, *config.also)]
+    )
+
+
+def build_reward(config: OneRewardConfig, device: torch.device | str) -> Reward:
+    """One reward; `kind` may be a function of your own, pkg.mod:name."""
+    return _build(config, lambda name: load_encoder(name, device))
+
+
+def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward:
+    if ":" in config.kind:
+        return import_reward(config.kind)
+    if config.kind not in KINDS:
+        raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:fn")
+    if config.kind == "clip":
+        return ClipReward(encoder(config.encoder), config.views)
+    policy = load_policy(config.anchors, config.encoder)
+    z = encoder(config.encoder)
+    if config.kind == "negative-clip":
+        return NegativeClipReward(z, policy.unsafe, config.views)
+    direction = SafetyDirection.from_anchors(z, policy)
+    return SteeringReward(
+        z, direction, config.alpha, config.mode, config.steer, config.threshold, config.views
+    )
+
+
+def import_reward(path: str) -> Reward:
+    """The function at pkg.mod:name; the working folder is searched too."""
+    module, _, name = path.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"reward.kind {path!r} cannot be imported: {error}") from error
