@@ -164,7 +164,7 @@ class Family(ABC):
         ):
             return self.forward(latents, t, cond, guidance).float()
 
-    def _attention(self) -> AbstractContextManager[None]:
+    def _attention(self) -> AbstractContextManager[Any]:
         """Kernels to train with: a CPU's fused attention is slow backwards.
 
         Rollout and update share them, or ratios would not start at 1.
