@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from .config import RunConfig, load_run_config
-from .export import Target
 from .report.tables import markdown, paired_sheet, run_lines
 from .runs import RunFolder
 
@@ -17,14 +16,14 @@ LICENCES = {
     "stabilityai/stable-diffusion-3.5-medium": "stabilityai-ai-community",
     "black-forest-labs/FLUX.1-dev": "flux-1-dev-non-commercial-license",
 }
-USE = {
-    Target.diffusers: 'DiffusionPipeline.from_pretrained("FOLDER")',
-    Target.lora: 'DiffusionPipeline.from_pretrained("BASE").load_lora_weights("FOLDER")',
-}
 
 
-def model_card(folder: RunFolder, to: Target) -> str:
-    """The card of a finished run's model, as Markdown with the hub's header."""
+def model_card(folder: RunFolder, use: str) -> str:
+    """The card of a finished run's model, as Markdown with the hub's header.
+
+    Args:
+        use: the line of Python that loads it, with BASE for the base model.
+    """
     config = load_run_config(folder.config)
     base = config.model.path
     licence = LICENCES.get(base)
@@ -40,7 +39,7 @@ def model_card(folder: RunFolder, to: Target) -> str:
             "---",
             f"# {config.recipe}: {base} made safer by reinforcement learning",
             "",
-            f"    {USE[to].replace('BASE', base)}",
+            f"    {use.replace('BASE', base)}",
             "",
             "## Licence and limits",
             "",

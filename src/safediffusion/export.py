@@ -24,6 +24,12 @@ class Target(StrEnum):
     kohya = "kohya"
 
 
+USE = {
+    Target.diffusers: 'DiffusionPipeline.from_pretrained("FOLDER")',
+    Target.lora: 'DiffusionPipeline.from_pretrained("BASE").load_lora_weights("FOLDER")',
+}
+
+
 def export(run: Path, to: Target, out: Path | None) -> Path:
     """Copy the run's result and return where it lies.
 
@@ -57,7 +63,7 @@ def write_card(folder: RunFolder, to: Target, target: Path) -> None:
     from .card import model_card
 
     if folder.summary.is_file():
-        write_text(target / "README.md", model_card(folder, to))
+        write_text(target / "README.md", model_card(folder, USE[to]))
 
 
 def write_kohya(lora: Path, target: Path) -> None:
