@@ -1,0 +1,61 @@
+"""`--nproc N`: the same command in N processes of this machine, or of several that PET_* variables name.
+
+Torchrun's agent starts and watches them: where one dies it ends the others. It would kill processes 30
+seconds after Ctrl-C or SIGTERM, too soon for a long round, so these go from here to the processes directly.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from types import FrameType
+
+from .errors import RunError
+
+
+def launch(nproc: int) -> None:
+    """Run the command line that this process was started with, without --nproc, in `nproc` processes."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    from .training.process import STOPPING, handling, stop
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    received: list[int] = []
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        import psutil
+
+        received.append(number)
+        for child in psutil.Process().children():
+            child.send_signal(number)
+
+    handled_by_agent = signal.SIGHUP.name
+    words = ["--nproc-per-node", str(nproc), "--signals-to-handle", handled_by_agent]
+    logging.disable(logging.ERROR)  # the agent's account of a failure; the processes say it themselves
+    try:
+        with handling(STOPPING, forward):
+            run(parse_args([*words, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if received and failure.exitcode == 128 + received[0]:
+            stop(received[0])
+        if failure.exitcode == 2:  # wrong usage, and the process said which
+            sys.exit(2)
+        raise RunError(
+            f"process {rank} failed (exit code {failure.exitcode}), so all were ended; what was finished "
+            "is kept, run the same command again"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def without_nproc(words: list[str]) -> list[str]:
+    """A command line without the option --nproc and its value."""
+    words = [word for word in words if not word.startswith("--nproc=")]
+    if "--nproc" in words:
+        at = words.index("--nproc")
+        del words[at : at + 2]
+    return words
