@@ -1,4 +1,4 @@
-"""The two ways a command can fail: wrong usage (exit code 2) and a run that failed (exit code 1)."""
+"""How a command ends early: wrong usage (exit code 2), a run that failed (1), SIGTERM (143)."""
 
 
 class UserError(Exception):
@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class Terminated(SystemExit):
-    """SIGTERM came; the exit code is 143, as after any SIGTERM."""
+    """SIGTERM came; what was done is kept."""
 
 
 class RunError(Exception):

@@ -10,18 +10,24 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 
-from .errors import RunError
+from .errors import RunError, UserError
+
+CONFIGS = Path(__file__).parent / "accelerate"  # for `accelerate launch --config_file`
 
 
 def launch(nproc: int) -> None:
     """Run the command line that this process was started with, without --nproc, in `nproc` processes."""
+    import torch
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     from .training.process import STOPPING, handling, stop
 
+    if torch.cuda.is_available() and nproc > torch.cuda.device_count():
+        raise UserError(f"--nproc is {nproc}, but this machine has {torch.cuda.device_count()} GPUs")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
     received: list[int] = []
 
@@ -32,12 +38,11 @@ def launch(nproc: int) -> None:
         for child in psutil.Process().children():
             child.send_signal(number)
 
-    handled_by_agent = signal.SIGHUP.name
-    words = ["--nproc-per-node", str(nproc), "--signals-to-handle", handled_by_agent]
+    agent = ["--nproc-per-node", str(nproc), "--signals-to-handle", signal.SIGHUP.name]
     logging.disable(logging.ERROR)  # the agent's account of a failure; the processes say it themselves
     try:
         with handling(STOPPING, forward):
-            run(parse_args([*words, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
+            run(parse_args([*agent, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if received and failure.exitcode == 128 + received[0]:

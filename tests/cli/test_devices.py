@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from torch import Tensor
 
+from safediffusion.launch import CONFIGS
 from safediffusion.training import processes
 from tests.cli.conftest import Command, environment
 from tests.cli.test_train import weights
@@ -33,34 +35,34 @@ def gradient(run: Path) -> Tensor:
     return torch.cat([value.flatten() for name, value in saved.items() if name.endswith("exp_avg")])
 
 
-@pytest.mark.parametrize("algorithm", [GRPO, NFT])
+def assert_same_results(one: Path, two: Path) -> None:
+    """All that differs is the order in which floats were summed."""
+    for a, b in zip(rows(one), rows(two), strict=True):
+        for name in ("reward_mean", "reward_std", "reward_unsafe", "loss", "grad_norm", "kl_ref"):
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-6), name
+        assert b["image_stats"] == pytest.approx(a["image_stats"], rel=1e-3)
+    before, after = gradient(one), gradient(two)
+    assert (before - after).norm() < 1e-4 * before.norm()
+
+
 def test_two_processes_give_the_results_of_one(
-    safediffusion: Command, command: Command, words, tmp_path: Path, algorithm: list[str]
+    safediffusion: Command, command: Command, words, tmp_path: Path
 ) -> None:
     # three groups leave one process with one and the other with two
-    words = [*words, *algorithm, "rollout.prompts=3", "train.steps=2", "train.micro_batch=3"]
+    words = [*words, *GRPO, "rollout.prompts=3", "train.steps=2", "train.micro_batch=3"]
     one = command("train", *words, "--out", "one")
     assert one.returncode == 0, one.stderr
     two = safediffusion("train", *words, "--out", "two", *TWO)
     assert two.returncode == 0, two.stderr
-    assert two.stdout.count("model ") == 1
-    first, second = rows(tmp_path / "one"), rows(tmp_path / "two")
-    assert [row["step"] for row in second] == [1, 2]
-    for a, b in zip(first, second, strict=True):
-        assert a["trained_timesteps"] == b["trained_timesteps"] if algorithm is GRPO else True
-        for name in ("reward_mean", "reward_std", "reward_unsafe", "loss", "grad_norm", "kl_ref"):
-            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-6), name
-        assert b["image_stats"] == pytest.approx(a["image_stats"], rel=1e-3)
-    before, after = gradient(tmp_path / "one"), gradient(tmp_path / "two")
-    # the order of a sum of floats is all that differs
-    assert (before - after).norm() < 1e-4 * before.norm()
+    assert two.stdout.count("model ") == 1 and [row["step"] for row in rows(tmp_path / "two")] == [1, 2]
+    assert_same_results(tmp_path / "one", tmp_path / "two")
     assert json.loads((tmp_path / "two/summary.json").read_text())["processes"] == 2
 
 
-def test_sigterm_stops_two_processes_and_they_go_on_bit_for_bit(
+def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
     safediffusion: Command, command: Command, words, tmp_path: Path
 ) -> None:
-    words = [*words, "train.steps=6", "train.checkpoint_every=4"]
+    words = [*words, *NFT, "train.steps=5", "train.keep_checkpoints=5"]
     assert safediffusion("train", *words, "--out", "whole", *TWO).returncode == 0
     start = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut", *TWO]
     process = subprocess.Popen(start, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -77,7 +79,9 @@ def test_sigterm_stops_two_processes_and_they_go_on_bit_for_bit(
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert command("train", *words, "--out", "alone").returncode == 0
     assert "on 1 process instead of 2" in (tmp_path / "alone/log.txt").read_text()
-    assert [row["step"] for row in rows(tmp_path / "alone")] == list(range(1, 7))
+    assert command("train", *words, "--out", "one").returncode == 0
+    assert_same_results(tmp_path / "one", tmp_path / "whole")
+    assert_same_results(tmp_path / "one", tmp_path / "alone")
 
 
 def test_when_a_process_dies_the_others_end_within_a_minute(
@@ -96,3 +100,15 @@ def test_more_processes_than_prompts_are_refused(command: Command, words, monkey
     monkeypatch.setattr(processes, "count", lambda: 4)
     done = command("train", *words, "--out", "run")
     assert done.returncode == 2 and "rollout.prompts=4 or more" in done.stderr
+
+
+def test_the_shipped_accelerate_configuration_is_one() -> None:
+    config = load_config_from_file(CONFIGS / "ddp.yaml")
+    assert config.distributed_type == "MULTI_GPU" and config.num_processes == 8
+
+
+def test_sharding_that_would_silently_not_happen_is_refused(command: Command, words, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    done = command("train", *words, "--out", "run")
+    assert done.returncode == 2 and "FSDP and DeepSpeed" in done.stderr

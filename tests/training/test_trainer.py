@@ -137,7 +137,7 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_model(make_trainer, sign):
 
 
 def test_a_best_metric_that_is_not_measured_is_refused_with_those_that_are(make_trainer):
-    with pytest.raises(UserError, match="train.keep_best is reward_maen.*reward_mean"):
+    with pytest.raises(UserError, match=r"train.keep_best is reward_maen.*reward_mean"):
         make_trainer(train__keep_best="reward_maen").run()
 
 

@@ -53,7 +53,8 @@ def evaluate(
     """Judge a model on tasks with the same prompts, noise and sampler for every model.
 
     Interrupted, the same call goes on after the last finished batch. Each of several processes does
-    its share of the batches and returns nothing; in a training the main one collects them, else a call outside.
+    its share of the batches and returns nothing; the main one of a training or a call outside collects
+    them.
 
     Args:
         model: a pipeline folder, a hub id, "world", or a loaded model.
