@@ -35,8 +35,11 @@ def launch(nproc: int) -> None:
         import psutil
 
         received.append(number)
-        for child in psutil.Process().children():
+        children = psutil.Process().children()
+        for child in children:
             child.send_signal(number)
+        if not children:
+            stop(number)
 
     agent = ["--nproc-per-node", str(nproc), "--signals-to-handle", signal.SIGHUP.name]
     logging.disable(logging.ERROR)  # the agent's account of a failure; the processes say it themselves
@@ -45,7 +48,7 @@ def launch(nproc: int) -> None:
             run(parse_args([*agent, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if received and failure.exitcode == 128 + received[0]:
+        if received and failure.exitcode in (128 + received[0], -received[0]):
             stop(received[0])
         if failure.exitcode == 2:  # wrong usage, and the process said which
             sys.exit(2)
