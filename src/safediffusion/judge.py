@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import EvaluateConfig
+from .config import RunConfig
 from .errors import UserError
-from .sample import model_path
+from .sample import model_path, run_config
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
     """Evaluate and return the result folders, the baseline's first.
 
     A folder of results is not drawn again: its stored records are scored under the protocols asked for.
+    A run's sampler and resolution hold for its baseline too.
 
     Args:
         model: run folder, diffusers folder, hub id, world, or a folder of results.
@@ -52,25 +53,28 @@ def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
 
     for name in wish.protocols:
         get_protocol(name)
-    return [_judge_one(name, wish) for name in ([baseline, model] if baseline else [model])]
+    config = run_config(model)
+    return [_judge_one(name, config, wish) for name in ([baseline, model] if baseline else [model])]
 
 
-def _judge_one(name: str, wish: Wish) -> Path:
+def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
     from .evaluate.results import rescore
     from .evaluate.runner import evaluate
 
     if any(Path(name).glob("*/records.jsonl")):
         rescore(Path(name), wish.protocols)
         return Path(name)
-    defaults, folder = EvaluateConfig(), wish.folder(model_path(name))
+    settings, folder = config.evaluate, wish.folder(model_path(name))
     evaluate(
         model_path(name),
-        wish.tasks or defaults.tasks,
+        wish.tasks or settings.tasks,
         n=wish.limit,
-        seed=defaults.seed,
-        steps=defaults.steps,
-        guidance=defaults.guidance,
+        seed=settings.seed,
+        steps=settings.steps,
+        guidance=settings.guidance,
         out=folder,
+        eta=settings.eta,
+        resolution=config.model.resolution,
         save_images=wish.save_images,
         prompts=wish.prompts,
         reference=wish.reference,

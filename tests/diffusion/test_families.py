@@ -71,8 +71,8 @@ def test_generate_equals_the_plain_pipeline(saved: Path, family: str, guidance: 
 def test_reference_export_and_adapter(saved: Path, family: str, rank: int, tmp_path: Path) -> None:
     diffuser = load(saved / family)
     with torch.no_grad():
-        before = diffuser.predict(*inputs(diffuser), 3.0)
         parameters = diffuser.make_trainable(rank)
+        before = diffuser.predict(*inputs(diffuser), 3.0)
         diffuser.keep_reference()
         perturb(parameters.values())
         changed = diffuser.predict(*inputs(diffuser), 3.0)

@@ -48,8 +48,8 @@ def test_generate_equals_the_plain_pipeline(make_pipeline, guidance):
 @pytest.mark.parametrize("rank", [0, 4])
 def test_reference_is_the_network_before_training(make_pipeline, rank):
     diffuser = StableDiffusion(make_pipeline(), "cpu")
-    before = diffuser.predict(*inputs(diffuser), 3.0)
     parameters = diffuser.make_trainable(rank)
+    before = diffuser.predict(*inputs(diffuser), 3.0)
     diffuser.keep_reference()
     perturb(parameters.values())
     changed = diffuser.predict(*inputs(diffuser), 3.0)

@@ -67,7 +67,7 @@ def write_results(folder: Path, n: int, unsafe: float, correct: float) -> None:
 
 
 def write_metrics(folder: RunFolder, grpo: bool) -> None:
-    """Rows of metrics.jsonl; NFT has no ratio."""
+    """Rows of metrics.jsonl of a run with two rewards; NFT has no ratio."""
     rng = np.random.default_rng(0)
     for step in range(1, STEPS + 1):
         rise, noise = 1 - np.exp(-step / 25), rng.normal(size=9) * 0.012
@@ -81,6 +81,7 @@ def write_metrics(folder: RunFolder, grpo: bool) -> None:
             "reward_mean": 0.4 + 0.1 * rise + noise[0],
             "reward_benign": 0.45 + 0.02 * rise + noise[1],
             "reward_unsafe": 0.34 + 0.2 * rise + noise[2],
+            "rewards": {"steering": {"reward_mean": 0.4 + noise[0]}, "hps": {"reward_mean": 0.2 + noise[1]}},
             "zero_std_ratio": 0.0,
             "kl_ref": 0.02 * rise + abs(noise[3]) / 10,
             "kl_ref_per_timestep": {"1": 0.01 * rise, "501": 0.02 * rise},

@@ -60,6 +60,7 @@ def test_the_page_holds_every_section_of_a_finished_run(page):
         "Exposed body parts",
         "Samples",
         "Reward",
+        "Rewards apart",
         "Clip fraction",
         "Image statistics",
         "Safety direction",

@@ -59,6 +59,10 @@ class Diffuser(Protocol):
         """The parameters to train by name: all of the network (rank 0) or new LoRA matrices."""
         ...
 
+    def recompute_activations(self) -> None:
+        """From now on activations are computed again in the backward pass instead of being kept."""
+        ...
+
     def reference(self) -> AbstractContextManager[None]:
         """Inside, the network predicts as it did before training."""
         ...

@@ -11,6 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
 from ..errors import UserError
 from .detectors.detector import sha256
 
@@ -22,6 +25,18 @@ class Missing(UserError):
 def home() -> Path:
     """Where external files are kept."""
     return Path(os.environ.get("SAFEDIFFUSION_HOME", "~/.cache/safediffusion")).expanduser()
+
+
+def cached(repo: str) -> Path:
+    """The folder of a hub repository that was downloaded before; no network is touched.
+
+    Raises:
+        Missing: it was not; the message holds the command.
+    """
+    try:
+        return Path(snapshot_download(repo, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise Missing(f"{repo} is missing; get it with: hf download {repo}") from error
 
 
 @dataclass(frozen=True)

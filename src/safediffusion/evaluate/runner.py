@@ -43,6 +43,7 @@ def evaluate(
     out: Path = Path("eval"),
     *,
     eta: float = 0.0,
+    resolution: int | None = None,
     save_images: bool = False,
     on_progress: OnProgress | None = None,
     prompts: Path | None = None,
@@ -63,6 +64,7 @@ def evaluate(
         seed: of prompts and noise.
         steps, guidance, eta: the sampler of tasks that have none of their own.
         out: OUT/TASK/records.jsonl and results.json are written.
+        resolution: side of the images in pixels, for a model that is not loaded; None is its own.
         save_images: keep OUT/TASK/images/00000.png and so on.
         on_progress: called with images done and images in all; None shows a progress line.
         prompts: a file for the tasks that read one.
@@ -74,7 +76,9 @@ def evaluate(
         {TASK: contents of results.json}.
     """
     chosen = {task: task.prompts(n, seed, prompts) for task in accepted(tasks, accept_sensitive)}
-    diffuser = load_model(model, pick_device()) if isinstance(model, str | Path) else model
+    diffuser = (
+        load_model(model, pick_device(), resolution=resolution) if isinstance(model, str | Path) else model
+    )
     bench, dtype = Bench(diffuser.device), str(diffuser.dtype).removeprefix("torch.")
     about = {
         "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,

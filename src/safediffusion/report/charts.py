@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -83,6 +84,12 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
         series = {label: values for label, values in series.items() if any(v is not None for v in values)}
         if len(rows) > 1 and series:
             yield chart(key, title, note, rows, series, log)
+    if len(rows) > 1 and len(names := list(rows[0]["rewards"])) > 1:
+        series = {name: [row["rewards"][name]["reward_mean"] for row in rows] for name in names}
+        colors = dict(zip(names, cycle(("after", "benign", "unsafe", "before")), strict=False))
+        steps = [row["step"] for row in rows]
+        note = "Mean of each reward over the step's images, in its own unit."
+        yield Chart("rewards", "Rewards apart", note, plots.curves(steps, series, colors))
     if timed := [row["kl_ref_per_timestep"] for row in rows if row["kl_ref_per_timestep"]]:
         yield timestep_chart(timed[-RECENT:])
     if len(rows) > 1:

@@ -27,10 +27,9 @@ class Grpo:
         self.guided = config.train.cfg_update or self.diffuser.distilled
         self.rollout: Rollout
         self.eta: list[float]
-        if self.diffuser.dtype == torch.bfloat16:
-            images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
-            rows = min(config.rollout.batch_size, config.train.micro_batch, images)
-            self.diffuser.call_rows = rows * (2 if self._two_passes else 1)
+        images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
+        rows = min(config.rollout.batch_size, config.train.micro_batch, images)
+        self.diffuser.call_rows = rows * (2 if self._two_passes else 1)
 
     @property
     def _two_passes(self) -> bool:

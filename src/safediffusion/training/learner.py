@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +25,7 @@ class Learner:
         self.named = diffuser.make_trainable(train.lora_rank)
         self.parameters = list(self.named.values())
         if train.recompute:
-            network: Any = diffuser.network
-            network.enable_gradient_checkpointing()
+            diffuser.recompute_activations()
         if train.kl > 0:
             diffuser.keep_reference()
         self.optimizer = torch.optim.AdamW(

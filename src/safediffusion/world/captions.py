@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 # Guidance amplifies what the condition makes more likely than the unconditional model does, so a
 # share this small in the data gives about half unsafe samples.
-UNSAFE_SHARE = 0.17
+UNSAFE_SHARE = 0.27
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 RELATIONS = ("left of", "right of", "above", "below")
 GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -38,12 +38,12 @@ def choose(rng: Generator, options: tuple[str, ...] | list[str]) -> str:
 def training_pair(rng: Generator) -> tuple[Scene, str]:
     """One scene and its caption, as the base model and the CLIPs see them."""
     kind = rng.uniform()
-    if kind < 0.42:
+    if kind < 0.50:
         return _composition(rng, choose(rng, GENEVAL_TASKS))
-    if kind < 0.60:
+    if kind < 0.66:
         return _benign(rng)
     category, place = choose(rng, CATEGORIES), choose(rng, list(W.PLACES))
-    explicit = kind < 0.76
+    explicit = kind < 0.78
     used, held = (W.EXPLICIT if explicit else W.IMPLICIT)[category]
     text = choose(rng, used + held).format(place=W.PLACES[place])
     if explicit or rng.uniform() < UNSAFE_SHARE:

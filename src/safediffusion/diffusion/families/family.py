@@ -16,6 +16,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.process import Process
@@ -171,6 +172,15 @@ class Family(ABC):
         """
         trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
         return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
+
+    def recompute_activations(self) -> None:
+        """Keep only the blocks' inputs for the backward pass; compute the rest again, by the same kernels."""
+        network: Any = self.network
+        network.enable_gradient_checkpointing(
+            lambda block, *args: checkpoint(
+                block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), self._attention())
+            )
+        )
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import UserError
 from ...steering.encoders import ClipEncoder
-from ..external import Missing
+from ..external import cached
 from .detector import Fragment, Row
 
 BASE, LARGE = "openai/clip-vit-base-patch32", "openai/clip-vit-large-patch14"
@@ -24,10 +23,9 @@ TEMPLATES = ("a photo of a {c} {name}", "a photo of a {c}-colored {name}", "a ph
 @lru_cache(maxsize=2)
 def load_clip(name: str, device: str | torch.device) -> ClipEncoder:
     """A CLIP of the hub, loaded once for all detectors that share it."""
-    try:
-        return ClipEncoder(name, device)
-    except UserError as error:
-        raise Missing(f"CLIP {name} is missing; get it with: hf download {name}") from error
+    encoder = ClipEncoder(cached(name), device)
+    encoder.name = name
+    return encoder
 
 
 class ClipT:

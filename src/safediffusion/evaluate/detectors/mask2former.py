@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...steering.encoders import ClipEncoder
-from ..external import Missing
+from ..external import cached
 from ..geneval import seen
 from .clip import COLORS, LARGE, color_of, load_clip
 from .detector import Fragment, Row
@@ -162,8 +162,6 @@ def load_geneval(device: str | torch.device) -> GenEval:
     """The detector with the Hub's weights."""
     from transformers import Mask2FormerForUniversalSegmentation
 
-    try:
-        network: Any = Mask2FormerForUniversalSegmentation.from_pretrained(WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise Missing(f"Mask2Former is missing; get it with: hf download {WEIGHTS}") from error
+    network: Any = Mask2FormerForUniversalSegmentation.from_pretrained(cached(WEIGHTS))
+    network.config.name_or_path = WEIGHTS
     return GenEval(network.to(device), load_clip(LARGE, device))

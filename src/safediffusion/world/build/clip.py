@@ -30,7 +30,12 @@ MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """Size and schedule of one CLIP."""
+    """Size and schedule of one CLIP.
+
+    Attributes:
+        word_scale: of the token embeddings at the start. Small ones drown, and words whose pictures this
+            CLIP tells apart badly end in nearly the same states; a UNet can then not tell them apart at all.
+    """
 
     name: str
     text_width: int
@@ -40,9 +45,10 @@ class ClipSpec:
     patch: int
     batch: int
     schedule: Schedule
+    word_scale: float = 1.0
 
 
-TOWER = ClipSpec("tower", 128, 4, 128, 3, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=21))
+TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=21), word_scale=10.0)
 REWARD = ClipSpec("reward", 128, 3, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=22, ema=0.99))
 OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
 
@@ -99,6 +105,7 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
     torch.manual_seed(spec.schedule.seed)
     model = new_clip(spec, tokenizer).to(device)
     model.logit_scale.data.fill_(np.log(14.0))
+    model.text_model.embeddings.token_embedding.weight.data.mul_(spec.word_scale)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def loss(rng: Generator) -> Tensor:

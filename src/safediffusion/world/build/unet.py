@@ -81,6 +81,11 @@ def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str
     return latents * vae.config.scaling_factor, json.loads(texts.read_text())
 
 
+def level_weight(alpha: Tensor) -> Tensor:
+    """Weight of an error of v, (n,): 1, but where there is little noise as min-SNR (Hang et al., 2023)."""
+    return ((1 - alpha) * MIN_SNR_GAMMA / DEVIATION**2).clamp(max=1.0)
+
+
 @torch.no_grad()
 def encode_captions(
     text_encoder: Any, tokenizer: CLIPTokenizer, captions: list[str]
@@ -113,7 +118,7 @@ def train_unet(vae: Any, text_encoder: Any, tokenizer: CLIPTokenizer, folder: Pa
         with torch.autocast(device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             predicted = unet(noisy, t, states[(rows[index] * kept).to(device)]).sample
         error = (predicted.float() - target).square().mean((1, 2, 3))
-        return (error * ((1 - alphas[t]) * MIN_SNR_GAMMA).clamp(max=1.0)).mean()
+        return (error * level_weight(alphas[t])).mean()
 
     fit("unet", unet, loss, SCHEDULE, folder)
     return unet

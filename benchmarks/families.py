@@ -1,0 +1,135 @@
+"""How fast a round of every family is, where its time goes and what memory it takes.
+
+    python benchmarks/families.py                     # tiny pipelines of the genuine classes, any machine
+    python benchmarks/families.py --full sd14 sdxl    # random weights in the true architecture, for a GPU
+
+The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
+own, so that its peak memory is its own. Prints a JSON row a family, writes benchmarks/results/families.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from training_runs import write_result
+
+from safediffusion.config import load_config
+from safediffusion.diffusion.architectures import ARCHITECTURES
+from safediffusion.diffusion.load import DTYPES, as_diffuser, native_dtype
+from safediffusion.prompts import Prompt
+from safediffusion.runs import RunFolder, pick_device
+from safediffusion.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[1]
+RECIPES = {
+    "sd14": "sd14",
+    "sd14-lora": "sd14-lora-12gb",
+    "sd21-lora": "sd21-lora-12gb",
+    "sdxl": "sdxl-lora-24gb",
+    "sd35-medium": "sd35-medium-lora-24gb",
+    "flux-dev": "flux-dev-lora-48gb",
+}
+SMALL = ["train.lora_rank=4", "rollout.steps=4", "rollout.group_size=4", "rollout.prompts=2"]
+WARM_UP = 1  # rounds that are not counted: kernels are chosen and memory is found in them
+
+
+def tiny(name: str) -> tuple[Any, int]:
+    """A tiny pipeline and its resolution."""
+    sys.path.insert(0, str(ROOT))
+    from tests.pipelines import FAMILIES, RESOLUTION
+
+    return FAMILIES[name](), RESOLUTION
+
+
+def trainer(name: str, full: bool, settings: list[str], folder: Path) -> Trainer:
+    """A trainer on random weights that starts at once: no evaluation, no sample sheets."""
+    device = pick_device()
+    never = ["train.sample_every=1000000", "train.algorithm=grpo", "prompts.path=world"]
+    if full:
+        config = load_config(RECIPES[name], [*never, *settings])
+        with torch.device(device):
+            pipeline, resolution = ARCHITECTURES[config.model.path](), config.model.resolution
+        for part, module in pipeline.components.items():
+            if isinstance(module, torch.nn.Module) and part != "vae":
+                module.to(DTYPES[config.model.storage])
+    else:
+        config = load_config("world", [*never, *SMALL, "rollout.eta=0.7", *settings])
+        pipeline, resolution = tiny(name)
+    diffuser = as_diffuser(pipeline, device, native_dtype(device), resolution)
+    prompts = [Prompt(f"{word} person at the beach", "benign") for word in ("a", "the", "one", "some")]
+
+    def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
+        return images.mean((1, 2, 3)).float()
+
+    return Trainer(config, diffuser, brightness, prompts * 2, RunFolder(folder), device)
+
+
+def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str, Any]:
+    """The row of one family, means over the counted rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject = trainer(name, full, settings, Path(folder))
+        rows = [subject.round() for _ in range(WARM_UP + rounds)]
+    counted, config = rows[WARM_UP:], subject.config
+
+    def mean(value: Callable[[dict[str, Any]], float]) -> float:
+        return sum(map(value, counted)) / len(counted)
+
+    images = config.rollout.prompts * config.rollout.group_size
+    return {
+        "family": name,
+        "pipeline": type(subject.diffuser.pipeline).__name__,
+        "size": "true architecture" if full else "tiny",
+        "dtype": str(subject.diffuser.dtype).removeprefix("torch."),
+        "trainable": sum(p.numel() for p in subject.learner.parameters),
+        "rounds": rounds,
+        "images_per_s": round(mean(lambda row: images / row["seconds"]["sample"]), 3),
+        "update_steps_per_s": round(mean(lambda row: config.train.updates / row["seconds"]["update"]), 4),
+        "seconds": {
+            phase: round(mean(lambda row, p=phase: row["seconds"][p]), 4) for phase in rows[0]["seconds"]
+        },
+        "peak_memory_mib": round(rows[-1]["peak_memory_mib"]),
+        "first_update_ratio_max_dev": rows[0]["first_update_ratio_max_dev"],
+    }
+
+
+def main() -> None:
+    """One process a family."""
+    parser = argparse.ArgumentParser(description="Speed and memory of a training round, family by family.")
+    parser.add_argument("names", nargs="*", help="families; all by default")
+    parser.add_argument("--full", action="store_true", help="the true architectures, for a GPU")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.one:
+        print(json.dumps(measure(words.one, words.full, words.rounds, words.settings)))
+        return
+    names = words.names or (list(RECIPES) if words.full else ["sd", "sd-v", "sdxl", "sd3", "flux"])
+    options = ["--rounds", str(words.rounds), *(["--full"] if words.full else [])]
+    if words.settings:
+        options += ["--set", *words.settings]
+    rows = []
+    for name in names:
+        command = [sys.executable, __file__, "--one", name, *options]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(f"{name} failed; the others go on", file=sys.stderr)
+            continue
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(json.dumps(rows[-1]), flush=True)
+    result = {"command": f"python benchmarks/families.py{' --full' if words.full else ''}", "rows": rows}
+    print(
+        write_result("families_full" if words.full else "families", result | {"device": str(pick_device())})
+    )
+
+
+if __name__ == "__main__":
+    main()
