@@ -200,8 +200,9 @@ def main() -> None:
     verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
     if not verbose:
         quiet()
-    if os.environ.get("RANK", "0") == "0":  # what all processes notice, one says
-        logging.getLogger("safediffusion").handlers = [logging.StreamHandler()]
+    one_of_several = os.environ.get("RANK", "0") != "0"  # what all of them notice, the first one says
+    handler = logging.NullHandler() if one_of_several else logging.StreamHandler()
+    logging.getLogger("safediffusion").handlers = [handler]
     try:
         app(args=[word for word in words if word not in verbose])
     except KeyboardInterrupt:
