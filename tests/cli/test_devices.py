@@ -39,7 +39,8 @@ def assert_same_results(one: Path, two: Path) -> None:
     """All that differs is the order in which floats were summed."""
     for a, b in zip(rows(one), rows(two), strict=True):
         for name in ("reward_mean", "reward_std", "reward_unsafe", "loss", "grad_norm", "kl_ref"):
-            expected = None if a[name] is None else pytest.approx(a[name], rel=1e-3, abs=1e-6)
+            small = 1e-5 if name == "loss" else 1e-6  # GRPO's loss is a sum of advantages that cancel
+            expected = None if a[name] is None else pytest.approx(a[name], rel=1e-3, abs=small)
             assert b[name] == expected, name
         assert b["image_stats"] == pytest.approx(a["image_stats"], rel=1e-3)
     before, after = gradient(one), gradient(two)
@@ -104,7 +105,7 @@ def test_more_processes_than_prompts_are_refused(command: Command, words, monkey
 
 
 def test_the_shipped_accelerate_configuration_is_one() -> None:
-    config = load_config_from_file(CONFIGS / "ddp.yaml")
+    config = load_config_from_file(str(CONFIGS / "ddp.yaml"))
     assert config.distributed_type == "MULTI_GPU" and config.num_processes == 8
 
 
