@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -129,6 +129,6 @@ def add_up(parameters: Sequence[nn.Parameter]) -> None:
         if p.grad is None:  # this process had no row in the optimizer step
             p.grad = torch.zeros_like(p)
     with talking():
-        works = [dist.all_reduce(p.grad, async_op=True) for p in parameters]
+        works: list[Any] = [dist.all_reduce(p.grad, async_op=True) for p in parameters]
         for work in works:
             work.wait()
