@@ -25,6 +25,7 @@ from .tokenizer import CONTEXT
 
 JUDGEMENT_SHARE = 0.25
 BROKEN_SHARE = 0.12
+WORD_SCALE = 10.0  # of token embeddings that are to stay apart, at the start
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
@@ -33,8 +34,8 @@ class ClipSpec:
     """Size and schedule of one CLIP.
 
     Attributes:
-        word_scale: of the token embeddings at the start. Small ones drown, and words whose pictures this
-            CLIP tells apart badly end in nearly the same states; a UNet can then not tell them apart at all.
+        word_weight: of the loss that keeps every token readable in its own state. Words whose pictures this
+            CLIP tells apart badly end in nearly the same states otherwise, and no UNet can part them again.
     """
 
     name: str
@@ -45,10 +46,10 @@ class ClipSpec:
     patch: int
     batch: int
     schedule: Schedule
-    word_scale: float = 1.0
+    word_weight: float = 0.0
 
 
-TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=21), word_scale=10.0)
+TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1500, lr=1.5e-3, seed=21), word_weight=0.5)
 REWARD = ClipSpec("reward", 128, 3, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=22, ema=0.99))
 OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
 
@@ -105,20 +106,27 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
     torch.manual_seed(spec.schedule.seed)
     model = new_clip(spec, tokenizer).to(device)
     model.logit_scale.data.fill_(np.log(14.0))
-    model.text_model.embeddings.token_embedding.weight.data.mul_(spec.word_scale)
+    words = model.text_model.embeddings.token_embedding.weight
+    if spec.word_weight:
+        words.data.mul_(WORD_SCALE)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def loss(rng: Generator) -> Tensor:
         images, captions = clip_batch(rng, spec.batch)
-        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt")
+        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
             out = model(
-                input_ids=tokens.input_ids.to(device),
-                attention_mask=tokens.attention_mask.to(device),
+                input_ids=tokens.input_ids,
+                attention_mask=tokens.attention_mask,
                 pixel_values=((images - mean) / std).to(device),
             )
         image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
-        return contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
+        matched = contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
+        if not spec.word_weight:
+            return matched
+        real = tokens.attention_mask.bool()
+        states = out.text_model_output.last_hidden_state.float()
+        return matched + spec.word_weight * F.cross_entropy(states[real] @ words.T, tokens.input_ids[real])
 
     fit(spec.name, model, loss, spec.schedule, folder)
     return model
