@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from .errors import RunError, UserError
 
@@ -48,16 +49,23 @@ def launch(nproc: int) -> None:
             run(parse_args([*agent, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if received and failure.exitcode in (128 + received[0], -received[0]):
-            stop(received[0])
-        if failure.exitcode == 2:  # wrong usage, and the process said which
-            sys.exit(2)
-        raise RunError(
-            f"process {rank} failed (exit code {failure.exitcode}), so all were ended; what was finished "
-            "is kept, run the same command again"
-        ) from error
+        end(rank, failure.exitcode, received)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def end(rank: int, code: int, received: list[int]) -> NoReturn:
+    """End as the first process that failed did: by the signal handed on to it, by wrong usage, or worse."""
+    from .training.process import stop
+
+    if received and code in (128 + received[0], -received[0]):
+        stop(received[0])
+    if code == 2:  # the process said what is wrong
+        sys.exit(2)
+    raise RunError(
+        f"process {rank} failed (exit code {code}), so all were ended; what was finished is kept, "
+        "run the same command again"
+    )
 
 
 def without_nproc(words: list[str]) -> list[str]:

@@ -177,8 +177,7 @@ def run_trainer(
             if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
                 trainer.values |= judge_during(trainer, row["step"])
 
-        trainer.on_step = on_step
-        trainer.on_phase = line.name_phase
+        trainer.on_step, trainer.on_phase = on_step, line.name_phase
         return trainer.run()
 
 
