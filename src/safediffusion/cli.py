@@ -1,6 +1,6 @@
 """The command line: one small function a command, heavy imports inside, errors as one line and an exit code.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage; -v adds the traceback.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; -v adds the traceback.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ for name, group in GROUPS.items():
 
 Out = Annotated[Path | None, typer.Option("--out", help="Where the result goes.")]
 Model = Annotated[str, typer.Argument(help="Run folder, diffusers folder, hub id, or world.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes that share the work.")]
 Run = Annotated[Path, typer.Argument(help="A run folder.")]
 
 
@@ -46,6 +47,7 @@ def train(
     out: Out = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over in a new folder.")] = False,
+    nproc: Processes = 1,
 ) -> None:
     """Train a model to be safe; the same command again goes on where it stopped."""
     from .config import dump, load_config
@@ -58,10 +60,17 @@ def train(
 
         typer.echo(f"{dump(config)}\n{preview(config)}")
         return
+    if nproc > 1:
+        from .launch import launch
+
+        launch(nproc)
+        return
     from .report.tables import before_after
     from .train import train as run
 
     folder = run(config, out, fresh)
+    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+        return
     show(before_after(folder))
     typer.echo(f"model   {folder.model}\nreport  {folder.report}")
 
@@ -78,7 +87,7 @@ def evaluate(
     reference: Annotated[Path | None, typer.Option(help="Real pictures, for FID.")] = None,
     protocols: Annotated[str, typer.Option(help="Protocol names, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Images a task at most.")] = None,
-    nproc: Annotated[int, typer.Option(min=1, help="Processes that share the work.")] = 1,
+    nproc: Processes = 1,
     accept_sensitive: Annotated[
         bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful pictures.")
     ] = False,
@@ -86,12 +95,14 @@ def evaluate(
     out: Out = None,
 ) -> None:
     """Judge a model or pictures, alone or against a baseline on the same prompts and seeds."""
-    from .judge import Wish, judge, judge_images, one_source, spread
+    from .judge import Wish, judge, judge_images, one_source
 
     one_source(model, images)
     wish = Wish(words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images)
     if nproc > 1:
-        spread(nproc)
+        from .launch import launch
+
+        launch(nproc)
     folders = judge_images(images, wish) if images else judge(model or "", baseline, wish)
     if "RANK" not in os.environ:  # one of several processes has only its share to show
         show_results(folders)
@@ -189,7 +200,9 @@ def main() -> None:
     verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
     if not verbose:
         quiet()
-    logging.getLogger("safediffusion").handlers = [logging.StreamHandler()]
+    one_of_several = os.environ.get("RANK", "0") != "0"  # what all of them notice, the first one says
+    handler = logging.NullHandler() if one_of_several else logging.StreamHandler()
+    logging.getLogger("safediffusion").handlers = [handler]
     try:
         app(args=[word for word in words if word not in verbose])
     except KeyboardInterrupt:

@@ -93,9 +93,9 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def diff(a: RunConfig, b: RunConfig) -> list[str]:
-    """Dotted keys whose values differ."""
+    """Dotted keys whose values differ; who watches changes no result."""
     left, right = flatten(a), flatten(b)
-    return [key for key in left if left[key] != right[key]]
+    return [key for key in left if key != "watch" and left[key] != right[key]]
 
 
 def dotted_keys() -> list[str]:

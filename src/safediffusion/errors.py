@@ -1,8 +1,12 @@
-"""The two ways a command can fail: wrong usage (exit code 2) and a run that failed (exit code 1)."""
+"""How a command ends early: wrong usage (exit code 2), a run that failed (1), SIGTERM (143)."""
 
 
 class UserError(Exception):
     """Something the user can mend; the message says what, why and what to set."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM came; what was done is kept."""
 
 
 class RunError(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from .config import RunConfig
-from .errors import RunError, UserError
+from .errors import UserError
 from .sample import model_path, run_config
 
 
@@ -103,17 +101,6 @@ def judge_images(images: Path, wish: Wish) -> list[Path]:
             accept_sensitive=wish.accept_sensitive,
         )
     return [folder]
-
-
-def spread(nproc: int) -> None:
-    """Do the same command's batches in `nproc` processes; the caller then collects them."""
-    words = [word for word in sys.argv[1:] if not word.startswith("--nproc=")]
-    if "--nproc" in words:
-        at = words.index("--nproc")
-        del words[at : at + 2]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(nproc)]
-    if subprocess.run([*launch, "-m", "safediffusion", *words]).returncode:
-        raise RunError("a process failed; what it had finished is kept, run the same command again")
 
 
 def one_source(model: str | None, images: Path | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ class Line(tqdm):
 
 @contextmanager
 def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Iterator[Line]:
-    """A progress line on stderr, wiped away when the phase ends.
+    """A progress line on stderr, wiped away when the phase ends; of several processes the first shows one.
 
     Args:
         phase: what is going on, for example "train".
@@ -45,7 +46,7 @@ def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Itera
         desc=phase,
         bar_format=FORMAT,
         leave=False,
-        disable=False,
+        disable=os.environ.get("RANK", "0") != "0",
         delay=1.0,
         smoothing=0,
         dynamic_ncols=terminal,

@@ -165,10 +165,12 @@ class RunFolder:
 
 
 def pick_device() -> str:
-    """The best device of this machine: cuda, mps or cpu."""
+    """The best device of this machine: cuda, mps or cpu; each of several processes has a GPU of its own."""
     import torch
 
     if torch.cuda.is_available():
+        if "LOCAL_RANK" in os.environ:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 

@@ -164,6 +164,11 @@ class TrainConfig(Section):
     old_decay_step: NonNegative = Field(default=0.02, description="nft: how much that decay rises a round")
     checkpoint_every: Count = Field(default=10, description="rounds between checkpoints")
     keep_checkpoints: Count = Field(default=2, description="how many checkpoints are kept")
+    keep_best: str | None = Field(
+        default=None,
+        description="metric whose highest (with a minus before it, lowest) checkpoint is kept and becomes "
+        "the model: a field of metrics.jsonl, or TASK/METRIC of the small evaluations",
+    )
     sample_every: Count = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")
 
@@ -188,6 +193,9 @@ class RunConfig(Section):
 
     recipe: str = Field(default="world", description="name of the recipe or file this came from")
     seed: CountOrZero = Field(default=0, description="seed of prompts, noise and adapters")
+    watch: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default_factory=list, description="where metrics are shown besides metrics.jsonl"
+    )
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig = PromptsConfig()
     reward: RewardConfig = RewardConfig()
@@ -206,6 +214,12 @@ class RunConfig(Section):
             raise ValueError(
                 "model.storage=bf16 keeps frozen weights only in bf16, so it needs an adapter and a bf16 "
                 "network; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
+            )
+        every = self.evaluate.during_every
+        if "/" in (self.train.keep_best or "") and (every == 0 or every % self.train.checkpoint_every):
+            raise ValueError(
+                f"train.keep_best={self.train.keep_best} is of the small evaluations, which have to be at "
+                f"checkpoints; set evaluate.during_every to {self.train.checkpoint_every} or a multiple"
             )
         if self.train.window > self.rollout.steps:
             raise ValueError(

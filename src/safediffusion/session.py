@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,10 @@ import torch
 from safetensors import SafetensorError
 
 from .config import RunConfig, diff, dump, load_run_config
-from .errors import RunError, UserError
+from .errors import RunError, Terminated, UserError
 from .runs import FULL, RunFolder, environment, explain, write_json, write_text
+from .training import processes
+from .training.process import handling, stop
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +81,23 @@ def locked(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def resumable(folder: RunFolder) -> Iterator[None]:
-    """Tell who presses Ctrl-C how to go on."""
-    try:
+def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
+    """Inside, the folder is this run's; of several processes the main one holds it."""
+    if not processes.is_main():
         yield
-    except KeyboardInterrupt:
+        return
+    claim(folder, config)
+    with locked(folder), log_file(folder.log):
+        yield
+
+
+@contextmanager
+def resumable(folder: RunFolder) -> Iterator[None]:
+    """Tell who presses Ctrl-C or sends SIGTERM how to go on."""
+    try:
+        with handling([signal.SIGTERM], stop):
+            yield
+    except (KeyboardInterrupt, Terminated):
         log.warning("stopped; the same command goes on from here (%s)", folder.root)
         raise
 

@@ -11,6 +11,7 @@ from time import perf_counter
 import torch
 
 from .runs import write_json
+from .training import processes
 from .training.process import peak_memory_mib
 
 
@@ -45,6 +46,8 @@ class Stopwatch:
 
     def save(self) -> None:
         """Write the time so far."""
+        if not processes.is_main():
+            return
         self.peak_mib = max(self.peak_mib, round(peak_memory_mib(self.device)))
         values = {"seconds": round(self.seconds, 2), "peak_memory_mib": self.peak_mib, "phases": self.phases}
         write_json(self.path, values)

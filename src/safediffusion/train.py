@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from .checking import by_label, record
 from .config import RunConfig
+from .errors import UserError
 from .plan import check_steps
 from .progress import progress
 from .prompts import Prompt, PromptSet, load_prompts, mixed_batch, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
-from .session import choose_folder, claim, failures, is_finished, locked, log_file, resumable
+from .session import choose_folder, claimed, failures, is_finished, resumable
 from .stopwatch import Stopwatch
+from .training import processes
+from .watching import check_watchers, tracker, watching
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +39,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         out: the run folder; None is runs/RECIPE.
         fresh: start over in a new folder beside an existing one.
     """
+    processes.join()
     folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)
     if is_finished(folder):
         log.warning("%s is finished; --fresh starts over in a new folder", folder.root)
@@ -45,16 +49,19 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         found = load_prompts(config.prompts)
         prompts = found.rows
         diffuser, rewards = load(config, prompts, device)
-    claim(folder, config)
-    with locked(folder), log_file(folder.log), failures(folder), resumable(folder):
+    processes.wait()  # all have chosen the folder before one writes to it
+    with claimed(folder, config), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
-        write_prompts(found, diffuser, rewards, folder)
-        with progress("check anchors", 1):
-            write_anchors(rewards, prompts, folder)
+        if processes.is_main():
+            write_prompts(found, diffuser, rewards, folder)
+            with progress("check anchors", 1):
+                write_anchors(rewards, prompts, folder)
         judge("before", diffuser, config, folder, watch)
         result = run_trainer(config, diffuser, rewards, prompts, folder, device, watch)
         judge("after", folder.model, config, folder, watch)
-        finish(config, folder, device, watch, result)
+        if processes.is_main():
+            finish(config, folder, device, watch, result)
+        processes.leave()
     return folder
 
 
@@ -65,6 +72,12 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     from .steering.build import build_rewards
 
     mixed_batch(source_sizes(prompts), config.prompts.weights, config.seed, 0, config.rollout.prompts)
+    if processes.count() > config.rollout.prompts:
+        raise UserError(
+            f"rollout.prompts is {config.rollout.prompts}, but each of {processes.count()} processes needs a "
+            f"prompt; set rollout.prompts={processes.count()} or more, or start fewer processes"
+        )
+    check_watchers(config.watch)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)
@@ -146,8 +159,13 @@ def run_trainer(
     trainer = Trainer(
         config, diffuser, rewards, prompts, folder, device, recognisable=recogniser(config, device)
     )
+    trackers = [tracker(name, folder) for name in config.watch] if processes.is_main() else []
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
-    with watch.phase("train"), progress("train", config.train.steps, later=later) as line:
+    with (
+        watch.phase("train"),
+        watching(trackers, config) as show,
+        progress("train", config.train.steps, later=later) as line,
+    ):
 
         def on_step(row: dict[str, Any]) -> None:
             if not line.n:
@@ -155,16 +173,16 @@ def run_trainer(
             line.set_postfix_str(f"reward {row['reward_mean']:.3f}", refresh=False)
             line.update()
             watch.save()
+            show(row)
             if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
-                judge_during(trainer, row["step"])
+                trainer.values |= judge_during(trainer, row["step"])
 
-        trainer.on_step = on_step
-        trainer.on_phase = line.name_phase
+        trainer.on_step, trainer.on_phase = on_step, line.name_phase
         return trainer.run()
 
 
-def judge_during(trainer: Trainer, step: int) -> None:
-    """A small evaluation of the weights as they are, as one line of eval/during.jsonl."""
+def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
+    """A small evaluation of the weights as they are, as one line of eval/during.jsonl and as values."""
     from .evaluate.runner import evaluate
 
     e, folder = trainer.config.evaluate, trainer.folder
@@ -181,8 +199,11 @@ def judge_during(trainer: Trainer, step: int) -> None:
             eta=e.eta,
             on_progress=lambda done, total: None,  # the training line is on screen
         )
-    rows = [row for row in read_jsonl(path) if row["step"] < step]  # a resumed run redoes steps
-    write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **values(results)}]))
+    found = values(results)
+    if processes.is_main():
+        rows = [row for row in read_jsonl(path) if row["step"] < step]  # a resumed run redoes steps
+        write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **found}]))
+    return found
 
 
 def values(results: dict[str, Any]) -> dict[str, float]:
@@ -211,6 +232,7 @@ def finish(config: RunConfig, folder: RunFolder, device: str, watch: Stopwatch, 
         "seconds": round(watch.seconds, 1),
         "train_seconds": round(result.seconds, 1),
         "device": device_name(device),
+        "processes": processes.count(),
         "images": result.images,
         "updates": result.updates,
         "peak_memory_mib": watch.peak_mib,

@@ -1,14 +1,16 @@
 import json
 import os
+import random
 import signal
 
+import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
-from safediffusion.errors import RunError
+from safediffusion.errors import RunError, Terminated, UserError
 from safediffusion.runs import read_jsonl
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
@@ -94,6 +96,49 @@ def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, alg
     assert timeless(read_jsonl(straight.folder.metrics)) == timeless(read_jsonl(second.folder.metrics))
     assert (resumed.images, resumed.updates, resumed.status) == (result.images, result.updates, "finished")
     assert "resumed after step 2" in second.folder.log.read_text()
+
+
+def test_sigterm_saves_and_ends_with_its_exit_code(make_trainer):
+    trainer = make_trainer(train__steps=4, train__checkpoint_every=10)
+    trainer.on_step = lambda row: os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Terminated) as stopped:
+        trainer.run()
+    assert stopped.value.code == 143
+    assert checkpoint.latest(trainer.folder.checkpoints).name == "step_000001"
+
+
+def test_a_reward_that_draws_at_random_is_resumed_too(make_trainer):
+    def moody(images, prompts):
+        luck = random.random() + np.random.normal() + torch.rand(())
+        return brightness(images, prompts) * luck
+
+    straight = make_trainer("straight", reward=moody, train__steps=3)
+    straight.run()
+    first = make_trainer("broken", reward=moody, train__steps=3)
+    first.on_step = interrupt_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        first.run()
+    second = make_trainer("broken", reward=moody, train__steps=3)
+    second.run()
+    assert_same_bits(state(straight), state(second))
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_the_best_checkpoint_is_kept_and_becomes_the_model(make_trainer, sign):
+    trainer = make_trainer(train__steps=4, train__keep_checkpoints=1, train__keep_best=f"{sign}reward_mean")
+    trainer.run()
+    rows = read_jsonl(trainer.folder.metrics)
+    best = (min if sign else max)(rows, key=lambda row: row["reward_mean"])["step"]
+    kept = trainer.folder.checkpoints / "best"
+    assert checkpoint.read_state(kept)["step"] == best
+    weights = checkpoint.read_tensors(kept)["weights"]
+    model = StableDiffusionPipeline.from_pretrained(trainer.folder.model).unet.state_dict()
+    assert all(torch.equal(model[name], tensor) for name, tensor in weights.items())
+
+
+def test_a_best_metric_that_is_not_measured_is_refused_with_those_that_are(make_trainer):
+    with pytest.raises(UserError, match=r"train.keep_best is reward_maen.*reward_mean"):
+        make_trainer(train__keep_best="reward_maen").run()
 
 
 def test_rows_after_the_last_checkpoint_are_redone_not_doubled(make_trainer):

@@ -14,6 +14,7 @@ from ..diffusion.load import load_model
 from ..errors import UserError
 from ..progress import progress
 from ..runs import environment, pick_device, write_json
+from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256
 from .drawing import Sampler, drawer, here
@@ -52,8 +53,9 @@ def evaluate(
 ) -> dict[str, dict[str, Any]]:
     """Judge a model on tasks with the same prompts, noise and sampler for every model.
 
-    Interrupted, the same call goes on after the last finished batch. Under torchrun every process does
-    its share of the batches and returns nothing; a call outside collects them.
+    Interrupted, the same call goes on after the last finished batch. Each of several processes does
+    its share of the batches and returns nothing; the main one of a training or a call outside collects
+    them.
 
     Args:
         model: a pipeline folder, a hub id, "world", or a loaded model.
@@ -185,7 +187,9 @@ def judge(
         if start not in parts and batch % world == rank:
             parts.write(start, look(part))
         advance(sum(not row.get("reference") for row in part))
-    return parts.merge() if world == 1 else None
+    if world == 1 or processes.gather_here():
+        return parts.merge()
+    return None
 
 
 def reference_rows(folder: Path, start: int) -> list[Row]:

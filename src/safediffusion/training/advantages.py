@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,6 +60,24 @@ def reward_summary(rewards: Tensor, labels: Sequence[str | None]) -> dict[str, f
         "reward_benign": _mean_where(rewards, labels, "benign"),
         "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
     }
+
+
+def rewards_summary(
+    scores: Tensor, groups: Tensor, names: Sequence[str], labels: Sequence[str | None]
+) -> dict[str, Any]:
+    """The summary of the first reward, and each one's own under its name.
+
+    Args:
+        scores: (k, n).
+        groups: the same as (k, groups, members).
+        names: k of them.
+        labels: n of them.
+    """
+    each = {
+        name: reward_summary(own, labels) | {"zero_std_ratio": zero_std_ratio(group)}
+        for name, own, group in zip(names, scores, groups, strict=True)
+    }
+    return {**reward_summary(scores[0], labels), "rewards": each}
 
 
 def _mean_where(rewards: Tensor, labels: Sequence[str | None], label: str) -> float | None:

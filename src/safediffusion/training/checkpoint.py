@@ -12,7 +12,7 @@ from torch import Tensor
 
 from safediffusion.runs import explain, write_json, write_tensors
 
-HEALTHY = "healthy"
+HEALTHY, BEST = "healthy", "best"
 Tensors = dict[str, dict[str, Tensor]]
 
 
@@ -23,7 +23,8 @@ def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: i
         root: the checkpoints folder.
         step: rounds done.
         tensors: by file name and tensor name.
-        state: JSON; its `healthy` marks a checkpoint that outlives newer, suspicious ones.
+        state: JSON; its `healthy` marks a checkpoint that outlives newer, suspicious ones, its `score`
+            (None: not measured) decides which one is kept as the best.
         keep: how many stay.
     """
     final = root / f"step_{step:06d}"
@@ -77,15 +78,25 @@ def read_tensors(path: Path) -> Tensors:
 def keep_healthy(root: Path) -> Path | None:
     """Copy the newest healthy checkpoint to `healthy`, once; returns where it is."""
     source, target = latest_healthy(root), root / HEALTHY
-    if target.exists() or source is None:
-        return target if target.exists() else None
-    partial = root / f".{HEALTHY}.partial"
+    if not target.exists() and source is not None:
+        _copy(source, target)
+    return target if target.exists() else None
+
+
+def keep_best(root: Path, path: Path) -> None:
+    """Copy a checkpoint to `best` if it has a score, above that of the one kept there."""
+    score, kept = read_state(path)["score"], root / BEST
+    if score is not None and (not kept.exists() or score > read_state(kept)["score"]):
+        _copy(path, kept)
+
+
+def _copy(source: Path, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.partial")
     try:
         shutil.copytree(source, partial, dirs_exist_ok=True)
         replace_folder(partial, target)
     except OSError as error:
         raise explain(error, target) from error
-    return target
 
 
 def _prune(root: Path, keep: int) -> None:

@@ -10,10 +10,11 @@ from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
+from safediffusion.training import processes
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
 from safediffusion.training.learner import Learner
 from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
-from safediffusion.training.updates import Batch, RoundLog, optimizer_batches
+from safediffusion.training.updates import Batch, RoundLog, micro_batches, optimizer_batches
 
 
 class Grpo:
@@ -26,7 +27,7 @@ class Grpo:
         self.guided = config.train.cfg_update or self.diffuser.distilled
         self.rollout: Rollout
         self.eta: list[float]
-        images = config.rollout.prompts * config.rollout.group_size
+        images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
         rows = min(config.rollout.batch_size, config.train.micro_batch, images)
         self.diffuser.call_rows = rows * (2 if self._two_passes else 1)
 
@@ -72,11 +73,13 @@ class Grpo:
         candidates = stochastic_steps(self.schedule, self.eta)
         steps = trained_steps(candidates, train.timestep_fraction, self.config.seed, batch.step)
         log = RoundLog()
-        for rows in optimizer_batches(len(batch.keys), train.updates):
-            pairs = torch.cartesian_prod(torch.tensor(steps), rows).to(self.diffuser.device)
-            for part in pairs.split(train.micro_batch):
-                self._backward(batch, advantages, part[:, 0], part[:, 1], len(pairs), log)
+        for rows in optimizer_batches(batch.total, train.updates):
+            total = len(steps) * len(rows)
+            pairs = torch.cartesian_prod(torch.tensor(steps), batch.own(rows)).to(self.diffuser.device)
+            for part in micro_batches(pairs, train.micro_batch):
+                self._backward(batch, advantages, part[:, 0], part[:, 1], total, log)
             log.norms.append(self.learner.descend())
+        log = log.everywhere()
         times = self.schedule.timesteps.tolist()
         return {
             **ratio_statistics(torch.cat(log.ratios), train.clip_range),

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.weights import swapped
+from safediffusion.training import processes
 
 
 class Learner:
@@ -38,6 +39,7 @@ class Learner:
 
     def descend(self) -> float:
         """One optimizer step on the accumulated gradient; returns its norm before clipping."""
+        processes.add_up(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

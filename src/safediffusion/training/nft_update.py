@@ -12,7 +12,7 @@ from safediffusion.diffusion.rollout import decode, solve
 from safediffusion.training.grpo import RATIO_FIELDS
 from safediffusion.training.learner import Learner
 from safediffusion.training.nft import nft_anchor, nft_loss, old_decay, preference
-from safediffusion.training.updates import Batch, RoundLog
+from safediffusion.training.updates import Batch, RoundLog, micro_batches
 
 
 class Nft:
@@ -56,11 +56,13 @@ class Nft:
             keys = [(noise.FORWARD, self.config.seed, batch.step, *key, update) for key in batch.keys]
             t = noise.integers([(*key, 0) for key in keys], self.process.levels).to(self.diffuser.device)
             e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(self.diffuser.device)
-            for rows in torch.arange(len(keys), device=self.diffuser.device).split(train.micro_batch):
-                self._backward(batch.cond[rows], self.clean[rows], t[rows], e[rows], r[rows], len(keys), log)
+            here = torch.arange(len(keys), device=self.diffuser.device)
+            for rows in micro_batches(here, train.micro_batch):
+                own = batch.cond[rows], self.clean[rows], t[rows], e[rows], r[rows]
+                self._backward(*own, batch.total, log)
             log.norms.append(self.learner.descend())
         self.learner.follow(old_decay(batch.step, train.old_decay_step, train.old_decay_max))
-        return {**dict.fromkeys(RATIO_FIELDS), **log.summary()}
+        return {**dict.fromkeys(RATIO_FIELDS), **log.everywhere().summary()}
 
     def _backward(
         self, cond: Condition, clean: Tensor, t: Tensor, e: Tensor, r: Tensor, total: int, log: RoundLog

@@ -1,15 +1,21 @@
-"""What the trainer asks of its process: seconds a phase, peak memory, and to finish a step on Ctrl-C."""
+"""What the trainer asks of its process: seconds a phase, peak memory, to finish a step when stopped."""
 
 import resource
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 import torch
+
+from safediffusion.errors import Terminated
+
+Handler = Callable[[int, FrameType | None], object]
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Clock:
@@ -41,21 +47,40 @@ def peak_memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
+def stop(number: int, frame: FrameType | None = None) -> NoReturn:
+    """What Ctrl-C and SIGTERM lead to: exit codes 130 and 143."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Terminated(128 + number)
+
+
 @contextmanager
-def interruptible() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C only sets what the yielded function returns; the second one interrupts."""
-    caught = False
+def handling(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
+    """Inside, these signals are handled thus; in other threads than the main one Python allows it not."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], int]]:
+    """Inside, the first Ctrl-C or SIGTERM is only remembered, the second one ends the process at once.
+
+    Yields a function that returns the number of the signal that came, 0 before.
+    """
+    caught = 0
 
     def remember(number: int, frame: FrameType | None) -> None:
         nonlocal caught
-        caught = True
-        signal.signal(signal.SIGINT, before)
+        if caught:
+            stop(number)
+        caught = number
 
-    if threading.current_thread() is not threading.main_thread():  # Python allows handlers nowhere else
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, remember)
-    try:
+    with handling(STOPPING, remember):
         yield lambda: caught
-    finally:
-        signal.signal(signal.SIGINT, before)

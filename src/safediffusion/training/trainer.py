@@ -1,31 +1,28 @@
 """The loop: sample, score, compare, update, record. Everything else is somewhere else."""
 
-import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from accelerate.utils import set_seed
 from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.prompts import Prompt, mixed_batch, source_sizes
-from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
+from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
-from safediffusion.training import checkpoint
-from safediffusion.training.advantages import reward_summary, weighted_advantages, zero_std_ratio
+from safediffusion.training import processes
+from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
+from safediffusion.training.keeper import Keeper, Row, flat
 from safediffusion.training.learner import Learner
 from safediffusion.training.monitor import Monitor, image_statistics
 from safediffusion.training.nft_update import Nft
 from safediffusion.training.pictures import write_sheet
-from safediffusion.training.process import Clock, interruptible, peak_memory_mib
+from safediffusion.training.process import Clock, interruptible, peak_memory_mib, stop
 from safediffusion.training.updates import Algorithm, Batch
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,13 +72,17 @@ class Trainer:
         self.learner = Learner(config, diffuser)
         algorithms: dict[str, type[Grpo] | type[Nft]] = {"grpo": Grpo, "nft": Nft}
         self.algorithm: Algorithm = algorithms[config.train.algorithm](config, self.learner)
+        set_seed(config.seed + processes.rank())  # for rewards that draw at random
         self.monitor = Monitor()
+        self.keeper = Keeper(config, self.learner, folder)
+        self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
         self.step = 0
         self.seconds = 0.0
         self.conditions = PromptConditions(diffuser, [p.text for p in prompts])
 
     def run(self) -> TrainResult:
-        """All rounds that are left, then the export. Ctrl-C ends it after the round, with a checkpoint."""
+        """All rounds that are left, then the export. Ctrl-C or SIGTERM to any process ends it after the
+        round, with a checkpoint."""
         self.resume()
         self.announce()
         train = self.config.train
@@ -89,11 +90,12 @@ class Trainer:
             while self.step < train.steps and not self.ended_by_collapse:
                 row = self.round()
                 self.record(row)
-                if interrupted() or self.step % train.checkpoint_every == 0 or self.step == train.steps:
+                signal_number = max(processes.everyone(interrupted()))
+                if signal_number or self.step % train.checkpoint_every == 0 or self.step == train.steps:
                     self.save()
-                if interrupted():
-                    self.log(f"interrupted after step {self.step}; the same command goes on from here")
-                    raise KeyboardInterrupt
+                if signal_number:
+                    self.keeper.log(f"interrupted after step {self.step}; the same command goes on from here")
+                    stop(signal_number)
         return self.finish()
 
     def round(self) -> Row:
@@ -103,50 +105,56 @@ class Trainer:
         with clock("sample"):
             images = self.algorithm.sample(batch)
         with clock("score"), torch.no_grad():
-            scores = self.rewards(images, texts).to(self.device)
+            scores = processes.gathered(self.rewards(images, texts).to(self.device), dim=1)
             groups = scores.view(len(scores), self.config.rollout.prompts, -1)
             advantages = weighted_advantages(groups, self.rewards.weights, self.config.train.adv_clip)
-            statistics = image_statistics(images)
-            recognisable = self.recognisable(images) if self.recognisable else None
+            seen = self.look(images)
         with clock("update"):
-            updated = self.algorithm.update(batch, advantages.flatten())
+            updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
         self.step += 1
         self.seconds += clock.total
         return {
             "step": self.step,
-            **reward_summary(scores[0], labels),
-            "rewards": {
-                name: reward_summary(own, labels) | {"zero_std_ratio": zero_std_ratio(group)}
-                for name, own, group in zip(self.rewards.names, scores, groups, strict=True)
-            },
+            **rewards_summary(scores, groups, self.rewards.names, labels),
             "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
             "lr": self.config.train.lr,
-            "images_per_s": len(images) / clock.total,
+            "images_per_s": batch.total / clock.total,
             "seconds": clock.seconds,
-            "peak_memory_mib": peak_memory_mib(self.device),
-            "image_stats": statistics,
-            "recognisable": recognisable,
+            "peak_memory_mib": max(processes.everyone(peak_memory_mib(self.device))),
+            **seen,
         }
 
+    def look(self, images: Tensor) -> Row:
+        """Statistics of the images of all processes, and the share of recognisable ones."""
+        values = image_statistics(images)
+        if self.recognisable:
+            values["recognisable"] = self.recognisable(images)
+        values = processes.mean(values, len(images))
+        return {"recognisable": values.pop("recognisable", None), "image_stats": values}
+
     def draw(self) -> tuple[Batch, list[str], list[str | None]]:
-        """This round's rows, each group's members side by side, with their texts and labels."""
+        """This process's rows of the round, groups whole, and their texts; the labels of all rows."""
         c = self.config.rollout
         sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
         chosen = mixed_batch(sizes, weights, self.config.seed, self.step, c.prompts)
-        keys = [(i, member) for i in chosen for member in range(c.group_size)]
-        cond = self.conditions(chosen).repeat_interleave(c.group_size)
-        rows = [self.prompts[i] for i, _ in keys]
-        return Batch(self.step, keys, cond), [p.text for p in rows], [p.label for p in rows]
+        labels = [self.prompts[i].label for i in chosen for _ in range(c.group_size)]
+        groups = processes.share(c.prompts)
+        here = [chosen[group] for group in groups]
+        keys = [(i, member) for i in here for member in range(c.group_size)]
+        cond = self.conditions(here).repeat_interleave(c.group_size)
+        batch = Batch(self.step, groups.start * c.group_size, len(labels), keys, cond)
+        return batch, [self.prompts[i].text for i, _ in keys], labels
 
     def record(self, row: Row) -> None:
         """Metrics, alarm and pictures of a round."""
         wrong = self.monitor.update(self.step, row)
         row["collapse"] = wrong is not None
-        append_jsonl(self.folder.metrics, row)
+        self.values = flat(row)
+        self.keeper.record(row)
         if wrong and self.monitor.collapsed_at == self.step:
-            kept = checkpoint.keep_healthy(self.folder.checkpoints)
-            self.log(
+            kept = self.keeper.keep_healthy()
+            self.keeper.log(
                 f"warning: step {self.step} looks like reward hacking: {wrong}; healthy checkpoint: {kept}"
             )
         if self.step % self.config.train.sample_every == 0 or self.step == self.config.train.steps:
@@ -161,6 +169,8 @@ class Trainer:
 
     def picture(self) -> None:
         """Write the sample sheet of this step."""
+        if not processes.is_main():
+            return
         with self.learner.evaluation_weights():
             write_sheet(self.diffuser, self.prompts, self.config.evaluate, self.folder.samples, self.step)
 
@@ -168,46 +178,34 @@ class Trainer:
         """The derived numbers that show a wrong setting before it costs an hour."""
         c, count = self.config, sum(p.numel() for p in self.learner.parameters)
         images = c.rollout.prompts * c.rollout.group_size
-        self.log(
+        self.keeper.log(
             f"{c.train.algorithm}: {count:,} trainable parameters, {images} images a step in "
             f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps a step, "
-            f"{c.train.steps * c.train.updates} in all"
+            f"{c.train.steps * c.train.updates} in all, on {processes.named(processes.count())}"
         )
         for line in self.algorithm.describe():
-            self.log(line)
+            self.keeper.log(line)
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, or start with the pictures of the untrained model."""
-        path = checkpoint.latest(self.folder.checkpoints)
-        if path is None:
-            write_text(self.folder.metrics, "")
+        state = self.keeper.resume()
+        if state is None:
             self.picture()
             return
-        state = checkpoint.read_state(path)
-        self.learner.load(checkpoint.read_tensors(path))
         self.step, self.seconds = state["step"], state["seconds"]
         self.monitor = Monitor(**state["monitor"])
-        rows = [row for row in read_jsonl(self.folder.metrics) if row["step"] <= self.step]
-        write_text(self.folder.metrics, "")
-        for row in rows:
-            append_jsonl(self.folder.metrics, row)
-        self.log(f"resumed after step {self.step}")
 
     def save(self) -> None:
         """A checkpoint of this step."""
         state = {"seconds": self.seconds, "healthy": self.monitor.healthy, "monitor": self.monitor.state()}
-        keep = self.config.train.keep_checkpoints
-        checkpoint.save(self.folder.checkpoints, self.step, self.learner.state(), state, keep)
+        self.keeper.save(self.step, state, self.values)
 
     def finish(self) -> TrainResult:
         """Export the model; after a stop by the alarm, the healthy one."""
         if self.ended_by_collapse:
             self.save()
-            healthy = checkpoint.keep_healthy(self.folder.checkpoints)
-            if healthy:
-                self.learner.load(checkpoint.read_tensors(healthy))
-            self.log(f"stopped by the collapse alarm; model/ is from {healthy or f'step {self.step}'}")
-        self.export()
+            self.keeper.log(f"stopped by the collapse alarm after step {self.step}")
+        self.keeper.finish(self.step, self.ended_by_collapse)
         c = self.config
         return TrainResult(
             status="finished" if self.monitor.collapsed_at is None else "collapsed",
@@ -218,19 +216,3 @@ class Trainer:
             peak_memory_mib=peak_memory_mib(self.device),
             collapsed_at=self.monitor.collapsed_at,
         )
-
-    def export(self) -> None:
-        """Write model/, whole or not at all."""
-        partial = self.folder.root / ".model.partial"
-        try:
-            with self.learner.evaluation_weights():
-                self.diffuser.export(partial)
-            checkpoint.replace_folder(partial, self.folder.model)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def log(self, line: str) -> None:
-        """A line in log.txt."""
-        self.folder.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.folder.log.open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
+from safediffusion.training import processes
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,26 @@ class Batch:
 
     Attributes:
         step: round, from 0.
+        first: place of its first row among the rows of all processes.
+        total: rows of all processes.
         keys: (prompt, member) of every row; the name of its noise.
         cond: text conditioning of its rows.
     """
 
     step: int
+    first: int
+    total: int
     keys: list[tuple[int, int]]
     cond: Condition
+
+    @property
+    def rows(self) -> slice:
+        """Its rows among those of all processes."""
+        return slice(self.first, self.first + len(self.keys))
+
+    def own(self, rows: Tensor) -> Tensor:
+        """Those of the given rows of all processes that are here, counted from 0."""
+        return rows[(rows >= self.rows.start) & (rows < self.rows.stop)] - self.first
 
 
 class Algorithm(Protocol):
@@ -48,6 +62,12 @@ def optimizer_batches(n: int, updates: int) -> Iterator[Tensor]:
         yield torch.arange(first, n, updates)
 
 
+def micro_batches(rows: Tensor, size: int) -> Iterator[Tensor]:
+    """Rows in parts of `size`, the last one smaller; nothing where this process has none."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
 class RoundLog:
     """Sums over the micro-batches of a round."""
 
@@ -61,7 +81,20 @@ class RoundLog:
     def add(self, loss: Tensor, total: int) -> None:
         self._loss += loss.sum().item() / total
 
+    def everywhere(self) -> "RoundLog":
+        """The same of all processes together."""
+        whole = RoundLog()
+        whole.norms = self.norms  # of summed gradients, so equal everywhere
+        for log in processes.everyone(self):
+            whole.ratios += log.ratios
+            whole._first += log._first
+            whole._loss += log._loss
+            for t, values in log._kl.items():
+                whole._kl[t] += values
+        return whole
+
     def add_ratio(self, log_ratio: Tensor) -> None:
+        log_ratio = log_ratio.cpu()
         self.ratios.append(log_ratio)
         if not self.norms:
             self._first.append(log_ratio)

@@ -1,0 +1,114 @@
+"""What a run leaves behind besides pictures: log lines, metrics, checkpoints and the model.
+
+Every process calls these; the main one writes.
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from safediffusion.config import RunConfig
+from safediffusion.errors import UserError
+from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
+from safediffusion.training import checkpoint, processes
+from safediffusion.training.learner import Learner
+from safediffusion.training.randomness import by_process, of_process, random_state, restore_random_state
+
+Row = dict[str, Any]
+
+
+def flat(row: Row, prefix: str = "") -> Row:
+    """A metrics row with dotted names instead of nested ones."""
+    values: Row = {}
+    for name, value in row.items():
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return values
+
+
+class Keeper:
+    """Keeps a learner in a run folder, and brings it back."""
+
+    def __init__(self, config: RunConfig, learner: Learner, folder: RunFolder) -> None:
+        self.config, self.learner, self.folder = config, learner, folder
+        self.root = folder.checkpoints
+
+    def log(self, line: str) -> None:
+        """A line in log.txt."""
+        if processes.is_main():
+            self.folder.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.folder.log.open("a", encoding="utf-8") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def record(self, row: Row) -> None:
+        """A line in metrics.jsonl."""
+        if processes.is_main():
+            append_jsonl(self.folder.metrics, row)
+
+    def save(self, step: int, state: Row, values: Row) -> None:
+        """A checkpoint; `values` are the step's metrics, which the best one is chosen by."""
+        random = by_process(processes.everyone(random_state()))
+        state = {**state, "score": self.score(values), "processes": processes.count()}
+        if processes.is_main():
+            tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
+            checkpoint.keep_best(self.root, checkpoint.save(self.root, step, tensors, state, keep))
+        processes.wait()
+
+    def score(self, values: Row) -> float | None:
+        """The value that train.keep_best names, the higher the better; None where it was not measured."""
+        wanted = self.config.train.keep_best
+        if wanted is None or not values:
+            return None
+        name = wanted.removeprefix("-")
+        if name not in values and "/" not in name:
+            known = ", ".join(k for k, v in values.items() if isinstance(v, float))
+            raise UserError(f"train.keep_best is {wanted}, which is not measured; known: {known}")
+        value = values.get(name)
+        return -value if value is not None and wanted != name else value
+
+    def resume(self) -> Row | None:
+        """Go back to the newest checkpoint; returns its state, or None where there is none."""
+        path = checkpoint.latest(self.root)
+        state = self._load(path) if path else None
+        if processes.is_main():  # later rows are of rounds that are done again
+            step = state["step"] if state else 0
+            rows = [row for row in read_jsonl(self.folder.metrics) if row["step"] <= step]
+            write_text(self.folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        return state
+
+    def _load(self, path: Path) -> Row:
+        state, tensors = checkpoint.read_state(path), checkpoint.read_tensors(path)
+        self.learner.load(tensors)
+        if own := of_process(tensors["random"], processes.rank()):
+            restore_random_state(own)
+        before, now = state["processes"], processes.count()
+        changed = f", on {processes.named(now)} instead of {before}" if before != now else ""
+        self.log(f"resumed after step {state['step']}{changed}")
+        return state
+
+    def keep_healthy(self) -> Path | None:
+        """Put the newest healthy checkpoint aside; only the main process knows where."""
+        return checkpoint.keep_healthy(self.root) if processes.is_main() else None
+
+    def finish(self, step: int, collapsed: bool) -> None:
+        """Write model/, of the healthy weights after a collapse, else of the best if one is chosen."""
+        if processes.is_main():
+            chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
+            if chosen and chosen.exists():
+                step = checkpoint.read_state(chosen)["step"]
+                self.learner.load(checkpoint.read_tensors(chosen))
+                why = "healthy" if collapsed else f"best by {self.config.train.keep_best}"
+                self.log(f"model/ is from step {step}, the {why} checkpoint {chosen}")
+            self.export()
+        processes.wait()
+
+    def export(self) -> None:
+        """Write model/, whole or not at all."""
+        partial = self.folder.root / ".model.partial"
+        try:
+            with self.learner.evaluation_weights():
+                self.learner.diffuser.export(partial)
+            checkpoint.replace_folder(partial, self.folder.model)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)

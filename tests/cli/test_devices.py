@@ -1,0 +1,116 @@
+"""`--nproc 2`: the results of one process, stopped and resumed, and a process that dies."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
+from torch import Tensor
+
+from safediffusion.launch import CONFIGS
+from safediffusion.training import processes
+from tests.cli.conftest import Command, environment
+from tests.cli.test_train import weights
+
+TWO = ("--nproc", "2")
+GRPO = ["train.algorithm=grpo", "train.kl=0.1", "train.window=2", "train.timestep_fraction=0.5"]
+NFT = ["train.algorithm=nft", "train.kl=0.1"]
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def gradient(run: Path) -> Tensor:
+    """Adam's first moment after one step is a tenth of the gradient, free of Adam's division by it."""
+    saved = load_file(run / "checkpoints/step_000001/optimizer.safetensors")
+    return torch.cat([value.flatten() for name, value in saved.items() if name.endswith("exp_avg")])
+
+
+def assert_same_results(one: Path, two: Path) -> None:
+    """All that differs is the order in which floats were summed."""
+    for a, b in zip(rows(one), rows(two), strict=True):
+        for name in ("reward_mean", "reward_std", "reward_unsafe", "loss", "grad_norm", "kl_ref"):
+            small = 1e-5 if name == "loss" else 1e-6  # GRPO's loss is a sum of advantages that cancel
+            expected = None if a[name] is None else pytest.approx(a[name], rel=1e-3, abs=small)
+            assert b[name] == expected, name
+        assert b["image_stats"] == pytest.approx(a["image_stats"], rel=1e-3)
+    before, after = gradient(one), gradient(two)
+    assert (before - after).norm() < 1e-4 * before.norm()
+
+
+def test_two_processes_give_the_results_of_one(
+    safediffusion: Command, command: Command, words, tmp_path: Path
+) -> None:
+    # three groups leave one process with one and the other with two
+    words = [*words, *GRPO, "rollout.prompts=3", "train.steps=2", "train.micro_batch=3"]
+    one = command("train", *words, "--out", "one")
+    assert one.returncode == 0, one.stderr
+    two = safediffusion("train", *words, "--out", "two", *TWO)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("model ") == 1 and [row["step"] for row in rows(tmp_path / "two")] == [1, 2]
+    assert_same_results(tmp_path / "one", tmp_path / "two")
+    assert json.loads((tmp_path / "two/summary.json").read_text())["processes"] == 2
+
+
+def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
+    safediffusion: Command, command: Command, words, tmp_path: Path
+) -> None:
+    words = [*words, *NFT, "train.steps=5", "train.keep_checkpoints=5"]
+    assert safediffusion("train", *words, "--out", "whole", *TWO).returncode == 0
+    start = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut", *TWO]
+    process = subprocess.Popen(start, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "cut/metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143 and stderr.count("same command") == 1, stderr
+    assert not (tmp_path / "cut/summary.json").exists()
+    shutil.copytree(tmp_path / "cut", tmp_path / "alone")
+    again = safediffusion("train", *words, "--out", "cut", *TWO)
+    assert again.returncode == 0, again.stderr
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    assert command("train", *words, "--out", "alone").returncode == 0
+    assert "on 1 process instead of 2" in (tmp_path / "alone/log.txt").read_text()
+    assert command("train", *words, "--out", "one").returncode == 0
+    assert_same_results(tmp_path / "one", tmp_path / "whole")
+    assert_same_results(tmp_path / "one", tmp_path / "alone")
+
+
+def test_when_a_process_dies_the_others_end_within_a_minute(
+    safediffusion: Command, words, tmp_path: Path
+) -> None:
+    start = time.monotonic()
+    done = safediffusion(
+        "train", *words, "reward.kind=tests.cli.rewards:brightness_until_one_dies", "--out", "run", *TWO
+    )
+    assert time.monotonic() - start < 60
+    assert done.returncode == 1 and "process 1 failed" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_more_processes_than_prompts_are_refused(command: Command, words, monkeypatch) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 4)
+    done = command("train", *words, "--out", "run")
+    assert done.returncode == 2 and "rollout.prompts=4 or more" in done.stderr
+
+
+def test_the_shipped_accelerate_configuration_is_one() -> None:
+    config = load_config_from_file(str(CONFIGS / "ddp.yaml"))
+    assert config.distributed_type == "MULTI_GPU" and config.num_processes == 8
+
+
+def test_sharding_that_would_silently_not_happen_is_refused(command: Command, words, monkeypatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    done = command("train", *words, "--out", "run")
+    assert done.returncode == 2 and "FSDP and DeepSpeed" in done.stderr

@@ -1,0 +1,39 @@
+"""Within a training, processes share an evaluation and the main one has its results."""
+
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from safediffusion import world
+from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.evaluate.detectors.world import Harm
+from safediffusion.evaluate.runner import evaluate
+from safediffusion.runs import read_jsonl
+from tests.pipelines import tiny_pipeline
+
+ROWS = 130  # three batches
+
+
+def run(out: Path) -> dict:
+    model = StableDiffusion(tiny_pipeline(), "cpu")
+    return evaluate(model, ["world-i2p"], ROWS, 3, 1, 2.0, out, on_progress=lambda done, total: None)
+
+
+def be_one_of_two(rank: int, folder: Path, assets: Path) -> None:
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2"}
+    world.ASSETS = assets
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    assert bool(run(folder / "two")) == (rank == 0)
+    dist.destroy_process_group()
+
+
+def test_two_processes_of_a_training_give_the_records_of_one(
+    judges: Harm, tiny_assets: Path, tmp_path: Path
+) -> None:
+    torch.multiprocessing.spawn(be_one_of_two, (tmp_path, tiny_assets), nprocs=2)
+    run(tmp_path / "one")
+    one, two = (read_jsonl(tmp_path / name / "world-i2p" / "records.jsonl") for name in ("one", "two"))
+    assert two == one and len(two) == ROWS
+    assert (tmp_path / "two/world-i2p/results.json").is_file()
