@@ -111,7 +111,7 @@ def place_shapes(
     rng: Generator, wanted: list[tuple[str, str]], relation: str | None = None
 ) -> tuple[Shape, ...]:
     """Places (shape, colour) pairs apart on the lattice; a relation holds of the first to the second."""
-    for _ in range(1000):
+    for _ in range(10_000):
         r = rng.choice(RADII[len(wanted)], size=len(wanted))
         margin = 1.1 * r + 2
         low, high = np.ceil(margin / LATTICE), np.floor((SIZE - margin) / LATTICE)
