@@ -23,7 +23,7 @@ ABOUT = {
     "": "What belongs to no section; written without one, as `seed=1`.",
     "model": "What is trained, and how it is held in memory.",
     "prompts": "What pictures are drawn of during training; see [prompts](prompts.md).",
-    "reward": "What a picture is liked for; see [rewards](rewards.md) and [your own anchors](own-anchors.md).",
+    "reward": "What a picture is liked for; see [rewards](rewards.md) and [anchors](own-anchors.md).",
     "rollout": "How the pictures of a step are drawn.",
     "train": "How the model learns from them; `nft:` and `grpo:` mark what only that algorithm reads.",
     "evaluate": "How the model is judged before, during and after; see [evaluation](evaluation.md).",
@@ -38,15 +38,16 @@ reward:
   alpha: 0.7
 ```
 
-Later layers win: the defaults below, the recipe that a file `extends`, the file, the words on the command line.
-Recipes change many defaults; `safediffusion train sd14 --dry-run` prints what a run would really use. A name that is
-not in these tables is refused with the nearest one that is, and so are values that do not fit together.
+Later layers win: the defaults below, the recipe that a file `extends`, the file, the words on the command
+line. Recipes change many defaults; `safediffusion train sd14 --dry-run` prints what a run would really use. A
+name that is not in these tables is refused with the nearest one that is, and so are values that do not fit
+together.
 """
 COMMANDS = """
 # Commands
 
-Every command says the same in a terminal, with `--help`. `-v` is accepted anywhere and adds the traceback of an
-error.
+Every command says the same in a terminal, with `--help`. `-v` is accepted anywhere and adds the traceback of
+an error.
 
 | exit code | meaning |
 |---|---|
@@ -77,7 +78,8 @@ def _target(about: dict[str, Any]) -> str:
 
 def _settings(section: str, properties: dict[str, Any], defaults: dict[str, Any]) -> Iterator[str]:
     """A section's heading and table."""
-    yield f"## {section or 'run'}\n\n{ABOUT[section]}\n\n| setting | type | default | range | meaning |\n|---|---|---|---|---|"
+    yield f"## {section or 'run'}\n\n{ABOUT[section]}\n"
+    yield "| setting | type | default | range | meaning |\n|---|---|---|---|---|"
     for name, about in properties.items():
         key = f"{section}.{name}" if section else name
         kind, bounds = _kind(about)
@@ -119,7 +121,7 @@ def commands_page() -> str:
     for words, command in _commands(get_command(app), ()):
         usage = " ".join(("safediffusion", *words, *_usage(command)))
         lines += [f"## {' '.join(words)}\n\n```text\n{usage}\n```\n\n{command.help}\n"]
-        rows = [_parameter(parameter) for parameter in command.params if parameter.help and parameter.name != "help"]
+        rows = [_parameter(p) for p in command.params if p.help and p.name != "help"]
         lines += ["| word | default | meaning |\n|---|---|---|", *rows, ""] if rows else []
     return "\n".join(lines)
 
