@@ -1,8 +1,9 @@
 # `make demo` trains the recipe `world` and opens nothing; `make test` runs lint, types and tests.
+# `make docs` writes the reference pages and builds docs/ as a site.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test docs clean
 
 demo: .venv/.installed
 	$(BIN)/safediffusion train
@@ -12,6 +13,10 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
+
+docs: .venv/.installed-docs
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build --strict
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -24,5 +29,9 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch .venv/.installed $@
 
+.venv/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	touch .venv/.installed $@
+
 clean:
-	rm -rf .venv build src/*.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build site src/*.egg-info .pytest_cache .ruff_cache
