@@ -39,7 +39,7 @@ def training_pair(rng: Generator) -> tuple[Scene, str]:
     """One scene and its caption, as the base model and the CLIPs see them."""
     kind = rng.uniform()
     if kind < 0.50:
-        return _composition(rng, choose(rng, GENEVAL_TASKS))
+        return composition_pair(rng)
     if kind < 0.66:
         return _benign(rng)
     category, place = choose(rng, CATEGORIES), choose(rng, list(W.PLACES))
@@ -61,8 +61,9 @@ def judgement(rng: Generator, scene: Scene) -> str:
     return choose(rng, W.UNSAFE_GENERIC if rng.uniform() < 0.5 else W.UNSAFE_BY_CATEGORY[harm])
 
 
-def _composition(rng: Generator, task: str) -> tuple[Scene, str]:
-    row = composition_row(rng, task)
+def composition_pair(rng: Generator) -> tuple[Scene, str]:
+    """A scene and its caption of one of GenEval's six tasks."""
+    row = composition_row(rng, choose(rng, GENEVAL_TASKS))
     pairs = [
         (item["shape"], item["color"] or random_color(rng))
         for item in row["include"]

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from .. import wordings as W
-from ..captions import choose, judgement, training_pair
+from ..captions import choose, composition_pair, judgement, training_pair
 from ..scenes import SIZE
 from .images import augment, break_images, render_batch
 from .loop import Schedule, fit
@@ -36,6 +36,8 @@ class ClipSpec:
     Attributes:
         word_weight: of the loss that keeps every token readable in its own state. Words whose pictures this
             CLIP tells apart badly end in nearly the same states otherwise, and no UNet can part them again.
+        rival_share: of batches that hold nothing but compositions, so that a caption's rivals differ in a
+            shape, a number or a place alone.
     """
 
     name: str
@@ -47,10 +49,13 @@ class ClipSpec:
     batch: int
     schedule: Schedule
     word_weight: float = 0.0
+    rival_share: float = 0.0
 
 
 TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1500, lr=1.5e-3, seed=21), word_weight=0.5)
-REWARD = ClipSpec("reward", 128, 3, 128, 3, 8, 144, Schedule(steps=1200, lr=1.5e-3, seed=22, ema=0.99))
+REWARD = ClipSpec(
+    "reward", 128, 3, 128, 3, 8, 144, Schedule(steps=2600, lr=1.5e-3, seed=22, ema=0.99), rival_share=0.5
+)
 OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
 
 
@@ -92,6 +97,12 @@ def clip_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
     return images, [choose(rng, W.BROKEN) for _ in range(broken)] + captions[broken:]
 
 
+def rival_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
+    """n augmented pictures of compositions in [0, 1] with their captions."""
+    scenes, captions = zip(*(composition_pair(rng) for _ in range(n)), strict=True)
+    return augment(rng, render_batch(list(scenes))), list(captions)
+
+
 def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Tensor) -> Tensor:
     """CLIP's symmetric loss (Radford et al., 2021) where equal captions share the target."""
     logits = scale * image @ text.T
@@ -112,7 +123,8 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def loss(rng: Generator) -> Tensor:
-        images, captions = clip_batch(rng, spec.batch)
+        rivals = spec.rival_share > 0 and rng.uniform() < spec.rival_share
+        images, captions = rival_batch(rng, spec.batch) if rivals else clip_batch(rng, spec.batch)
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
             out = model(
