@@ -21,7 +21,7 @@ from .images import render_batch
 from .loop import Schedule, fit
 from .vae import LATENTS
 
-SCHEDULE = Schedule(steps=10_000, lr=1.2e-3, seed=31, ema=0.999, warmup=300)
+SCHEDULE = Schedule(steps=12_000, lr=1.2e-3, seed=31, ema=0.999, warmup=300)
 BATCH = 64
 PAIRS = 60_000
 CAPTION_DROPOUT = 0.1
