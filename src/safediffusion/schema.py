@@ -34,7 +34,8 @@ class ModelConfig(Section):
         default="whole", description="decode a batch at once, image by image, or tile by tile: less memory"
     )
     offload: bool = Field(
-        default=False, description="text encoders wait in the computer's memory while they are not needed"
+        default=False,
+        description="text encoders and those of the rewards wait in the computer's memory while not needed",
     )
     resolution: Count | None = Field(
         default=None, description="side of the images in pixels; null is what the model was made for"

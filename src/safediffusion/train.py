@@ -82,7 +82,7 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
         get_task(name)
     diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
-    return diffuser, build_rewards(config.reward, device)
+    return diffuser, build_rewards(config.reward, device, config.model.offload)
 
 
 def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, folder: RunFolder) -> None:
@@ -115,7 +115,8 @@ def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) ->
     policy = reward.direction.policy
     safe, unsafe = by_label(prompts)
     separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
-    found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
+    with reward.encoder.awake():
+        found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
     reward.direction.save(folder.root / "direction.safetensors")
     write_json(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found)
 

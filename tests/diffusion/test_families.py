@@ -121,7 +121,7 @@ def test_bf16_storage_halves_frozen_weights_and_trains_adapters_in_float32(saved
 
 def test_waiting_encoders_and_sliced_decoding_change_no_bit(saved: Path) -> None:
     usual, saving = load(saved / "sd3"), load(saved / "sd3", vae="tiled", offload=True)
-    assert [type(e).__name__ for e in saving.encoders][-1] == "T5EncoderModel"
+    assert [type(e).__name__ for e in saving.encoders.networks][-1] == "T5EncoderModel"
     assert saving.pipeline.vae.use_slicing and saving.pipeline.vae.use_tiling
     ours, theirs = (generate(d, [TEXT, "a person"], [1, 2], 3, 2.0) for d in (usual, saving))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

@@ -48,7 +48,7 @@ def load_model(
         resolution: side of the images in pixels; None is what the model was made for.
         storage: "bf16" keeps all frozen weights but the autoencoder's in half the memory; it needs LoRA.
         vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
-        offload: text encoders wait on the CPU while they are not needed.
+        offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():

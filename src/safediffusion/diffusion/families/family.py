@@ -22,6 +22,7 @@ from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.process import Process
 from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
+from safediffusion.offload import Offloaded
 
 
 class Family(ABC):
@@ -47,12 +48,19 @@ class Family(ABC):
         resolution: int | None = None,
         offload: bool = False,
     ) -> None:
-        self.pipeline: Any = pipeline.to(device)
+        self.pipeline: Any = pipeline
         self.device = torch.device(device)
         self.dtype = dtype
-        for part in pipeline.components.values():
-            if isinstance(part, nn.Module):
-                part.requires_grad_(False).eval()
+        encoders = []
+        for name, part in pipeline.components.items():
+            if not isinstance(part, nn.Module):
+                continue
+            part.requires_grad_(False).eval()
+            if is_encoder(name, part):
+                encoders.append(part)
+            else:
+                part.to(self.device)
+        self.encoders = Offloaded(encoders, self.device, offload)
         channels, side = self.native_latents()
         if resolution is not None:
             side = self._side(resolution)
@@ -63,9 +71,6 @@ class Family(ABC):
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
-        self.encoders = [part for name, part in pipeline.components.items() if is_encoder(name, part)]
-        self._awake = not offload
-        self._move_encoders("cpu" if offload else device)
 
     @property
     def network(self) -> nn.Module:
@@ -94,23 +99,9 @@ class Family(ABC):
         with self.awake():
             return self.encode_text(prompts)
 
-    @contextmanager
-    def awake(self) -> Iterator[None]:
+    def awake(self) -> AbstractContextManager[None]:
         """Inside, the text encoders are on the device; worth it around several calls of `encode`."""
-        if self._awake:
-            yield
-            return
-        self._awake = True
-        self._move_encoders(self.device)
-        try:
-            yield
-        finally:
-            self._awake = False
-            self._move_encoders("cpu")
-
-    def _move_encoders(self, device: torch.device | str) -> None:
-        for encoder in self.encoders:
-            encoder.to(device)
+        return self.encoders.awake()
 
     def unconditional(self) -> Condition:
         """What guidance moves away from, one row."""
