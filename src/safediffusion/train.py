@@ -19,6 +19,7 @@ from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, w
 from .session import choose_folder, claimed, failures, is_finished, resumable
 from .stopwatch import Stopwatch
 from .training import processes
+from .training.optimizer import check_optimizer
 from .watching import check_watchers, tracker, watching
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
             f"prompt; set rollout.prompts={processes.count()} or more, or start fewer processes"
         )
     check_watchers(config.watch)
+    check_optimizer(config.train.optimizer, device)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)

@@ -31,7 +31,7 @@ class Family(ABC):
     Args:
         pipeline: of the family's class; the autoencoder and all weights to train are float32.
         device: where it runs.
-        dtype: float32, or bfloat16 for autocast around the network.
+        dtype: float32, or bfloat16 or float16 for autocast around the network.
         resolution: side of the images in pixels; None is what the model was made for.
         offload: text encoders wait on the CPU until `awake`.
     """
@@ -139,8 +139,8 @@ class Family(ABC):
     def _network(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The network in calls of `call_rows` rows, the last one filled up; in one call where that is None.
 
-        bfloat16 kernels round differently for different shapes. With one shape for rollout and update a
-        first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
+        Half-precision kernels round differently for different shapes. With one shape for rollout and update
+        a first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
         """
         if self.call_rows is None:
             return self._call(latents, t, cond, guidance)
@@ -151,7 +151,7 @@ class Family(ABC):
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
             self._attention(),
         ):
             return self.forward(latents, t, cond, guidance).float()
