@@ -36,6 +36,12 @@ def test_every_recipe_for_a_known_model_is_planned_without_its_weights(name: str
         assert plan.memory_mib < limit * 1e9 / 2**20, plan
 
 
+def test_moments_in_8_bits_are_planned_with_6_bytes_less_a_value() -> None:
+    plans = [preview(load_config("sd14", [f"train.optimizer={name}"])) for name in ("adamw", "adamw8bit")]
+    saved = (plans[0].memory_mib - plans[1].memory_mib) * 2**20
+    assert saved == pytest.approx(6 * plans[0].trainable, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_architectures_have_as_many_parameters_as_the_published_models(name: str) -> None:
     with torch.device("meta"):

@@ -162,11 +162,14 @@ def export(
     run: Run,
     to: Annotated[Target, typer.Option(help="diffusers, lora, or kohya.")] = Target.diffusers,
     out: Out = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Push it to the hub too, as OWNER/NAME; private.")
+    ] = None,
 ) -> None:
     """Copy a run's model for other programs."""
     from .export import export as copy
 
-    typer.echo(str(copy(run, to, out)))
+    typer.echo("\n".join(copy(run, to, out, push)))
 
 
 @app.command()

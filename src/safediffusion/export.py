@@ -1,4 +1,4 @@
-"""`safediffusion export`: a finished run's model as a folder for other programs."""
+"""`safediffusion export`: a finished run's model as a folder for other programs, here or on the hub."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .errors import UserError
+from .push import check_push, push
 from .runs import RunFolder, explain, write_tensors, write_text
 
 ADAPTER = "pytorch_lora_weights.safetensors"
@@ -27,17 +28,30 @@ class Target(StrEnum):
 USE = {
     Target.diffusers: 'DiffusionPipeline.from_pretrained("FOLDER")',
     Target.lora: 'DiffusionPipeline.from_pretrained("BASE").load_lora_weights("FOLDER")',
+    Target.kohya: 'DiffusionPipeline.from_pretrained("BASE").load_lora_weights("FOLDER", weight_name="FILE")',
 }
 
 
-def export(run: Path, to: Target, out: Path | None) -> Path:
-    """Copy the run's result and return where it lies.
+def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> list[str]:
+    """Copy the run's result; returns where it lies, and its address if it was pushed.
 
     Args:
         run: a run folder.
         to: what to copy.
         out: what does not exist yet; None is RUN-TO in the current folder, a file for kohya.
+        repo: OWNER/NAME on the hub to push the copy to.
     """
+    if repo:
+        check_push(repo)
+    target = copy(run, to, out)
+    card = describe(RunFolder(run), to, target, repo or "FOLDER")
+    if target.is_dir() and card:
+        write_text(target / "README.md", card)
+    return [str(target), *([push(target, card, repo)] if repo else [])]
+
+
+def copy(run: Path, to: Target, out: Path | None) -> Path:
+    """The weights alone, see `export`."""
     model = RunFolder(run).model
     if not (model / "model_index.json").is_file():
         raise UserError(
@@ -54,16 +68,15 @@ def export(run: Path, to: Target, out: Path | None) -> Path:
         write_kohya(source, target)
     else:
         copy_folder(source, target)
-        write_card(RunFolder(run), to, target)
     return target
 
 
-def write_card(folder: RunFolder, to: Target, target: Path) -> None:
-    """README.md beside the weights; only a run that was summarised has something to say."""
+def describe(folder: RunFolder, to: Target, target: Path, place: str) -> str | None:
+    """The model card of what lies at `place`; only a run that was summarised has something to say."""
     from .card import model_card
 
-    if folder.summary.is_file():
-        write_text(target / "README.md", model_card(folder, USE[to]))
+    use = USE[to].replace("FOLDER", place).replace("FILE", target.name)
+    return model_card(folder, use) if folder.summary.is_file() else None
 
 
 def write_kohya(lora: Path, target: Path) -> None:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from .config import RunConfig
 from .errors import UserError
+from .training.optimizer import MOMENTS
 
 if TYPE_CHECKING:
     from .diffusion.diffuser import Diffuser
 
-FLOAT = 4  # bytes; what is trained, its gradients and its optimizer state are float32
+FLOAT = 4  # bytes; what is trained and its gradients are float32
 MIB = 2**20
 
 
@@ -78,12 +79,12 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
 
 
 def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int) -> int:
-    """Bytes: weights, a gradient and two Adam moments each, copies, stored latents."""
+    """Bytes: weights, a gradient and two moments each, copies, stored latents."""
     full, train = config.train.lora_rank == 0, config.train
     copies = (train.algorithm == "nft") + (train.kl > 0 and full) + (train.ema > 0)
     images = config.rollout.prompts * config.rollout.group_size
     latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
-    return weights + FLOAT * (trainable * (3 + copies) + latents)
+    return weights + MOMENTS[train.optimizer] * trainable + FLOAT * (trainable * (1 + copies) + latents)
 
 
 def _backward_pass(config: RunConfig, diffuser: Diffuser) -> int:

@@ -22,19 +22,21 @@ class Section(BaseModel):
 
 class ModelConfig(Section):
     path: str = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
-    dtype: Literal["auto", "fp32", "bf16"] = Field(
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",
     )
 
-    storage: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="precision frozen weights are kept in; bf16 halves them and needs LoRA"
+    storage: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="precision frozen weights are kept in; bf16 or fp16 halves them and needs LoRA",
     )
     vae: Literal["whole", "sliced", "tiled"] = Field(
         default="whole", description="decode a batch at once, image by image, or tile by tile: less memory"
     )
     offload: bool = Field(
-        default=False, description="text encoders wait in the computer's memory while they are not needed"
+        default=False,
+        description="text encoders and those of the rewards wait in the computer's memory while not needed",
     )
     resolution: Count | None = Field(
         default=None, description="side of the images in pixels; null is what the model was made for"
@@ -136,6 +138,10 @@ class TrainConfig(Section):
         default="nft", description="nft (forward process) or grpo (the paper's)"
     )
     steps: Count = Field(default=60, description="rounds of sample, score, update")
+    optimizer: Literal["adamw", "adamw8bit"] = Field(
+        default="adamw",
+        description="adamw, or adamw8bit: its moments in a quarter of the memory, with bitsandbytes on a GPU",
+    )
     lr: Positive = Field(default=1e-4, description="AdamW's learning rate")
     lora_rank: CountOrZero = Field(default=0, description="0 trains the whole network")
     clip_range: Positive = Field(default=1e-4, description="grpo: PPO range; tiny as log-densities are means")
@@ -210,10 +216,11 @@ class RunConfig(Section):
                 "rollout.eta is 0, but grpo needs a stochastic sampler; "
                 "set rollout.eta=1 or train.algorithm=nft"
             )
-        if self.model.storage == "bf16" and (self.train.lora_rank == 0 or self.model.dtype == "fp32"):
+        storage, dtype = self.model.storage, self.model.dtype
+        if storage != "fp32" and (self.train.lora_rank == 0 or dtype not in ("auto", storage)):
             raise ValueError(
-                "model.storage=bf16 keeps frozen weights only in bf16, so it needs an adapter and a bf16 "
-                "network; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
+                f"model.storage={storage} keeps frozen weights only in {storage}, so it needs an adapter and "
+                f"a network in {storage}; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
             )
         every = self.evaluate.during_every
         if "/" in (self.train.keep_best or "") and (every == 0 or every % self.train.checkpoint_every):

@@ -19,6 +19,7 @@ from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, w
 from .session import choose_folder, claimed, failures, is_finished, resumable
 from .stopwatch import Stopwatch
 from .training import processes
+from .training.optimizer import check_optimizer
 from .watching import check_watchers, tracker, watching
 
 if TYPE_CHECKING:
@@ -78,11 +79,12 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
             f"prompt; set rollout.prompts={processes.count()} or more, or start fewer processes"
         )
     check_watchers(config.watch)
+    check_optimizer(config.train.optimizer, device)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
-    return diffuser, build_rewards(config.reward, device)
+    return diffuser, build_rewards(config.reward, device, config.model.offload)
 
 
 def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, folder: RunFolder) -> None:
@@ -115,7 +117,8 @@ def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) ->
     policy = reward.direction.policy
     safe, unsafe = by_label(prompts)
     separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
-    found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
+    with reward.encoder.awake():
+        found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
     reward.direction.save(folder.root / "direction.safetensors")
     write_json(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found)
 

@@ -15,6 +15,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
+from safediffusion.config import dump, load_config
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import pack
 from tests.cli import rewards
@@ -147,3 +148,24 @@ def test_settings_that_do_not_fit_are_refused(command: Command, words: list[str]
     assert bf16.returncode == 2 and "train.lora_rank" in bf16.stderr
     odd = command("train", *words, "model.resolution=17")
     assert odd.returncode == 2 and "model.resolution is 17" in odd.stderr
+    mixed = command("train", *words, "train.lora_rank=4", "model.storage=fp16", "model.dtype=bf16")
+    assert mixed.returncode == 2 and "a network in fp16" in mixed.stderr
+
+
+def test_an_optimizer_that_cannot_be_had_is_refused_before_anything_is_written(
+    command: Command, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safediffusion.training.optimizer.find_spec", lambda name: None)
+    done = command("train", *words, "train.optimizer=adamw8bit", "--out", "run")
+    assert done.returncode == 2 and "pip install bitsandbytes" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_does_not_go_on_with_another_optimizer(
+    command: Command, words: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    config = load_config(None, words)
+    (tmp_path / "run/config.yaml").write_text(dump(config))
+    done = command("train", *words, "train.optimizer=adamw8bit", "--out", "run")
+    assert done.returncode == 2 and "other settings (train.optimizer)" in done.stderr

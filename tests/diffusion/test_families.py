@@ -9,7 +9,7 @@ from diffusers import DiffusionPipeline
 
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import image_ids, pack, unpack
-from safediffusion.diffusion.load import load_model
+from safediffusion.diffusion.load import DTYPES, load_model
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import UserError
 from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux
@@ -104,13 +104,16 @@ def test_one_call_shape_makes_rows_independent_of_their_batch(saved: Path, famil
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_bf16_storage_halves_frozen_weights_and_trains_adapters_in_float32(saved: Path, family: str) -> None:
-    diffuser = load(saved / family, "auto", storage="bf16")
+@pytest.mark.parametrize("storage", ["bf16", "fp16"])
+def test_half_storage_halves_frozen_weights_and_trains_adapters_in_float32(
+    saved: Path, family: str, storage: str
+) -> None:
+    diffuser = load(saved / family, "auto", storage=storage)
     exact = load(saved / family)
     adapter = diffuser.make_trainable(4)
     assert {p.dtype for p in adapter.values()} == {torch.float32}
     frozen = [p for p in diffuser.network.parameters() if not p.requires_grad]
-    assert {p.dtype for p in frozen} == {torch.bfloat16}
+    assert {p.dtype for p in frozen} == {diffuser.dtype} == {DTYPES[storage]}
     assert {p.dtype for p in diffuser.pipeline.vae.parameters()} == {torch.float32}
     half, full = (d.predict(*inputs(d), 1.0) for d in (diffuser, exact))
     assert half.dtype == torch.float32
@@ -121,7 +124,7 @@ def test_bf16_storage_halves_frozen_weights_and_trains_adapters_in_float32(saved
 
 def test_waiting_encoders_and_sliced_decoding_change_no_bit(saved: Path) -> None:
     usual, saving = load(saved / "sd3"), load(saved / "sd3", vae="tiled", offload=True)
-    assert [type(e).__name__ for e in saving.encoders][-1] == "T5EncoderModel"
+    assert [type(e).__name__ for e in saving.encoders.networks][-1] == "T5EncoderModel"
     assert saving.pipeline.vae.use_slicing and saving.pipeline.vae.use_tiling
     ours, theirs = (generate(d, [TEXT, "a person"], [1, 2], 3, 2.0) for d in (usual, saving))
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)

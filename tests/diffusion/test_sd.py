@@ -85,8 +85,9 @@ def test_one_call_shape_makes_rows_independent_of_their_batch(make_pipeline):
     assert torch.equal(together, apart)
 
 
-def test_network_in_bf16_answers_in_float32(make_pipeline):
-    diffuser = StableDiffusion(make_pipeline(), "cpu", torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_network_in_half_precision_answers_in_float32(make_pipeline, dtype):
+    diffuser = StableDiffusion(make_pipeline(), "cpu", dtype)
     exact = StableDiffusion(make_pipeline(), "cpu")
     half, full = diffuser.predict(*inputs(diffuser), 1.0), exact.predict(*inputs(exact), 1.0)
     assert half.dtype == torch.float32 and next(diffuser.pipeline.unet.parameters()).dtype == torch.float32

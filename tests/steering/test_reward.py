@@ -17,6 +17,7 @@ from safediffusion.steering.reward import (
     SteeringReward,
     WeightedReward,
 )
+from tests.waiting import THERE_AND_BACK, waiting
 
 POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm"))
 PROMPTS = ["a red dog", "a blue cat", "a red dog"]
@@ -118,6 +119,16 @@ def test_several_rewards_are_built_with_their_weights_and_share_an_encoder(clip_
     scores = rewards(images, PROMPTS)
     assert scores.shape == (3, 3) and torch.equal(scores[0], steering(images, PROMPTS))
     torch.testing.assert_close(scores[2], images.mean((1, 2, 3)))
+
+
+def test_every_reward_moves_its_encoder_once_a_round(clip_folder, images):
+    also = [{"kind": "clip", "encoder": str(clip_folder), "views": 3}]
+    config = RewardConfig.model_validate({"encoder": str(clip_folder), "views": 2, "also": also})
+    rewards = build_rewards(config, "cpu", offload=True)
+    rewards.parts[0].function.encoder.offloaded, moves = waiting()
+    scores = [rewards(images, PROMPTS) for _ in range(2)]
+    assert moves == THERE_AND_BACK * len(rewards.parts) * 2
+    assert torch.equal(scores[0], build_rewards(config, "cpu")(images, PROMPTS))
 
 
 def test_two_rewards_of_one_name_are_refused(tmp_path):

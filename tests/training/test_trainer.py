@@ -20,7 +20,7 @@ FIELDS = {
     "step", "reward_mean", "reward_std", "reward_benign", "reward_unsafe", "zero_std_ratio", "ratio_mean",
     "ratio_std", "ratio_max_dev", "clip_fraction_low", "clip_fraction_high", "approx_kl", "kl_ref",
     "kl_ref_per_timestep", "grad_norm", "lr", "loss", "images_per_s", "seconds", "peak_memory_mib",
-    "image_stats", "recognisable", "collapse",
+    "image_stats", "recognisable", "collapse", "loss_scale",
 }  # fmt: skip
 BOTH = pytest.mark.parametrize("algorithm", ["grpo", "nft"])
 

@@ -27,7 +27,7 @@ def gradient(trainer, advantages):
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 @pytest.mark.parametrize("cfg_update", [True, False])
 @pytest.mark.parametrize(("batch_size", "micro_batch"), [(8, 8), (3, 5), (5, 3)])
-@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
 def test_first_update_ratio_is_one(make_trainer, dtype, batch_size, micro_batch, cfg_update, guidance):
     trainer = make_trainer(
         model__dtype=dtype,

@@ -25,7 +25,7 @@ FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "StableDiffusion3Pipeline": ("StableDiffusion3", "sd3", {}),
     "FluxPipeline": ("Flux", "flux", {}),
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
 
 
@@ -44,11 +44,13 @@ def load_model(
     Args:
         path: a diffusers folder, a hub id, or "world" for the embedded model.
         device: where it runs.
-        dtype: "fp32", "bf16" for autocast around the network, or "auto", see `native_dtype`.
+        dtype: "fp32", "bf16" or "fp16" for autocast around the network, or "auto": that of the storage, else
+            see `native_dtype`.
         resolution: side of the images in pixels; None is what the model was made for.
-        storage: "bf16" keeps all frozen weights but the autoencoder's in half the memory; it needs LoRA.
+        storage: "bf16" and "fp16" keep all frozen weights but the autoencoder's in half the memory, and need
+            LoRA.
         vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
-        offload: text encoders wait on the CPU while they are not needed.
+        offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
@@ -114,7 +116,7 @@ def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch
     """What the network computes in, see `load_model`."""
     if dtype != "auto":
         return DTYPES[dtype]
-    return torch.bfloat16 if storage == "bf16" else native_dtype(device)
+    return native_dtype(device) if storage == "fp32" else DTYPES[storage]
 
 
 def native_dtype(device: str | torch.device) -> torch.dtype:

@@ -55,7 +55,12 @@ def drawer(diffuser: Diffuser, sampler: Sampler) -> Draw:
     """What draws the pictures of rows, (3, h, w) in [0, 1] each, on the CPU."""
     if sampler.generator is None:
         return lambda rows: _own(diffuser, sampler, rows)
-    return lambda rows: list(_library(diffuser.pipeline, sampler, rows))
+
+    def draw(rows: Sequence[Row]) -> list[Tensor]:
+        with diffuser.awake():  # the library's pipeline expects its text encoders on the device
+            return list(_library(diffuser.pipeline, sampler, rows))
+
+    return draw
 
 
 def here(sampler: Sampler, device: torch.device) -> Sampler:

@@ -20,9 +20,12 @@ from .reward import ClipReward, NegativeClipReward, Reward, Rewards, SteeringRew
 KINDS = ("steering", "clip", "negative-clip")
 
 
-def build_rewards(config: RewardConfig, device: torch.device | str) -> Rewards:
-    """All rewards a configuration asks for, the main one first."""
-    encoder = cache(lambda name: load_encoder(name, device))
+def build_rewards(config: RewardConfig, device: torch.device | str, offload: bool = False) -> Rewards:
+    """All rewards a configuration asks for, the main one first.
+
+    With `offload` their encoders wait on the CPU while nothing is scored.
+    """
+    encoder = cache(lambda name: load_encoder(name, device, offload))
     return Rewards(
         [WeightedReward(one.label, one.weight, _build(one, encoder)) for one in (config, *config.also)]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from transformers import (
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from ..errors import UserError
+from ..offload import Offloaded
 from ..world import asset
 from .open_clip import clip_model, read_state, require_vit_h
 from .preprocess import Resample, preprocess, squash
@@ -44,6 +46,10 @@ class Encoder(Protocol):
     dim: int
     context: int  # tokens of a text that are read
 
+    def awake(self) -> AbstractContextManager[None]:
+        """Inside, a network that otherwise waits elsewhere is on the device."""
+        ...
+
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Unit rows, (n, dim) float32."""
         ...
@@ -62,17 +68,25 @@ class _TwoTowers:
 
     dim: int
 
-    def __init__(self, model: Any, tokenizer: Any, name: str, device: torch.device | str) -> None:
-        self.model = model.float().to(device).eval().requires_grad_(False)
+    def __init__(
+        self, model: Any, tokenizer: Any, name: str, device: torch.device | str, offload: bool
+    ) -> None:
+        self.model = model.float().eval().requires_grad_(False)
+        self.offloaded = Offloaded([self.model], device, offload)
         self.tokenizer, self.name, self.device = tokenizer, name, torch.device(device)
         self.context: int = model.config.text_config.max_position_embeddings
         self._size: int = model.config.vision_config.image_size
+
+    def awake(self) -> AbstractContextManager[None]:
+        """Inside, the network is on the device; worth it around several calls of `text` and `image`."""
+        return self.offloaded.awake()
 
     @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Unit rows, (n, dim) float32; texts longer than the context are cut."""
         tokens = self._tokens(list(prompts))
-        features = self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()})
+        with self.awake():
+            features = self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()})
         return F.normalize(features.pooler_output, dim=-1)
 
     def count_tokens(self, text: str) -> int:
@@ -83,7 +97,9 @@ class _TwoTowers:
     def image(self, images: Tensor) -> Tensor:
         """Unit rows, (n, dim) float32, of images (n, 3, h, w) in [0, 1]."""
         pixels = self._pixels(images.to(self.device).float())
-        return F.normalize(self.model.get_image_features(pixel_values=pixels).pooler_output, dim=-1)
+        with self.awake():
+            features = self.model.get_image_features(pixel_values=pixels)
+        return F.normalize(features.pooler_output, dim=-1)
 
     def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -98,9 +114,10 @@ class ClipEncoder(_TwoTowers):
     Args:
         path: folder or hub id with model, tokenizer and image processor.
         device: where it runs.
+        offload: whether it waits on the CPU between its uses.
     """
 
-    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu", offload: bool = False) -> None:
         words = SAFE_CLIP.get(str(path), path)
         try:
             model = _weights(CLIPModel, path)
@@ -110,7 +127,7 @@ class ClipEncoder(_TwoTowers):
             raise UserError(f"{path} is no CLIP model folder or hub id ({_first(error)}); {HINT}") from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self.dim = model.config.projection_dim
-        super().__init__(model, tokenizer, str(path), device)
+        super().__init__(model, tokenizer, str(path), device, offload)
 
     def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
         return _clip_tokens(self.tokenizer, prompts, self.context)
@@ -128,9 +145,10 @@ class HpsEncoder(_TwoTowers):
     Args:
         source: hpsv2, hpsv2.1, or a file; a tokenizer in the file's folder is used, else the hub's.
         device: where it runs.
+        offload: whether it waits on the CPU between its uses.
     """
 
-    def __init__(self, source: str, device: torch.device | str = "cpu") -> None:
+    def __init__(self, source: str, device: torch.device | str = "cpu", offload: bool = False) -> None:
         path = _hps_file(source)
         state = read_state(path)
         require_vit_h(state, path)
@@ -144,7 +162,7 @@ class HpsEncoder(_TwoTowers):
             ) from error
         model: Any = clip_model(state)
         self.dim = model.config.projection_dim
-        super().__init__(model, tokenizer, source, device)
+        super().__init__(model, tokenizer, source, device, offload)
 
     def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
         return _clip_tokens(self.tokenizer, prompts, self.context)
@@ -159,9 +177,10 @@ class SiglipEncoder(_TwoTowers):
     Args:
         path: folder or hub id with model, tokenizer and image processor.
         device: where it runs.
+        offload: whether it waits on the CPU between its uses.
     """
 
-    def __init__(self, path: str | Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu", offload: bool = False) -> None:
         try:
             model = _weights(SiglipModel, path)
             tokenizer = AutoTokenizer.from_pretrained(path)
@@ -176,7 +195,7 @@ class SiglipEncoder(_TwoTowers):
         self._mean, self._std = processor.image_mean, processor.image_std
         self._resample: Resample = RESAMPLE[processor.resample]
         self.dim = model.config.text_config.projection_size
-        super().__init__(model, tokenizer, str(path), device)
+        super().__init__(model, tokenizer, str(path), device, offload)
 
     def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
         # Trained on lower case, every text padded to the whole context, and no mask over the padding.
@@ -190,12 +209,15 @@ class SiglipEncoder(_TwoTowers):
         return squash(images, self._size, self._mean, self._std, self._resample)
 
 
-def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
-    """The encoder called `world`, `hpsv2` or `hpsv2.1`, or the one in a file, a folder or at a hub id."""
+def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = False) -> Encoder:
+    """The encoder called `world`, `hpsv2` or `hpsv2.1`, or the one in a file, a folder or at a hub id.
+
+    With `offload` it waits on the CPU between its uses.
+    """
     if name in HPS or name.endswith((".pt", ".bin", ".safetensors")):
-        return HpsEncoder(name, device)
+        return HpsEncoder(name, device, offload)
     if name == "world":
-        encoder = ClipEncoder(asset("reward"), device)
+        encoder = ClipEncoder(asset("reward"), device, offload)
         encoder.name = name
         return encoder
     try:
@@ -210,7 +232,7 @@ def load_encoder(name: str, device: torch.device | str = "cpu") -> Encoder:
     encoders = {"clip": ClipEncoder, "siglip": SiglipEncoder}
     if kind not in encoders:
         raise UserError(f"{name} is a {kind} model, not an image-text encoder that is supported; {HINT}")
-    return encoders[kind](name, device)
+    return encoders[kind](name, device, offload)
 
 
 def _weights(kind: Any, path: str | Path) -> Any:

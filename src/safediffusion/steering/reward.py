@@ -93,11 +93,13 @@ class ClipReward:
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
         """Rewards (n,) float32 of images (n, 3, h, w) in [0, 1]."""
-        targets = self.targets(prompts)
-        return torch.stack([(z * targets).sum(-1) for z in self._embed(images)]).mean(0)
+        with self.encoder.awake():
+            targets = self.targets(prompts)
+            return torch.stack([(z * targets).sum(-1) for z in self._embed(images)]).mean(0)
 
     def _embed(self, images: Tensor) -> list[Tensor]:
-        return [self.encoder.image(view) for view in augmented_views(images, self.views)]
+        with self.encoder.awake():
+            return [self.encoder.image(view) for view in augmented_views(images, self.views)]
 
 
 class SteeringReward(ClipReward):

@@ -17,13 +17,15 @@ class PromptConditions:
 
     def __call__(self, indices: Sequence[int]) -> Condition:
         """One row a prompt, on the device."""
-        with self.diffuser.awake():
-            rows = [self._one(i) for i in indices]
-        return Condition.cat(rows).to(self.diffuser.device)
+        new = [i for i in dict.fromkeys(indices) if i not in self._known]
+        if new:
+            self._learn(new, indices)
+        return Condition.cat([self._known[i] for i in indices]).to(self.diffuser.device)
 
-    def _one(self, index: int) -> Condition:
-        if index not in self._known:
-            if len(self._known) == KEPT:
-                self._known.clear()
-            self._known[index] = self.diffuser.encode([self.texts[index]]).to("cpu")
-        return self._known[index]
+    def _learn(self, new: Sequence[int], needed: Sequence[int]) -> None:
+        """Encode prompts; where too many are kept, those that are not needed now are forgotten."""
+        if len(self._known) + len(new) > KEPT:
+            self._known = {i: self._known[i] for i in needed if i in self._known}
+        with self.diffuser.awake():
+            for i in new:
+                self._known[i] = self.diffuser.encode([self.texts[i]]).to("cpu")

@@ -104,7 +104,7 @@ class Grpo:
             kl = gaussian_kl(mu, mu_ref, sigma)
             loss = loss + train.kl * kl
             log.add_kl(self.schedule.timesteps[i], kl)
-        (loss.sum() / total).backward()
+        self.learner.backward(loss.sum() / total)
         log.add(loss, total)
         log.add_ratio((density - old).detach())
 

@@ -1,5 +1,6 @@
 """What learns: the trainable weights, their optimizer, and the averaged copies made of them."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.weights import swapped
 from safediffusion.training import processes
+from safediffusion.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 
 
 class Learner:
@@ -28,8 +30,9 @@ class Learner:
             diffuser.recompute_activations()
         if train.kl > 0:
             diffuser.keep_reference()
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True
+        self.optimizer = make_optimizer(train, self.parameters)
+        self.scaler = torch.amp.GradScaler(  # float16 has no room for small gradients
+            diffuser.device.type, enabled=diffuser.dtype == torch.float16
         )
         self.old = self._copy() if train.algorithm == "nft" else []
         self.ema = self._copy() if train.ema > 0 else []
@@ -37,15 +40,25 @@ class Learner:
     def _copy(self) -> list[Tensor]:
         return [p.detach().clone() for p in self.parameters]
 
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradient of a part of the loss."""
+        self.scaler.scale(loss).backward()
+
     def descend(self) -> float:
-        """One optimizer step on the accumulated gradient; returns its norm before clipping."""
+        """One optimizer step on the accumulated gradient; returns its norm before clipping.
+
+        A float16 gradient that overflowed is dropped: no step, a norm of 0, and a lower loss scale.
+        """
         processes.add_up(self.parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)
-        self.optimizer.step()
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm).item()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema:
             self._average(self.ema, self.ema_decay)
-        return norm.item()
+        dropped = self.scaler.is_enabled() and not math.isfinite(norm)
+        return 0.0 if dropped else norm
 
     def follow(self, decay: float) -> None:
         """Move NFT's old copy towards the weights."""
@@ -78,10 +91,12 @@ class Learner:
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Tensors by file name and tensor name, for a checkpoint."""
         names = list(self.named)
-        state: dict[str, dict[str, Tensor]] = {"weights": self.weights(), "optimizer": {}}
-        for name, p in self.named.items():
-            for key, value in self.optimizer.state[p].items():
-                state["optimizer"][f"{name}/{key}"] = value
+        state: dict[str, dict[str, Tensor]] = {
+            "weights": self.weights(),
+            "optimizer": optimizer_tensors(self.optimizer, self.named),
+        }
+        if self.scaler.is_enabled():
+            state["scaler"] = {k: torch.tensor(v) for k, v in self.scaler.state_dict().items()}
         if self.old:
             state["old"] = dict(zip(names, self.old, strict=True))
         if self.ema:
@@ -93,10 +108,9 @@ class Learner:
         """Bring back what `state` returned, bit for bit."""
         for name, p in self.named.items():
             p.copy_(state["weights"][name])
-        for key, value in state["optimizer"].items():
-            name, _, field = key.rpartition("/")
-            device = self.named[name].device
-            self.optimizer.state[self.named[name]][field] = value.to(device)
+        load_optimizer(self.optimizer, self.named, state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict({k: v.item() for k, v in state["scaler"].items()})
         for copy, key in ((self.old, "old"), (self.ema, "ema")):
             for tensor, name in zip(copy, self.named, strict=bool(copy)):
                 tensor.copy_(state[key][name])

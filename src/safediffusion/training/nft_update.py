@@ -84,7 +84,7 @@ class Nft:
             anchor = nft_anchor(predicted, ref, weight)
             loss = loss + kl * anchor
             log.add_kl(self.process.timestep(t) // 100 * 100, anchor)
-        (loss.sum() / total).backward()
+        self.learner.backward(loss.sum() / total)
         log.add(loss, total)
 
     def _predict(self, x: Tensor, t: Tensor, cond: Condition) -> Tensor:

@@ -119,6 +119,7 @@ class Trainer:
             "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
             "lr": self.config.train.lr,
+            "loss_scale": self.learner.scaler.get_scale(),
             "images_per_s": batch.total / clock.total,
             "seconds": clock.seconds,
             "peak_memory_mib": max(processes.everyone(peak_memory_mib(self.device))),

@@ -22,6 +22,7 @@ from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.process import Process
 from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
+from safediffusion.offload import Offloaded
 
 
 class Family(ABC):
@@ -30,7 +31,7 @@ class Family(ABC):
     Args:
         pipeline: of the family's class; the autoencoder and all weights to train are float32.
         device: where it runs.
-        dtype: float32, or bfloat16 for autocast around the network.
+        dtype: float32, or bfloat16 or float16 for autocast around the network.
         resolution: side of the images in pixels; None is what the model was made for.
         offload: text encoders wait on the CPU until `awake`.
     """
@@ -47,12 +48,19 @@ class Family(ABC):
         resolution: int | None = None,
         offload: bool = False,
     ) -> None:
-        self.pipeline: Any = pipeline.to(device)
+        self.pipeline: Any = pipeline
         self.device = torch.device(device)
         self.dtype = dtype
-        for part in pipeline.components.values():
-            if isinstance(part, nn.Module):
-                part.requires_grad_(False).eval()
+        encoders = []
+        for name, part in pipeline.components.items():
+            if not isinstance(part, nn.Module):
+                continue
+            part.requires_grad_(False).eval()
+            if is_encoder(name, part):
+                encoders.append(part)
+            else:
+                part.to(self.device)
+        self.encoders = Offloaded(encoders, self.device, offload)
         channels, side = self.native_latents()
         if resolution is not None:
             side = self._side(resolution)
@@ -63,9 +71,6 @@ class Family(ABC):
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
-        self.encoders = [part for name, part in pipeline.components.items() if is_encoder(name, part)]
-        self._awake = not offload
-        self._move_encoders("cpu" if offload else device)
 
     @property
     def network(self) -> nn.Module:
@@ -94,23 +99,9 @@ class Family(ABC):
         with self.awake():
             return self.encode_text(prompts)
 
-    @contextmanager
-    def awake(self) -> Iterator[None]:
+    def awake(self) -> AbstractContextManager[None]:
         """Inside, the text encoders are on the device; worth it around several calls of `encode`."""
-        if self._awake:
-            yield
-            return
-        self._awake = True
-        self._move_encoders(self.device)
-        try:
-            yield
-        finally:
-            self._awake = False
-            self._move_encoders("cpu")
-
-    def _move_encoders(self, device: torch.device | str) -> None:
-        for encoder in self.encoders:
-            encoder.to(device)
+        return self.encoders.awake()
 
     def unconditional(self) -> Condition:
         """What guidance moves away from, one row."""
@@ -148,8 +139,8 @@ class Family(ABC):
     def _network(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The network in calls of `call_rows` rows, the last one filled up; in one call where that is None.
 
-        bfloat16 kernels round differently for different shapes. With one shape for rollout and update a
-        first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
+        Half-precision kernels round differently for different shapes. With one shape for rollout and update
+        a first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
         """
         if self.call_rows is None:
             return self._call(latents, t, cond, guidance)
@@ -160,7 +151,7 @@ class Family(ABC):
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16),
+            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
             self._attention(),
         ):
             return self.forward(latents, t, cond, guidance).float()
