@@ -90,7 +90,9 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
         "dtype": str(subject.diffuser.dtype).removeprefix("torch."),
         "trainable": sum(p.numel() for p in subject.learner.parameters),
         "rounds": rounds,
-        "images_per_s": round(mean(lambda row: images / row["seconds"]["sample"]), 3),
+        "images_per_s": round(
+            mean(lambda row: images / (row["seconds"]["sample"] + row["seconds"]["decode"])), 3
+        ),
         "update_steps_per_s": round(mean(lambda row: config.train.updates / row["seconds"]["update"]), 4),
         "seconds": {
             phase: round(mean(lambda row, p=phase: row["seconds"][p]), 4) for phase in rows[0]["seconds"]

@@ -136,6 +136,9 @@ class TrainConfig(Section):
         default="nft", description="nft (forward process) or grpo (the paper's)"
     )
     steps: Count = Field(default=60, description="rounds of sample, score, update")
+    max_seconds: Positive | None = Field(
+        default=None, description="end after this much training, evaluations not counted; null is no limit"
+    )
     lr: Positive = Field(default=1e-4, description="AdamW's learning rate")
     lora_rank: CountOrZero = Field(default=0, description="0 trains the whole network")
     clip_range: Positive = Field(default=1e-4, description="grpo: PPO range; tiny as log-densities are means")

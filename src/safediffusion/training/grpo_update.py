@@ -49,7 +49,7 @@ class Grpo:
         ]
 
     def sample(self, batch: Batch) -> Tensor:
-        """Images of the stochastic, guided policy; the trajectory is kept for the update."""
+        """Clean latents of the stochastic, guided policy; the trajectory is kept for the update."""
         c, seed = self.config, self.config.seed
         self.eta = window_eta(self.schedule, c.rollout.eta, c.train.window, seed, batch.step)
         draws = len(stochastic_steps(self.schedule, self.eta))
@@ -65,7 +65,7 @@ class Grpo:
             batch_size=c.rollout.batch_size,
             guided_density=self.guided,
         )
-        return self.rollout.images
+        return self.rollout.clean
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on rows x timesteps; returns what the log wants to know."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.rollout import decode, solve
+from safediffusion.diffusion.rollout import solve
 from safediffusion.training.grpo import RATIO_FIELDS
 from safediffusion.training.learner import Learner
 from safediffusion.training.nft import nft_anchor, nft_loss, old_decay, preference
@@ -32,20 +32,19 @@ class Nft:
         return [f"trains on noise levels drawn from all {self.process.levels}; samples without noise"]
 
     def sample(self, batch: Batch) -> Tensor:
-        """Images of the deterministic, guided sampler; their clean latents are kept for the update."""
+        """Clean latents of the deterministic, guided sampler, kept for the update."""
         rollout_config, seed = self.config.rollout, self.config.seed
         keys = [(noise.ROLLOUT, seed, batch.step, prompt, member) for prompt, member in batch.keys]
         start = noise.normal(keys, self.diffuser.latent_shape)
-        size = rollout_config.batch_size
         self.clean = solve(
             self.diffuser,
             self.schedule,
             batch.cond,
             start,
             guidance=rollout_config.guidance,
-            batch_size=size,
+            batch_size=rollout_config.batch_size,
         )
-        return decode(self.diffuser, self.clean, size)
+        return self.clean
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on all images, each with its own noise levels; then the old copy follows."""

@@ -48,7 +48,7 @@ class Algorithm(Protocol):
         ...
 
     def sample(self, batch: Batch) -> Tensor:
-        """Images (n, 3, h, w) in [0, 1]; what the update needs of them is kept."""
+        """Clean latents (n, c, h, w); what the update needs of their making is kept."""
         ...
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
