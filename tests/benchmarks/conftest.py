@@ -1,8 +1,12 @@
-"""The scripts of benchmarks/ as modules."""
+"""The scripts of benchmarks/ as modules, and judges of random weights where World's would be."""
 
 from pathlib import Path
 
 import pytest
+
+from tests.evaluate.conftest import judges, tiny_assets
+
+__all__ = ["judges", "tiny_assets"]
 
 
 @pytest.fixture(autouse=True)
