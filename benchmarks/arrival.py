@@ -135,7 +135,7 @@ def ratio_over_seeds(baseline: Sequence[Arrival], recipe: Sequence[Arrival], see
     seeds resample to no more than their own range: the interval is then that range.
     """
     each = [paired_ratio(a, b) for a, b in zip(baseline, recipe, strict=True)]
-    kinds = {ratio.kind for ratio in each} - {"exact"}
+    kinds: set[Kind] = {ratio.kind for ratio in each if ratio.kind != "exact"}
     if "unknown" in kinds or len(kinds) > 1:
         return Ratio(None, "unknown")
     kind: Kind = kinds.pop() if kinds else "exact"
