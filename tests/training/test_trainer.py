@@ -76,7 +76,7 @@ def test_each_of_several_rewards_is_logged_on_its_own(make_trainer):
     assert {"reward_benign", "reward_unsafe", "zero_std_ratio"} < set(row["rewards"]["red"])
 
 
-@BOTH
+@pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
 @pytest.mark.parametrize("rank", [0, 4])
 def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, algorithm, rank):
     changes = {

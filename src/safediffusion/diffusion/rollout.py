@@ -36,7 +36,8 @@ class Rollout:
 
 def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
     """Positions whose deviation is above 0; only these have a density and can be trained."""
-    return [i for i in range(len(schedule)) if float(schedule.sigma(eta[i])[i]) > 0]
+    deviations = {value: schedule.sigma(value).tolist() for value in set(eta)}  # a wait for the device each
+    return [i for i, value in enumerate(eta) if deviations[value][i] > 0]
 
 
 @torch.no_grad()

@@ -31,7 +31,7 @@ class Learner:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True
         )
-        self.old = self._copy() if train.algorithm == "nft" else []
+        self.old = self._copy() if config.keeps_old_copy else []
         self.ema = self._copy() if train.ema > 0 else []
 
     def _copy(self) -> list[Tensor]:
@@ -39,6 +39,9 @@ class Learner:
 
     def descend(self) -> float:
         """One optimizer step on the accumulated gradient; returns its norm before clipping."""
+        if all(p.grad is None for p in self.parameters):  # no row had an advantage
+            for p in self.parameters:
+                p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
         processes.add_up(self.parameters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)
         self.optimizer.step()
@@ -48,7 +51,7 @@ class Learner:
         return norm.item()
 
     def follow(self, decay: float) -> None:
-        """Move NFT's old copy towards the weights."""
+        """Move the old copy towards the weights."""
         self._average(self.old, decay)
 
     @torch.no_grad()
@@ -57,7 +60,7 @@ class Learner:
 
     @contextmanager
     def old_weights(self) -> Iterator[None]:
-        """Inside, the network is NFT's old copy."""
+        """Inside, the network is the old copy."""
         with swapped(self.parameters, self.old):
             yield
 

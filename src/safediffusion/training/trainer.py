@@ -15,6 +15,7 @@ from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
+from safediffusion.training.awm_update import Awm
 from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.keeper import Keeper, Row, flat
@@ -72,7 +73,7 @@ class Trainer:
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
         self.learner = Learner(config, diffuser)
-        algorithms: dict[str, type[Grpo] | type[Nft]] = {"grpo": Grpo, "nft": Nft}
+        algorithms: dict[str, type[Grpo | Nft | Awm]] = {"grpo": Grpo, "nft": Nft, "awm": Awm}
         self.algorithm: Algorithm = algorithms[config.train.algorithm](config, self.learner)
         set_seed(config.seed + processes.rank())  # for rewards that draw at random
         self.monitor = Monitor()

@@ -103,8 +103,8 @@ class RoundLog:
         for t, value in zip(timesteps.long().tolist(), kl.tolist(), strict=True):
             self._kl[t].append(value)
 
-    def first_deviation(self) -> float:
-        return torch.cat(self._first).expm1().abs().max().item()
+    def first_deviation(self) -> float | None:
+        return torch.cat(self._first).expm1().abs().max().item() if self._first else None
 
     def summary(self) -> dict[str, Any]:
         by_time = {str(t): sum(v) / len(v) for t, v in sorted(self._kl.items())}
