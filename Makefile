@@ -1,9 +1,10 @@
 # `make demo` trains the recipe `world` and opens nothing; `make test` runs lint, types and tests.
+# `make bench` times recipes until World is safe, on a CPU; the full comparison is in benchmarks/.
 # `make docs` writes the reference pages and builds docs/ as a site.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test docs clean
+.PHONY: demo test bench docs clean
 
 demo: .venv/.installed
 	$(BIN)/safediffusion train
@@ -13,6 +14,9 @@ test: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/pytest
+
+bench: .venv/.installed
+	$(BIN)/python benchmarks/time_to_safety.py --short
 
 docs: .venv/.installed-docs
 	$(BIN)/python docs/reference.py

@@ -4,7 +4,8 @@
     python benchmarks/families.py --full sd14 sdxl    # random weights in the true architecture, for a GPU
 
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
-own, so that its peak memory is its own. Prints a JSON row a family, writes benchmarks/results/families.json.
+own, so that its peak memory is its own. Prints a JSON row a family, writes benchmarks/results/families.json;
+with --keep rows of other settings stay in it, as benchmarks/cost_model.py wants them.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training_runs import write_result
+from training_runs import RESULTS, write_result
 
-from safediffusion.config import load_config
+from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
-from safediffusion.diffusion.load import DTYPES, as_diffuser, native_dtype
+from safediffusion.diffusion.load import DTYPES, as_diffuser, native_dtype, shapes_of
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder, pick_device
 from safediffusion.training.trainer import Trainer
+from safediffusion.workload import Work, count_work
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {
@@ -49,19 +51,31 @@ def tiny(name: str) -> tuple[Any, int]:
     return FAMILIES[name](), RESOLUTION
 
 
-def trainer(name: str, full: bool, settings: list[str], folder: Path) -> Trainer:
-    """A trainer on random weights that starts at once: no evaluation, no sample sheets."""
-    device = pick_device()
+def configure(name: str, full: bool, settings: list[str]) -> RunConfig:
+    """A family's run without evaluation and sample sheets."""
     never = ["train.sample_every=1000000", "train.algorithm=grpo", "prompts.path=world"]
     if full:
-        config = load_config(RECIPES[name], [*never, *settings])
+        return load_config(RECIPES[name], [*never, *settings])
+    return load_config("world", [*never, *SMALL, "rollout.eta=0.7", *settings])
+
+
+def counted_work(name: str, config: RunConfig, full: bool) -> Work:
+    """The work of a round, counted on the shapes of the architecture or on the tiny pipeline."""
+    shapes = shapes_of(config.model) if full else as_diffuser(tiny(name)[0], "cpu", resolution=tiny(name)[1])
+    assert shapes is not None, "all recipes here are of known architectures"
+    return count_work(config, shapes)
+
+
+def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
+    """A trainer on random weights that starts at once."""
+    device = pick_device()
+    if full:
         with torch.device(device):
             pipeline, resolution = ARCHITECTURES[config.model.path](), config.model.resolution
         for part, module in pipeline.components.items():
             if isinstance(module, torch.nn.Module) and part != "vae":
                 module.to(DTYPES[config.model.storage])
     else:
-        config = load_config("world", [*never, *SMALL, "rollout.eta=0.7", *settings])
         pipeline, resolution = tiny(name)
     diffuser = as_diffuser(pipeline, device, native_dtype(device), resolution)
     prompts = [Prompt(f"{word} person at the beach", "benign") for word in ("a", "the", "one", "some")]
@@ -74,10 +88,11 @@ def trainer(name: str, full: bool, settings: list[str], folder: Path) -> Trainer
 
 def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str, Any]:
     """The row of one family, means over the counted rounds."""
+    config = configure(name, full, settings)
     with tempfile.TemporaryDirectory() as folder:
-        subject = trainer(name, full, settings, Path(folder))
+        subject = trainer(name, full, config, Path(folder))
         rows = [subject.round() for _ in range(WARM_UP + rounds)]
-    counted, config = rows[WARM_UP:], subject.config
+    counted = rows[WARM_UP:]
 
     def mean(value: Callable[[dict[str, Any]], float]) -> float:
         return sum(map(value, counted)) / len(counted)
@@ -85,12 +100,16 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
     images = config.rollout.prompts * config.rollout.group_size
     return {
         "family": name,
+        "settings": settings,
+        "work": counted_work(name, config, full).as_json(),
         "pipeline": type(subject.diffuser.pipeline).__name__,
         "size": "true architecture" if full else "tiny",
         "dtype": str(subject.diffuser.dtype).removeprefix("torch."),
         "trainable": sum(p.numel() for p in subject.learner.parameters),
         "rounds": rounds,
-        "images_per_s": round(mean(lambda row: images / row["seconds"]["sample"]), 3),
+        "images_per_s": round(
+            mean(lambda row: images / (row["seconds"]["sample"] + row["seconds"]["decode"])), 3
+        ),
         "update_steps_per_s": round(mean(lambda row: config.train.updates / row["seconds"]["update"]), 4),
         "seconds": {
             phase: round(mean(lambda row, p=phase: row["seconds"][p]), 4) for phase in rows[0]["seconds"]
@@ -100,6 +119,16 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
     }
 
 
+def kept_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of an earlier result whose family and settings are not measured anew."""
+    if not path.exists():
+        return []
+    fresh = [(row["family"], row["settings"]) for row in rows]
+    return [
+        row for row in json.loads(path.read_text())["rows"] if (row["family"], row["settings"]) not in fresh
+    ]
+
+
 def main() -> None:
     """One process a family."""
     parser = argparse.ArgumentParser(description="Speed and memory of a training round, family by family.")
@@ -107,6 +136,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="the true architectures, for a GPU")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    parser.add_argument("--keep", action="store_true", help="keep rows of other settings in the result")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.one:
@@ -125,10 +155,11 @@ def main() -> None:
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(json.dumps(rows[-1]), flush=True)
-    result = {"command": f"python benchmarks/families.py{' --full' if words.full else ''}", "rows": rows}
-    print(
-        write_result("families_full" if words.full else "families", result | {"device": str(pick_device())})
-    )
+    name = "families_full" if words.full else "families"
+    earlier = kept_rows(RESULTS / f"{name}.json", rows) if words.keep else []
+    command = f"python benchmarks/families.py{' --full' if words.full else ''}"
+    result = {"command": command, "rows": [*earlier, *rows], "device": str(pick_device())}
+    print(write_result(name, result))
 
 
 if __name__ == "__main__":

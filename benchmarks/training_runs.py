@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safediffusion.config import RunConfig, load_run_config
+from safediffusion.config import RunConfig, diff, load_config, load_run_config
 from safediffusion.evaluate.stats import over_seeds
 from safediffusion.runs import RunFolder, environment, write_json
-from safediffusion.session import claim
+from safediffusion.session import claim, is_finished
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -47,8 +47,11 @@ class Estimate:
 def train(recipe: str, settings: Sequence[str], out: Path) -> Summary:
     """The summary of a finished run, after training it as far as that is needed.
 
-    The command itself knows a finished run, and refuses a folder of other settings.
+    The command itself refuses a folder of other settings.
     """
+    done = RunFolder(out)
+    if is_finished(done) and not diff(load_run_config(done.config), load_config(recipe, list(settings))):
+        return read_summary(out)
     command = [sys.executable, "-m", "safediffusion", "train", recipe, *settings, "--out", str(out)]
     print(f"$ {' '.join(command[1:])}", flush=True)
     if subprocess.run(command).returncode:
@@ -62,12 +65,17 @@ def borrow_before(config: RunConfig, folder: RunFolder) -> None:
         return
     for done in sorted(folder.root.parent.parent.glob("**/summary.json")):
         other = RunFolder(done.parent)
-        theirs = load_run_config(other.config)
-        if (theirs.model, theirs.evaluate) == (config.model, config.evaluate):
+        if judged_alike(load_run_config(other.config), config):
             folder.root.mkdir(parents=True)
             claim(folder, config)
             shutil.copytree(other.eval("before"), folder.eval("before"))
             return
+
+
+def judged_alike(a: RunConfig, b: RunConfig) -> bool:
+    """Whether two runs judge the same base model in the same way, whatever they do on the way."""
+    during = {"during_every": b.evaluate.during_every, "during_n": b.evaluate.during_n}
+    return (a.model, a.evaluate.model_copy(update=during)) == (b.model, b.evaluate)
 
 
 def read_summary(out: Path) -> Summary:

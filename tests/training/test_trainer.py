@@ -19,8 +19,8 @@ from tests.training.conftest import brightness
 FIELDS = {
     "step", "reward_mean", "reward_std", "reward_benign", "reward_unsafe", "zero_std_ratio", "ratio_mean",
     "ratio_std", "ratio_max_dev", "clip_fraction_low", "clip_fraction_high", "approx_kl", "kl_ref",
-    "kl_ref_per_timestep", "grad_norm", "lr", "loss", "images_per_s", "seconds", "peak_memory_mib",
-    "image_stats", "recognisable", "collapse", "loss_scale",
+    "kl_ref_per_timestep", "grad_norm", "lr", "loss", "images_per_s", "seconds", "passes",
+    "peak_memory_mib", "image_stats", "recognisable", "collapse", "loss_scale",
 }  # fmt: skip
 BOTH = pytest.mark.parametrize("algorithm", ["grpo", "nft"])
 
@@ -76,7 +76,7 @@ def test_each_of_several_rewards_is_logged_on_its_own(make_trainer):
     assert {"reward_benign", "reward_unsafe", "zero_std_ratio"} < set(row["rewards"]["red"])
 
 
-@BOTH
+@pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
 @pytest.mark.parametrize("rank", [0, 4])
 def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, algorithm, rank):
     changes = {
@@ -163,7 +163,7 @@ def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_
     folder = trainer.folder
     rows = read_jsonl(folder.metrics)
     assert [row["step"] for row in rows] == [1, 2, 3] and all(set(row) >= FIELDS for row in rows)
-    assert set(rows[0]["seconds"]) == {"sample", "score", "update"}
+    assert set(rows[0]["seconds"]) == {"sample", "decode", "score", "update", "other"}
     names = sorted(p.name for p in folder.samples.glob("*.png"))
     assert names == ["step_000000.png", "step_000002.png", "step_000003.png"]
     assert sorted(p.name for p in folder.checkpoints.iterdir()) == ["step_000002", "step_000003"]

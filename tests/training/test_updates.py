@@ -52,7 +52,7 @@ def test_ratio_leaves_one_once_the_weights_moved(make_trainer):
     assert row["first_update_ratio_max_dev"] <= 1e-6 < row["ratio_max_dev"]
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "nft"])
+@pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
 def test_accumulated_gradient_equals_the_full_batch(make_trainer, algorithm):
     advantages = torch.linspace(-1, 1, 8)
     changes = {"train__algorithm": algorithm, "train__kl": 0.1}
@@ -121,3 +121,40 @@ def test_ema_is_swapped_in_for_evaluation_and_out_again(make_trainer):
         assert all(torch.equal(a, b) for a, b in zip(average, weights(trainer), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(raw, weights(trainer), strict=True))
     assert not all(torch.equal(a, b) for a, b in zip(raw, average, strict=True))
+
+
+def learned(make_trainer, name, advantages, **changes):
+    """Weights and image-passes after one update with these advantages."""
+    trainer = make_trainer(name, train__micro_batch=4, **changes)
+    batch, _, _ = trainer.draw()
+    trainer.algorithm.sample(batch)
+    with trainer.passes.counting():
+        trainer.algorithm.update(batch, advantages)
+    return weights(trainer), trainer.passes.take()
+
+
+@pytest.mark.parametrize("updates", [1, 2])
+def test_a_group_of_equal_rewards_costs_grpo_nothing_and_changes_nothing(make_trainer, updates):
+    half = torch.tensor([1.0, -1.0, 0.5, -0.5, 0, 0, 0, 0])
+    changes = {"train__updates": updates, "train__clip_range": 1e-2}
+    skipped, few = learned(make_trainer, "skipped", half, **changes)
+    # so small an advantage is passed through the network and has no gradient in float32
+    passed, all_ = learned(make_trainer, "passed", torch.where(half == 0, 1e-30, half), **changes)
+    assert 2 * few["backward"] == all_["backward"] and 2 * few["forward"] == all_["forward"]
+    for a, b in zip(skipped, passed, strict=True):
+        # Adam divides by the gradient's size, so float32 sums in another order show in its step of 1e-3
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+def test_a_kl_term_keeps_groups_of_equal_rewards_in_the_update(make_trainer):
+    none = torch.zeros(8)
+    assert learned(make_trainer, "with", none, train__kl=0.1)[1]["backward"] == 2 * 8 * 4
+    assert learned(make_trainer, "without", none)[1] == {"forward": 0, "backward": 0}
+
+
+def test_moments_and_weight_decay_go_on_when_no_row_is_learned(make_trainer):
+    changes = {"train__weight_decay": 0.5}
+    skipped, passed = (
+        learned(make_trainer, f"{value}", torch.full((8,), value), **changes)[0] for value in (0.0, 1e-30)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(skipped, passed, strict=True))

@@ -1,4 +1,4 @@
-"""Sampling with a memory: images, the latents they went through and the density of every step."""
+"""Sampling with a memory: the latents gone through and the density of every step; decoding is apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,20 +20,24 @@ class Rollout:
         latents: from noise to clean, (n, T+1, c, h, w) float32.
         log_probs: log-density of every stochastic step, 0 at deterministic ones, (n, T) float32.
         timesteps: (T,) int64.
-        images: (n, 3, H, W) in [0, 1].
         prompt_ids: index of each row's prompt, (n,) int64.
     """
 
     latents: Tensor
     log_probs: Tensor
     timesteps: Tensor
-    images: Tensor
     prompt_ids: Tensor
+
+    @property
+    def clean(self) -> Tensor:
+        """The last latents, (n, c, h, w)."""
+        return self.latents[:, -1]
 
 
 def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
     """Positions whose deviation is above 0; only these have a density and can be trained."""
-    return [i for i in range(len(schedule)) if float(schedule.sigma(eta[i])[i]) > 0]
+    deviations = {value: schedule.sigma(value).tolist() for value in set(eta)}  # a wait for the device each
+    return [i for i, value in enumerate(eta) if deviations[value][i] > 0]
 
 
 @torch.no_grad()
@@ -63,8 +67,8 @@ def rollout(
         _trajectory(diffuser, schedule, c, z, eta, guidance, guided_density)
         for c, z in zip(cond.split(batch_size), noise.split(batch_size), strict=True)
     ]
-    latents, log_probs, images = (torch.cat(list(part)) for part in zip(*parts, strict=True))
-    return Rollout(latents, log_probs, schedule.timesteps, images, prompt_ids)
+    latents, log_probs = (torch.cat(list(part)) for part in zip(*parts, strict=True))
+    return Rollout(latents, log_probs, schedule.timesteps, prompt_ids)
 
 
 def _trajectory(
@@ -75,7 +79,7 @@ def _trajectory(
     eta: Sequence[float],
     guidance: float,
     guided_density: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     noise = noise.to(diffuser.device)
     draws = iter(noise.unbind(1))
     x = next(draws)
@@ -96,7 +100,7 @@ def _trajectory(
             densities.append(torch.zeros(len(x), device=x.device))
         x = following
         path.append(x)
-    return torch.stack(path, 1), torch.stack(densities, 1), diffuser.decode(x)
+    return torch.stack(path, 1), torch.stack(densities, 1)
 
 
 @torch.no_grad()

@@ -39,11 +39,10 @@ def generate(
         z = noise.normal([(noise.SAMPLE, seed) for seed in seeds[rows]], (1 + draws, *diffuser.latent_shape))
         if draws:
             ids = torch.zeros(len(z), dtype=torch.int64)
-            part = rollout(
+            x0 = rollout(
                 diffuser, schedule, cond, z, ids, eta=[eta] * steps, guidance=guidance, batch_size=BATCH
-            ).images
+            ).clean
         else:
             x0 = solve(diffuser, schedule, cond, z[:, 0], guidance=guidance, batch_size=BATCH)
-            part = diffuser.decode(x0)
-        images.append(part.cpu())
+        images.append(diffuser.decode(x0).cpu())
     return torch.cat(images)

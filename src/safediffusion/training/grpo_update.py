@@ -11,7 +11,7 @@ from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
 from safediffusion.training import processes
-from safediffusion.training.grpo import grpo_loss, ratio_statistics
+from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics
 from safediffusion.training.learner import Learner
 from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import Batch, RoundLog, micro_batches, optimizer_batches
@@ -49,7 +49,7 @@ class Grpo:
         ]
 
     def sample(self, batch: Batch) -> Tensor:
-        """Images of the stochastic, guided policy; the trajectory is kept for the update."""
+        """Clean latents of the stochastic, guided policy; the trajectory is kept for the update."""
         c, seed = self.config, self.config.seed
         self.eta = window_eta(self.schedule, c.rollout.eta, c.train.window, seed, batch.step)
         draws = len(stochastic_steps(self.schedule, self.eta))
@@ -65,24 +65,31 @@ class Grpo:
             batch_size=c.rollout.batch_size,
             guided_density=self.guided,
         )
-        return self.rollout.images
+        return self.rollout.clean
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
-        """Optimizer steps on rows x timesteps; returns what the log wants to know."""
+        """Optimizer steps on rows x timesteps; returns what the log wants to know.
+
+        Without a KL term an advantage of 0, as in a group of equal rewards, has no gradient: such rows are
+        not passed through the network. They count in the mean all the same.
+        """
         train = self.config.train
         candidates = stochastic_steps(self.schedule, self.eta)
         steps = trained_steps(candidates, train.timestep_fraction, self.config.seed, batch.step)
+        learned = torch.ones(len(advantages), dtype=torch.bool) if train.kl > 0 else advantages.cpu() != 0
         log = RoundLog()
         for rows in optimizer_batches(batch.total, train.updates):
             total = len(steps) * len(rows)
-            pairs = torch.cartesian_prod(torch.tensor(steps), batch.own(rows)).to(self.diffuser.device)
+            own = batch.own(rows)
+            pairs = torch.cartesian_prod(torch.tensor(steps), own[learned[own]]).to(self.diffuser.device)
             for part in micro_batches(pairs, train.micro_batch):
                 self._backward(batch, advantages, part[:, 0], part[:, 1], total, log)
             log.norms.append(self.learner.descend())
         log = log.everywhere()
         times = self.schedule.timesteps.tolist()
+        ratios = torch.cat(log.ratios) if log.ratios else None
         return {
-            **ratio_statistics(torch.cat(log.ratios), train.clip_range),
+            **(dict.fromkeys(RATIO_FIELDS) if ratios is None else ratio_statistics(ratios, train.clip_range)),
             **log.summary(),
             "first_update_ratio_max_dev": log.first_deviation(),
             "trained_timesteps": [times[i] for i in steps],

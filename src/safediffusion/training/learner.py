@@ -34,7 +34,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(  # float16 has no room for small gradients
             diffuser.device.type, enabled=diffuser.dtype == torch.float16
         )
-        self.old = self._copy() if train.algorithm == "nft" else []
+        self.old = self._copy() if config.keeps_old_copy else []
         self.ema = self._copy() if train.ema > 0 else []
 
     def _copy(self) -> list[Tensor]:
@@ -49,6 +49,9 @@ class Learner:
 
         A float16 gradient that overflowed is dropped: no step, a norm of 0, and a lower loss scale.
         """
+        if all(p.grad is None for p in self.parameters):  # no row had an advantage
+            for p in self.parameters:
+                p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
         processes.add_up(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm).item()
@@ -61,7 +64,7 @@ class Learner:
         return 0.0 if dropped else norm
 
     def follow(self, decay: float) -> None:
-        """Move NFT's old copy towards the weights."""
+        """Move the old copy towards the weights."""
         self._average(self.old, decay)
 
     @torch.no_grad()
@@ -70,7 +73,7 @@ class Learner:
 
     @contextmanager
     def old_weights(self) -> Iterator[None]:
-        """Inside, the network is NFT's old copy."""
+        """Inside, the network is the old copy."""
         with swapped(self.parameters, self.old):
             yield
 

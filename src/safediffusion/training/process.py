@@ -19,11 +19,15 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Clock:
-    """Seconds by phase; tells a listener which phase begins."""
+    """Seconds by phase, "other" being what lies between phases; tells a listener which phase begins.
 
-    def __init__(self, on_phase: Callable[[str], None] | None = None) -> None:
+    A phase on a GPU ends when the GPU is done with it, or its time would be found in the next one.
+    """
+
+    def __init__(self, device: torch.device, on_phase: Callable[[str], None] | None = None) -> None:
+        self.device, self.on_phase = device, on_phase
         self.seconds: dict[str, float] = {}
-        self.on_phase = on_phase
+        self.started = time.perf_counter()
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -31,12 +35,15 @@ class Clock:
             self.on_phase(phase)
         start = time.perf_counter()
         yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.seconds[phase] = time.perf_counter() - start
 
-    @property
-    def total(self) -> float:
-        """Seconds of all phases."""
-        return sum(self.seconds.values())
+    def stop(self) -> float:
+        """Seconds since the start; what no phase took becomes "other"."""
+        total = time.perf_counter() - self.started
+        self.seconds["other"] = total - sum(self.seconds.values())
+        return total
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -9,17 +9,20 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.rollout import decode
 from safediffusion.prompts import Prompt, mixed_batch, source_sizes
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
+from safediffusion.training.awm_update import Awm
 from safediffusion.training.conditions import PromptConditions
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.keeper import Keeper, Row, flat
 from safediffusion.training.learner import Learner
 from safediffusion.training.monitor import Monitor, image_statistics
 from safediffusion.training.nft_update import Nft
+from safediffusion.training.passes import Passes
 from safediffusion.training.pictures import write_sheet
 from safediffusion.training.process import Clock, interruptible, peak_memory_mib, stop
 from safediffusion.training.updates import Algorithm, Batch
@@ -49,7 +52,7 @@ class Trainer:
         folder: where everything goes.
         device: where the rewards are compared; the diffuser's.
         on_step: called with the metrics row after every round.
-        on_phase: called with "sample", "score" or "update" as each begins.
+        on_phase: called with "sample", "decode", "score" or "update" as each begins.
         recognisable: share of images that show a recognisable scene, for the collapse alarm.
     """
 
@@ -70,7 +73,7 @@ class Trainer:
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
         self.learner = Learner(config, diffuser)
-        algorithms: dict[str, type[Grpo] | type[Nft]] = {"grpo": Grpo, "nft": Nft}
+        algorithms: dict[str, type[Grpo | Nft | Awm]] = {"grpo": Grpo, "nft": Nft, "awm": Awm}
         self.algorithm: Algorithm = algorithms[config.train.algorithm](config, self.learner)
         set_seed(config.seed + processes.rank())  # for rewards that draw at random
         self.monitor = Monitor()
@@ -78,6 +81,7 @@ class Trainer:
         self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
         self.step = 0
         self.seconds = 0.0
+        self.passes = Passes(diffuser.network)
         self.conditions = PromptConditions(diffuser, [p.text for p in prompts])
 
     def run(self) -> TrainResult:
@@ -87,11 +91,12 @@ class Trainer:
         self.announce()
         train = self.config.train
         with interruptible() as interrupted:
-            while self.step < train.steps and not self.ended_by_collapse:
+            while self.step < train.steps and not self.out_of_time and not self.ended_by_collapse:
                 row = self.round()
                 self.record(row)
                 signal_number = max(processes.everyone(interrupted()))
-                if signal_number or self.step % train.checkpoint_every == 0 or self.step == train.steps:
+                last = self.step == train.steps or self.out_of_time
+                if signal_number or last or self.step % train.checkpoint_every == 0:
                     self.save()
                 if signal_number:
                     self.keeper.log(f"interrupted after step {self.step}; the same command goes on from here")
@@ -100,19 +105,23 @@ class Trainer:
 
     def round(self) -> Row:
         """One prompt batch: sample, score, compare, update."""
-        clock = Clock(self.on_phase)
+        clock = Clock(self.device, self.on_phase)
         batch, texts, labels = self.draw()
-        with clock("sample"):
-            images = self.algorithm.sample(batch)
+        with clock("sample"), self.passes.counting():
+            latents = self.algorithm.sample(batch)
+        with clock("decode"):
+            images = decode(self.diffuser, latents, self.config.rollout.batch_size)
         with clock("score"), torch.no_grad():
             scores = processes.gathered(self.rewards(images, texts).to(self.device), dim=1)
             groups = scores.view(len(scores), self.config.rollout.prompts, -1)
             advantages = weighted_advantages(groups, self.rewards.weights, self.config.train.adv_clip)
-            seen = self.look(images)
-        with clock("update"):
+        seen = self.look(images)
+        with clock("update"), self.passes.counting():
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
+        passes = processes.everyone(self.passes.take())
+        seconds = max(processes.everyone(clock.stop()))
         self.step += 1
-        self.seconds += clock.total
+        self.seconds += seconds
         return {
             "step": self.step,
             **rewards_summary(scores, groups, self.rewards.names, labels),
@@ -120,12 +129,14 @@ class Trainer:
             **updated,
             "lr": self.config.train.lr,
             "loss_scale": self.learner.scaler.get_scale(),
-            "images_per_s": batch.total / clock.total,
+            "images_per_s": batch.total / seconds,
             "seconds": clock.seconds,
+            "passes": {way: sum(own[way] for own in passes) for way in passes[0]},
             "peak_memory_mib": max(processes.everyone(peak_memory_mib(self.device))),
             **seen,
         }
 
+    @torch.no_grad()
     def look(self, images: Tensor) -> Row:
         """Statistics of the images of all processes, and the share of recognisable ones."""
         values = image_statistics(images)
@@ -167,6 +178,12 @@ class Trainer:
     def ended_by_collapse(self) -> bool:
         """The alarm went off in a run that is to end there."""
         return self.config.train.stop_on_collapse and self.monitor.collapsed_at is not None
+
+    @property
+    def out_of_time(self) -> bool:
+        """All the training time that the run may take is spent."""
+        limit = self.config.train.max_seconds
+        return limit is not None and self.seconds >= limit
 
     def picture(self) -> None:
         """Write the sample sheet of this step."""

@@ -48,7 +48,7 @@ class Algorithm(Protocol):
         ...
 
     def sample(self, batch: Batch) -> Tensor:
-        """Images (n, 3, h, w) in [0, 1]; what the update needs of them is kept."""
+        """Clean latents (n, c, h, w); what the update needs of their making is kept."""
         ...
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
@@ -103,8 +103,8 @@ class RoundLog:
         for t, value in zip(timesteps.long().tolist(), kl.tolist(), strict=True):
             self._kl[t].append(value)
 
-    def first_deviation(self) -> float:
-        return torch.cat(self._first).expm1().abs().max().item()
+    def first_deviation(self) -> float | None:
+        return torch.cat(self._first).expm1().abs().max().item() if self._first else None
 
     def summary(self) -> dict[str, Any]:
         by_time = {str(t): sum(v) / len(v) for t, v in sorted(self._kl.items())}

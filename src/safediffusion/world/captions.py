@@ -61,9 +61,9 @@ def judgement(rng: Generator, scene: Scene) -> str:
     return choose(rng, W.UNSAFE_GENERIC if rng.uniform() < 0.5 else W.UNSAFE_BY_CATEGORY[harm])
 
 
-def composition_pair(rng: Generator) -> tuple[Scene, str]:
-    """A scene and its caption of one of GenEval's six tasks."""
-    row = composition_row(rng, choose(rng, GENEVAL_TASKS))
+def composition_pair(rng: Generator, task: str | None = None) -> tuple[Scene, str]:
+    """A scene and its caption of one of GenEval's tasks, by default of any."""
+    row = composition_row(rng, task or choose(rng, GENEVAL_TASKS))
     pairs = [
         (item["shape"], item["color"] or random_color(rng))
         for item in row["include"]

@@ -1,0 +1,123 @@
+"""The benchmark on a tiny model: real runs in this process, and curves read back from their folders."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from safediffusion import train as training
+from safediffusion.config import load_config
+from safediffusion.runs import RunFolder, append_jsonl, write_json
+from tests.pipelines import tiny_pipeline
+
+
+def write_run(root: Path, unsafe: list[float]) -> Path:
+    """A run judged before, after every second round, and at the end."""
+    folder = RunFolder(root)
+    *during, last = unsafe[1:]
+    for step in range(1, 2 * len(unsafe) - 1):
+        seconds = {"sample": 3.0, "decode": 1.0, "score": 1.0, "update": 4.0, "other": 1.0}
+        append_jsonl(
+            folder.metrics, {"step": step, "seconds": seconds, "passes": {"forward": 60, "backward": 40}}
+        )
+    for i, value in enumerate([*during, last]):
+        append_jsonl(folder.eval("during.jsonl"), {"step": 2 * (i + 1), "t/unsafe": value, "t/skill": 0.5})
+    write_json(
+        folder.summary,
+        {
+            "before": {"t/unsafe": unsafe[0], "t/skill": 0.5},
+            "after": {"t/unsafe": last, "t/skill": 0.5},
+            "images": 12,
+            "peak_memory_mib": 100,
+            "collapsed_at": None,
+        },
+    )
+    metrics = {"skill": {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}}
+    write_json(folder.eval("before", "t", "results.json"), {"metrics": metrics})
+    return root
+
+
+def test_a_run_is_read_back_with_its_costs_and_no_point_twice(tmp_path):
+    from arrival import Arrival
+    from safety_runs import condition_from, read_run
+
+    root = write_run(tmp_path / "r", [0.5, 0.3, 0.1, 0.05])
+    run, condition = read_run(root, 0), condition_from(root, "t/unsafe", 0.18, ["t/skill"])
+    assert condition.floors == {"t/skill": 0.4}
+    assert [(p.seconds, p.passes) for p in run.points] == [(0, 0), (20, 200), (40, 400), (60, 600)]
+    assert run.seconds(condition) == Arrival(True, 40, 20)
+    assert run.passes(condition) == Arrival(True, 400, 200)
+    assert run.profile["update"] == pytest.approx(0.4)
+
+
+def test_page_says_which_ratio_is_a_bound(tmp_path):
+    from safety_runs import condition_from, read_run
+    from safety_tables import as_json, page
+
+    paths = {
+        "world-paper": write_run(tmp_path / "a", [0.5, 0.5, 0.4, 0.4, 0.4]),
+        "world": write_run(tmp_path / "b", [0.5, 0.1, 0.1]),
+    }
+    condition = condition_from(paths["world"], "t/unsafe", 0.18, ["t/skill"])
+    runs = {name: [read_run(path, 0)] for name, path in paths.items()}
+    text = page(runs, condition, ())
+    assert ">= 4.0" in text and "> 80" in text and "40.0" in text
+    ratio = as_json(runs, condition)["recipes"]["world"]["ratio"]["seconds"]
+    assert (ratio["value"], ratio["kind"]) == (pytest.approx(4.0), "at least")
+
+
+def test_sweep_prefers_arrival_then_quality_then_safety(tmp_path):
+    from arrival import Condition, Point
+    from safety_runs import SafetyRun
+    from time_to_safety import merit
+
+    def ended(unsafe, skill, seconds=10.0):
+        points = [Point(0, 0, {"u": 0.5, "s": 0.5}), Point(seconds, 1, {"u": unsafe, "s": skill})]
+        return SafetyRun(0, points, {}, 1, 1, None)
+
+    condition = Condition("u", 0.18, {"s": 0.4})
+    best_first = [ended(0.1, 0.5, 5), ended(0.1, 0.5, 9), ended(0.3, 0.5), ended(0.4, 0.5), ended(0.0, 0.1)]
+    assert sorted(reversed(best_first), key=lambda run: merit(run, condition)) == best_first
+
+
+@pytest.fixture
+def in_this_process(monkeypatch, tmp_path, judges):
+    """The benchmark's runs without processes of their own; returns the names of those really trained."""
+    import time_to_safety
+    import training_runs
+
+    trained = []
+
+    def train(recipe, words, out):
+        config = load_config(recipe, list(words))
+        if not (out / "summary.json").exists():
+            trained.append(f"{out.parent.name}/{out.name}")
+        training.train(config, out)
+
+    monkeypatch.setattr(time_to_safety, "train", train)
+    monkeypatch.setattr(training_runs, "RESULTS", tmp_path / "results")
+    return trained
+
+
+def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this_process):
+    from time_to_safety import measure, parse
+
+    tiny_pipeline().save_pretrained(tmp_path / "tiny")
+    (tmp_path / "p.csv").write_text("prompt,label\na red square,benign\na person sunbathing,unsafe\n")
+    plan = parse([
+        "--model", str(tmp_path / "tiny"), "--recipes", "world-paper", "--seeds", "0",
+        "--every", "1", "--images", "7", "--sweep", "100", "--rates", "1e-3", "--limit", "-1",
+        "--keep", "world-geneval/overall", "--runs", str(tmp_path / "runs"), "--set", "train.steps=2",
+        f"prompts.path={tmp_path / 'p.csv'}", "reward.kind=tests.cli.rewards:brightness", "model.dtype=fp32",
+        "rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2", "evaluate.steps=2",
+    ])  # fmt: skip
+    text = measure(plan)
+    assert in_this_process == ["sweep/lr-0.001", "world-paper/seed-0"]
+    result = json.loads((tmp_path / "results" / "time_to_safety.json").read_text())
+    assert result["sweep"]["chosen"] == 1e-3 and "(chosen)" in text and "\n| world-paper | 0    | > " in text
+    (run,) = result["recipes"]["world-paper"]["runs"]
+    images, guided = 2 * 4, 2  # two rounds
+    assert run["points"][-1]["passes"] == images * 3 * 2 * guided  # sampled, passed forward, passed backward
+    assert len(run["points"]) == 3 and sum(run["profile"].values()) == pytest.approx(1)
+    assert (tmp_path / "results" / "time_to_safety.png").stat().st_size > 1000
+    assert measure(plan) == text and len(in_this_process) == 2
