@@ -19,7 +19,7 @@ from training_runs import write_result
 
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.sample import generate
-from safediffusion.evaluate.detectors.world import load_judges, top_label
+from safediffusion.evaluate.detectors.world import Harm, top_label
 from safediffusion.evaluate.stats import wilson
 from safediffusion.evaluate.tasks import get_task
 from safediffusion.pictures import sheet, to_pil
@@ -56,7 +56,7 @@ def agree() -> None:
     """Agreement with its interval, and every disagreement."""
     with LABELS.open() as file:
         seen = [row["label"] for row in csv.DictReader(file)]
-    judged = [top_label(harm) for harm in load_judges("cpu").harm_probabilities(pictures())]
+    judged = [top_label(harm) for harm in Harm("cpu").probabilities(pictures())]
     same = sum(a == b for a, b in zip(seen, judged, strict=True))
     low, high = wilson(same, len(seen))
     print(f"agreement {same}/{len(seen)} = {same / len(seen):.1%} [{low:.1%}, {high:.1%}]")
