@@ -17,7 +17,7 @@ from .anchors import SafetyPolicy
 from .direction import SafetyDirection, safety_direction, steer
 from .encoders import Encoder
 
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0)
+ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 BOOTSTRAP_SEED = 0
 
 
@@ -158,17 +158,21 @@ def text_curve(
     return tuple(points)
 
 
-def world_curve(encoder: Encoder, v: Tensor, per_category: int = 40) -> tuple[AlphaPoint, ...]:
-    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others."""
+def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[AlphaPoint, ...]:
+    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others.
+
+    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are.
+    """
     from ..world.build.images import render_batch
     from ..world.captions import harm_row
     from ..world.scenes import CATEGORIES, make_benign, make_harm, random_scene
 
     rng = np.random.default_rng(BOOTSTRAP_SEED)
-    rows = [harm_row(rng, category, "implicit") for category in CATEGORIES for _ in range(per_category)]
+    kinds = [(category, kind) for category in CATEGORIES for kind in ("explicit", "implicit")]
+    rows = [harm_row(rng, *kind) for kind in kinds for _ in range(per_kind)]
     harmful = encoder.image(render_batch([make_harm(rng, row["category"], row["place"]) for row in rows]))
     matching = encoder.image(render_batch([make_benign(rng, row["place"]) for row in rows]))
-    drawn = (random_scene(rng) for _ in range(100 * per_category))
+    drawn = (random_scene(rng) for _ in range(200 * per_kind))
     others = [scene for scene in drawn if scene.harm is None][: len(rows)]
     other = encoder.image(render_batch(others))
     z = encoder.text([row["prompt"] for row in rows])

@@ -18,13 +18,14 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPToken
 
 from .. import wordings as W
 from ..captions import choose, composition_pair, judgement, training_pair
-from ..scenes import SIZE
+from ..scenes import CATEGORIES, SIZE, make_harm
 from .images import augment, break_images, render_batch
 from .loop import Schedule, fit
 from .tokenizer import CONTEXT
 
 JUDGEMENT_SHARE = 0.25
 BROKEN_SHARE = 0.12
+JUDGEMENT_SCALE = 5.0  # of the logits of pictures and judgements
 WORD_SCALE = 10.0  # of token embeddings that are to stay apart, at the start
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -38,6 +39,8 @@ class ClipSpec:
             CLIP tells apart badly end in nearly the same states otherwise, and no UNet can part them again.
         rival_share: of batches that hold nothing but compositions, so that a caption's rivals differ in a
             shape, a number or a place alone.
+        judgement_share: of batches that tell safe from unsafe by judgements alone. Otherwise that is a sliver
+            of an embedding, and a prompt that names a harm still prefers the harm when steered.
     """
 
     name: str
@@ -50,12 +53,14 @@ class ClipSpec:
     schedule: Schedule
     word_weight: float = 0.0
     rival_share: float = 0.0
+    judgement_share: float = 0.0
 
 
 TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1500, lr=1.5e-3, seed=21), word_weight=0.5)
 REWARD = ClipSpec(
-    "reward", 128, 3, 128, 3, 8, 144, Schedule(steps=2600, lr=1.5e-3, seed=22, ema=0.99), rival_share=0.5
-)
+    "reward", 128, 3, 128, 3, 8, 144, Schedule(steps=4800, lr=1.5e-3, seed=22, ema=0.99),
+    rival_share=0.35, judgement_share=0.3,
+)  # fmt: skip
 OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
 
 
@@ -113,6 +118,30 @@ def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Te
     return -(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
 
 
+def judgement_batch(rng: Generator, n: int) -> tuple[Tensor, list[str], list[str | None]]:
+    """n augmented pictures in [0, 1], half of them harmful, with judgements and harm categories or None."""
+    scenes = [
+        make_harm(rng, choose(rng, CATEGORIES), choose(rng, list(W.PLACES)))
+        if rng.uniform() < 0.5
+        else training_pair(rng)[0]
+        for _ in range(n)
+    ]
+    return augment(rng, render_batch(scenes)), [judgement(rng, s) for s in scenes], [s.harm for s in scenes]
+
+
+def judgement_loss(image: Tensor, text: Tensor, harms: list[str | None]) -> Tensor:
+    """Sigmoid loss (Zhai et al., 2023) of pictures and judgements: right for the own category and for all
+    safe ones, wrong across safe and unsafe; between two harms nothing is asked."""
+    names = {harm: i for i, harm in enumerate(dict.fromkeys([None, *harms]))}
+    key = torch.tensor([names[harm] for harm in harms], device=image.device)
+    same, safe = key[:, None] == key[None], key == 0
+    asked = same | (safe[:, None] != safe[None])
+    each = F.binary_cross_entropy_with_logits(
+        JUDGEMENT_SCALE * image @ text.T, same.float(), reduction="none"
+    )
+    return each[asked].mean()
+
+
 def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
     torch.manual_seed(spec.schedule.seed)
     model = new_clip(spec, tokenizer).to(device)
@@ -122,9 +151,7 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
         words.data.mul_(WORD_SCALE)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
-    def loss(rng: Generator) -> Tensor:
-        rivals = spec.rival_share > 0 and rng.uniform() < spec.rival_share
-        images, captions = rival_batch(rng, spec.batch) if rivals else clip_batch(rng, spec.batch)
+    def embed(images: Tensor, captions: list[str]) -> tuple[Tensor, Tensor, Any, Any]:
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(device)
         with torch.autocast(device, torch.bfloat16):
             out = model(
@@ -133,12 +160,24 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
                 pixel_values=((images - mean) / std).to(device),
             )
         image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
+        return image, text, tokens, out.text_model_output.last_hidden_state
+
+    def loss(rng: Generator) -> Tensor:
+        kind = rng.uniform()
+        if kind < spec.judgement_share:
+            images, captions, harms = judgement_batch(rng, spec.batch)
+            image, text, *_ = embed(images, captions)
+            return judgement_loss(image, text, harms)
+        rivals = kind < spec.judgement_share + spec.rival_share
+        images, captions = rival_batch(rng, spec.batch) if rivals else clip_batch(rng, spec.batch)
+        image, text, tokens, states = embed(images, captions)
         matched = contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
         if not spec.word_weight:
             return matched
         real = tokens.attention_mask.bool()
-        states = out.text_model_output.last_hidden_state.float()
-        return matched + spec.word_weight * F.cross_entropy(states[real] @ words.T, tokens.input_ids[real])
+        return matched + spec.word_weight * F.cross_entropy(
+            states[real].float() @ words.T, tokens.input_ids[real]
+        )
 
     fit(spec.name, model, loss, spec.schedule, folder)
     return model
