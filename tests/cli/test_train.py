@@ -109,6 +109,8 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
         (["reward.alpha=-1"], "reward.alpha=-1"),
         (["rollout.group_size=1"], "rollout.group_size=1"),
         (["train.algorithm=grpo", "rollout.eta=0"], "rollout.eta is 0"),
+        (["train.algorithm=grpo", "rollout.neighbours=2"], "set rollout.neighbours=0"),
+        (["rollout.neighbours=12"], "set it lower"),
         (["rollout.steps=2000"], "set rollout.steps to 1000 or less"),
         (["prompts.path=nothing.txt"], "no such file"),
         (["prompts.path=empty.txt"], "holds no prompt"),

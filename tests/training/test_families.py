@@ -32,7 +32,7 @@ def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, family, algorithm,
     trainer = make_trainer(
         family=family, train__algorithm=algorithm, train__kl=1.0, train__lora_rank=rank, rollout__eta=0.7
     )
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     assert trainer.algorithm.update(batch, torch.zeros(8))["kl_ref"] == 0.0
     torch.manual_seed(0)
@@ -47,7 +47,7 @@ def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, family, algorithm,
 @NEW
 def test_recorded_densities_follow_from_recorded_latents(make_trainer, family):
     trainer = make_trainer(family=family, rollout__eta=0.7, rollout__guidance=2.0)
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     kept, schedule = trainer.algorithm.rollout, trainer.algorithm.schedule
     for i in trainable_steps(schedule, 0.7):

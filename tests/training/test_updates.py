@@ -10,7 +10,7 @@ def weights(trainer):
 
 def gradient(trainer, advantages):
     """The gradient of a round's first optimizer step, taken before the step."""
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     kept = {}
 
@@ -70,7 +70,7 @@ def test_accumulated_gradient_equals_the_full_batch(make_trainer, algorithm):
 def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, algorithm, rank):
     trainer = make_trainer(train__algorithm=algorithm, train__kl=1.0, train__lora_rank=rank)
     none = torch.zeros(8)
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     assert trainer.algorithm.update(batch, none)["kl_ref"] == 0.0
     torch.manual_seed(0)
@@ -86,7 +86,7 @@ def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, algorithm, rank):
 def test_zero_advantages_leave_grpo_weights_to_weight_decay_alone(make_trainer):
     trainer = make_trainer(train__weight_decay=0.0)
     before = weights(trainer)
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     assert trainer.algorithm.update(batch, torch.zeros(8))["grad_norm"] == 0.0
     assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
@@ -126,7 +126,7 @@ def test_ema_is_swapped_in_for_evaluation_and_out_again(make_trainer):
 def learned(make_trainer, name, advantages, **changes):
     """Weights and image-passes after one update with these advantages."""
     trainer = make_trainer(name, train__micro_batch=4, **changes)
-    batch, _, _ = trainer.draw()
+    batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
     with trainer.passes.counting():
         trainer.algorithm.update(batch, advantages)

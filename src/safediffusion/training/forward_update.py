@@ -71,7 +71,7 @@ class ForwardProcess(ABC):
         self.clean = solve(
             self.diffuser,
             self.schedule,
-            batch.cond,
+            batch.drawn,
             start,
             guidance=rollout_config.guidance,
             batch_size=rollout_config.batch_size,

@@ -10,13 +10,13 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.rollout import decode
-from safediffusion.prompts import Prompt, mixed_batch, source_sizes
+from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.awm_update import Awm
-from safediffusion.training.conditions import PromptConditions
+from safediffusion.training.groups import GroupSource
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.keeper import Keeper, Row, flat
 from safediffusion.training.learner import Learner
@@ -25,7 +25,7 @@ from safediffusion.training.nft_update import Nft
 from safediffusion.training.passes import Passes
 from safediffusion.training.pictures import write_sheet
 from safediffusion.training.process import Clock, interruptible, peak_memory_mib, stop
-from safediffusion.training.updates import Algorithm, Batch
+from safediffusion.training.updates import Algorithm
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.passes = Passes(diffuser.network)
-        self.conditions = PromptConditions(diffuser, [p.text for p in prompts])
+        self.groups = GroupSource(config, diffuser, prompts, self.rewards.parts[0].function)
 
     def run(self) -> TrainResult:
         """All rounds that are left, then the export. Ctrl-C or SIGTERM to any process ends it after the
@@ -106,13 +106,14 @@ class Trainer:
     def round(self) -> Row:
         """One prompt batch: sample, score, compare, update."""
         clock = Clock(self.device, self.on_phase)
-        batch, texts, labels = self.draw()
+        drawn = self.groups(self.step)
+        batch = drawn.batch
         with clock("sample"), self.passes.counting():
             latents = self.algorithm.sample(batch)
         with clock("decode"):
             images = decode(self.diffuser, latents, self.config.rollout.batch_size)
         with clock("score"), torch.no_grad():
-            scores = processes.gathered(self.rewards(images, texts).to(self.device), dim=1)
+            scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), self.config.rollout.prompts, -1)
             advantages = weighted_advantages(groups, self.rewards.weights, self.config.train.adv_clip)
         seen = self.look(images)
@@ -124,7 +125,7 @@ class Trainer:
         self.seconds += seconds
         return {
             "step": self.step,
-            **rewards_summary(scores, groups, self.rewards.names, labels),
+            **rewards_summary(scores[:, drawn.own], groups, self.rewards.names, drawn.labels),
             "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
             "lr": self.config.train.lr,
@@ -144,19 +145,6 @@ class Trainer:
             values["recognisable"] = self.recognisable(images)
         values = processes.mean(values, len(images))
         return {"recognisable": values.pop("recognisable", None), "image_stats": values}
-
-    def draw(self) -> tuple[Batch, list[str], list[str | None]]:
-        """This process's rows of the round, groups whole, and their texts; the labels of all rows."""
-        c = self.config.rollout
-        sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
-        chosen = mixed_batch(sizes, weights, self.config.seed, self.step, c.prompts)
-        labels = [self.prompts[i].label for i in chosen for _ in range(c.group_size)]
-        groups = processes.share(c.prompts)
-        here = [chosen[group] for group in groups]
-        keys = [(i, member) for i in here for member in range(c.group_size)]
-        cond = self.conditions(here).repeat_interleave(c.group_size)
-        batch = Batch(self.step, groups.start * c.group_size, len(labels), keys, cond)
-        return batch, [self.prompts[i].text for i, _ in keys], labels
 
     def record(self, row: Row) -> None:
         """Metrics, alarm and pictures of a round."""

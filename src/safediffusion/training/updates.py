@@ -22,6 +22,7 @@ class Batch:
         total: rows of all processes.
         keys: (prompt, member) of every row; the name of its noise.
         cond: text conditioning of its rows.
+        drawn: text conditioning that its rows are drawn with; `cond` but for members lent by a neighbour.
     """
 
     step: int
@@ -29,6 +30,7 @@ class Batch:
     total: int
     keys: list[tuple[int, int]]
     cond: Condition
+    drawn: Condition
 
     @property
     def rows(self) -> slice:

@@ -1,0 +1,49 @@
+"""Prompts that already ask for what another prompt should become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .reward import ClipReward, Reward
+
+BATCH = 256  # texts encoded at once
+
+
+class SafeNeighbours:
+    """For a prompt, the other prompts of a run that lie nearer to its steered embedding than it does itself.
+
+    A prompt that names a harm is moved away from its own pictures; what it is moved towards is often another
+    prompt of the run. Prompts that steering leaves alone have no neighbours.
+
+    Args:
+        reward: whose targets are meant; one with a CLIP.
+        texts: all prompts of the run.
+    """
+
+    def __init__(self, reward: Reward, texts: Sequence[str]) -> None:
+        if not isinstance(reward, ClipReward):
+            raise UserError(
+                "rollout.neighbours needs a reward that steers text, but the main reward is a function; "
+                "set rollout.neighbours=0 or reward.kind=steering"
+            )
+        self.reward, self.texts = reward, texts
+        self._embeddings: Tensor | None = None
+
+    def __call__(self, index: int, most: int) -> list[int]:
+        """At most `most` indices, the nearest first."""
+        with self.reward.encoder.awake():
+            if self._embeddings is None:
+                parts = [self.texts[i : i + BATCH] for i in range(0, len(self.texts), BATCH)]
+                self._embeddings = torch.cat([self.reward.encoder.text(part) for part in parts])
+            target = self.reward.targets([self.texts[index]])[0]
+        return nearer(self._embeddings @ target, index, most)
+
+
+def nearer(similarity: Tensor, own: int, most: int) -> list[int]:
+    """Indices of at most `most` values of `similarity` (n,) above the own one, the largest first."""
+    order = similarity.argsort(descending=True, stable=True).tolist()
+    return order[: min(order.index(own), most)]

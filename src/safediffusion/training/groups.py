@@ -1,0 +1,74 @@
+"""Which prompts a round draws, and with which prompt each member of a group is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.prompts import Prompt, mixed_batch, source_sizes
+from safediffusion.steering.neighbours import SafeNeighbours
+from safediffusion.steering.reward import Reward
+from safediffusion.training import processes
+from safediffusion.training.conditions import PromptConditions
+from safediffusion.training.updates import Batch
+
+
+@dataclass(frozen=True)
+class Groups:
+    """One round's groups.
+
+    Attributes:
+        batch: rows of this process, groups whole.
+        texts: prompts of those rows.
+        own: rows of all processes that are drawn with the prompt itself, not with a neighbour.
+        labels: of the rows in `own`.
+    """
+
+    batch: Batch
+    texts: list[str]
+    own: list[int]
+    labels: list[str | None]
+
+
+class GroupSource:
+    """Makes the groups of any round from the configuration alone.
+
+    Args:
+        reward: the main one; it says which prompts are neighbours.
+    """
+
+    def __init__(
+        self, config: RunConfig, diffuser: Diffuser, prompts: Sequence[Prompt], reward: Reward
+    ) -> None:
+        self.config, self.prompts = config, prompts
+        texts = [p.text for p in prompts]
+        self.conditions = PromptConditions(diffuser, texts)
+        self.neighbours = SafeNeighbours(reward, texts) if config.rollout.neighbours else None
+
+    def __call__(self, step: int) -> Groups:
+        """The groups of a round, counted from 0."""
+        c = self.config.rollout
+        sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
+        chosen = mixed_batch(sizes, weights, self.config.seed, step, c.prompts)
+        groups = processes.share(c.prompts)
+        asked = [i for i in chosen for _ in range(c.group_size)]
+        drawn = list(chain.from_iterable(self.lenders(i) for i in chosen))
+        first, total = groups.start * c.group_size, len(asked)
+        here = slice(first, groups.stop * c.group_size)
+        keys = [(i, row % c.group_size) for row, i in enumerate(asked[here])]
+        cond = self.conditions([i for i, _ in keys])
+        lent = cond if self.neighbours is None else self.conditions(drawn[here])
+        own = [row for row in range(total) if asked[row] == drawn[row]]
+        return Groups(
+            batch=Batch(step, first, total, keys, cond, lent),
+            texts=[self.prompts[i].text for i, _ in keys],
+            own=own,
+            labels=[self.prompts[asked[row]].label for row in own],
+        )
+
+    def lenders(self, index: int) -> list[int]:
+        """The prompt that each member of a group is drawn with: neighbours, then the prompt itself."""
+        c = self.config.rollout
+        near = self.neighbours(index, c.neighbours) if self.neighbours else []
+        return [*near, *[index] * (c.group_size - len(near))]
