@@ -156,12 +156,17 @@ class TrainConfig(Section):
         default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
     )
     adv_clip: Positive = Field(default=2.5, description="advantages are clipped to plus and minus this")
+    adv_spread: Literal["group", "round"] = Field(
+        default="group",
+        description="advantages are scaled by the deviation of their own group, or of all groups",
+    )
     kl: NonNegative = Field(default=0.0, description="weight of the distance to the reference model")
     window: CountOrZero = Field(
         default=0, description="grpo: stochastic steps in a row; 0 makes all stochastic"
     )
     timestep_fraction: Fraction = Field(
-        default=1.0, description="share of the denoising steps that is trained"
+        default=1.0,
+        description="share of the steps that is trained; nft, awm: the noisiest share of all levels",
     )
     updates: Count = Field(default=1, description="optimizer steps a round")
     micro_batch: Count = Field(

@@ -35,6 +35,21 @@ def test_advantages_are_clipped():
     assert group_advantages(rewards, clip=2.5).max() == 2.5
 
 
+def test_a_common_scale_keeps_the_proportions_of_groups():
+    rewards = torch.tensor([[0.0, 1.0, 2.0], [0.5, 0.51, 0.52]])
+    own, common = (group_advantages(rewards, 100, spread) for spread in ("group", "round"))
+    torch.testing.assert_close(own[0], own[1], atol=0.02, rtol=0)
+    torch.testing.assert_close(common[1], common[0] / 100)
+    assert common.square().sum(1).mean() == pytest.approx(
+        2.0, abs=0.01
+    )  # deviations of 1, 2 degrees of freedom
+
+
+def test_equal_rewards_have_no_advantage_on_a_common_scale_either():
+    rewards = torch.tensor([[0.0, 1.0], [0.3, 0.3]])
+    assert (group_advantages(rewards, 2.5, "round")[1] == 0).all()
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.3, 7.0])
 def test_a_single_reward_is_weighed_to_exactly_its_own_advantages(weight):
     rewards = torch.randn(1, 5, 8)

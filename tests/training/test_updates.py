@@ -158,3 +158,20 @@ def test_moments_and_weight_decay_go_on_when_no_row_is_learned(make_trainer):
         learned(make_trainer, f"{value}", torch.full((8,), value), **changes)[0] for value in (0.0, 1e-30)
     )
     assert all(torch.equal(a, b) for a, b in zip(skipped, passed, strict=True))
+
+
+@pytest.mark.parametrize("family", ["sd", "sd3"])
+def test_forward_process_learns_from_the_noisiest_levels(make_trainer, monkeypatch, family):
+    trainer = make_trainer(family=family, train__algorithm="nft", train__timestep_fraction=0.25)
+    process, levels = trainer.diffuser.process, []
+    add_noise = type(process).add_noise
+
+    def watched(self, x0, e, level):
+        levels.extend(level.tolist())
+        return add_noise(self, x0, e, level)
+
+    monkeypatch.setattr(type(process), "add_noise", watched)
+    trainer.round()
+    told = process.timestep(torch.arange(process.levels))
+    assert (told.diff() >= 0).all()
+    assert len(levels) == 8 and min(levels) >= 0.75 * process.levels and len(set(levels)) > 1

@@ -138,7 +138,7 @@ class Flow:
             tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
         )
         self.levels: int = c["num_train_timesteps"]
-        self.t = self.schedule(self.levels).t
+        self.t = self.schedule(self.levels).t.flip(0)
 
     def schedule(self, steps: int, sde: Sde = "cps") -> FlowSchedule:
         """The noise levels that the plain pipeline visits in `steps` steps."""

@@ -45,7 +45,7 @@ class Process(Protocol):
         ...
 
     def timestep(self, level: Tensor) -> Tensor:
-        """What the network is told at noise levels (n,) in [0, levels)."""
+        """What the network is told at noise levels (n,) in [0, levels), the cleanest first."""
         ...
 
     def add_noise(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -11,12 +11,19 @@ from torch import Tensor
 EQUAL = 1e-6
 
 
-def group_advantages(rewards: Tensor, clip: float, epsilon: float = 1e-4) -> Tensor:
-    """Rewards centred and scaled inside their group, cut to +-clip.
+Spread = Literal["group", "round"]
+
+
+def group_advantages(
+    rewards: Tensor, clip: float, spread_of: Spread = "group", epsilon: float = 1e-4
+) -> Tensor:
+    """Rewards centred inside their group and scaled, cut to +-clip.
 
     Args:
         rewards: (groups, members) float32.
         clip: largest absolute advantage.
+        spread_of: scaled by each group's own deviation, or by that of all centred rewards together. Then a
+            group of nearly equal images, whose order is chance, moves the model less than one with a choice.
         epsilon: added to the deviation, so that a nearly even group is not blown up.
 
     Returns:
@@ -24,11 +31,14 @@ def group_advantages(rewards: Tensor, clip: float, epsilon: float = 1e-4) -> Ten
     """
     centred = rewards - rewards.mean(1, keepdim=True)
     spread = rewards.std(1, keepdim=True)
-    advantages = (centred / (spread + epsilon)).clamp(-clip, clip)
+    scale = spread if spread_of == "group" else spread.square().mean().sqrt()
+    advantages = (centred / (scale + epsilon)).clamp(-clip, clip)
     return advantages.masked_fill(spread < EQUAL, 0.0)
 
 
-def weighted_advantages(rewards: Tensor, weights: Sequence[float], clip: float) -> Tensor:
+def weighted_advantages(
+    rewards: Tensor, weights: Sequence[float], clip: float, spread_of: Spread = "group"
+) -> Tensor:
     """Several rewards as one advantage: each is compared within its group first, then they are weighed.
 
     Divided by the root of the weights' squares, so that rewards which vary independently keep the spread of
@@ -38,12 +48,13 @@ def weighted_advantages(rewards: Tensor, weights: Sequence[float], clip: float) 
         rewards: (k, groups, members) float32.
         weights: k of them, above 0.
         clip: largest absolute advantage, of each and of all together.
+        spread_of: see group_advantages.
 
     Returns:
         (groups, members); of a single reward exactly its group_advantages.
     """
     shares = torch.tensor([w / math.hypot(*weights) for w in weights], device=rewards.device)
-    each = torch.stack([group_advantages(groups, clip) for groups in rewards])
+    each = torch.stack([group_advantages(groups, clip, spread_of) for groups in rewards])
     return (shares.view(-1, 1, 1) * each).sum(0).clamp(-clip, clip)
 
 

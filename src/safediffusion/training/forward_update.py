@@ -49,6 +49,8 @@ class ForwardProcess(ABC):
         self.schedule = self.process.schedule(config.rollout.steps)
         # a distilled network is told the guidance it samples with; others learn without guidance
         self.guidance = config.rollout.guidance if self.diffuser.distilled else 1.0
+        self.noisy = max(1, round(config.train.timestep_fraction * self.process.levels))
+        self.quiet = self.process.levels - self.noisy  # levels too clean to be trained
         self.clean: Tensor
 
     @abstractmethod
@@ -61,7 +63,8 @@ class ForwardProcess(ABC):
 
     def describe(self) -> list[str]:
         """Lines for the log."""
-        return [f"trains on noise levels drawn from all {self.process.levels}; samples without noise"]
+        levels = f"the noisiest {self.noisy} of {self.process.levels} levels"
+        return [f"trains on noise drawn from {levels}; samples without noise"]
 
     def sample(self, batch: Batch) -> Tensor:
         """Clean latents of the deterministic, guided sampler, kept for the update."""
@@ -84,7 +87,7 @@ class ForwardProcess(ABC):
         log = RoundLog()
         for update in range(train.updates):
             keys = [(noise.FORWARD, self.config.seed, batch.step, *key, update) for key in batch.keys]
-            t = noise.integers([(*key, 0) for key in keys], self.process.levels).to(device)
+            t = self.quiet + noise.integers([(*key, 0) for key in keys], self.noisy).to(device)
             e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(device)
             for rows in micro_batches(torch.arange(len(keys), device=device), train.micro_batch):
                 noised = self._noised(batch.cond[rows], self.clean[rows], t[rows], e[rows])

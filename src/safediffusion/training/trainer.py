@@ -115,7 +115,8 @@ class Trainer:
         with clock("score"), torch.no_grad():
             scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), self.config.rollout.prompts, -1)
-            advantages = weighted_advantages(groups, self.rewards.weights, self.config.train.adv_clip)
+            train = self.config.train
+            advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
         seen = self.look(images)
         with clock("update"), self.passes.counting():
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
