@@ -128,10 +128,10 @@ class RolloutConfig(Section):
         default=12, description="images a prompt, compared to each other"
     )
     prompts: Count = Field(default=8, description="prompts a step")
-    neighbours: CountOrZero = Field(
-        default=0,
-        description="nft, awm: members of a group that are drawn with prompts nearer to the steered text, if "
-        "there are any; shows safe pictures to prompts that have none of their own",
+    neighbours: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0,
+        description="nft, awm: share of a group drawn with prompts nearer to the steered text, where there are "
+        "any; it shows safe pictures to prompts that have none of their own",
     )
     batch_size: Count = Field(
         default=96, description="images a forward batch; more is faster and needs more memory"
@@ -236,16 +236,6 @@ class RunConfig(Section):
             raise ValueError(
                 "rollout.eta is 0, but grpo needs a stochastic sampler; "
                 "set rollout.eta=1 or train.algorithm=nft"
-            )
-        if self.rollout.neighbours and self.train.algorithm == "grpo":
-            raise ValueError(
-                f"rollout.neighbours is {self.rollout.neighbours}, but grpo learns from own samples only; "
-                "set rollout.neighbours=0 or train.algorithm=nft"
-            )
-        if self.rollout.neighbours >= self.rollout.group_size:
-            raise ValueError(
-                f"rollout.neighbours is {self.rollout.neighbours}, which leaves no member of a group of "
-                f"{self.rollout.group_size} to the prompt itself; set it lower"
             )
         storage, dtype = self.model.storage, self.model.dtype
         if storage != "fp32" and (self.train.lora_rank == 0 or dtype not in ("auto", storage)):

@@ -18,15 +18,14 @@ def lending(make_trainer, name="lending", **changes):
     return make_trainer(
         name,
         reward=Lending(load_encoder("world", "cpu")),
-        train__algorithm="nft",
         rollout__prompts=4,
         rollout__group_size=3,
-        **changes,
+        **{"train__algorithm": "nft", **changes},
     )
 
 
 def test_first_members_are_drawn_with_neighbours_but_learned_under_their_own_prompt(make_trainer):
-    trainer = lending(make_trainer, rollout__neighbours=1)
+    trainer = lending(make_trainer, rollout__neighbours=0.4)
     groups = trainer.groups(0)
     batch, last = groups.batch, len(PROMPTS) - 1
     own = trainer.groups.conditions([prompt for prompt, _ in batch.keys])
@@ -41,7 +40,7 @@ def test_first_members_are_drawn_with_neighbours_but_learned_under_their_own_pro
 
 def test_a_lent_picture_is_the_lender_s_picture(make_trainer):
     """Same noise, other prompt: what is drawn follows `drawn`, row by row."""
-    borrowed, plain = (lending(make_trainer, str(n), rollout__neighbours=n) for n in (1, 0))
+    borrowed, plain = (lending(make_trainer, str(n), rollout__neighbours=n) for n in (0.4, 0.0))
     batch = borrowed.groups(0).batch
     a, b = borrowed.algorithm.sample(batch), plain.algorithm.sample(plain.groups(0).batch)
     same = [torch.equal(x, y) for x, y in zip(a, b, strict=True)]
@@ -49,7 +48,7 @@ def test_a_lent_picture_is_the_lender_s_picture(make_trainer):
 
 
 def test_rewards_in_the_log_are_of_a_prompt_s_own_pictures(make_trainer):
-    trainer = lending(make_trainer, rollout__neighbours=1)
+    trainer = lending(make_trainer, rollout__neighbours=0.4)
     groups = trainer.groups(0)
     scores = []
     part = trainer.rewards.parts[0].function
@@ -61,3 +60,9 @@ def test_rewards_in_the_log_are_of_a_prompt_s_own_pictures(make_trainer):
     object.__setattr__(trainer.rewards.parts[0], "function", watched)
     row = trainer.round()
     assert row["reward_mean"] == scores[0][groups.own].mean().item() != scores[0].mean().item()
+
+
+def test_grpo_learns_from_its_own_samples_only(make_trainer):
+    trainer = lending(make_trainer, rollout__neighbours=0.4, train__algorithm="grpo")
+    groups = trainer.groups(0)
+    assert groups.batch.drawn is groups.batch.cond and len(groups.own) == groups.batch.total

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from .reward import ClipReward, Reward
 
 BATCH = 256  # texts encoded at once
@@ -20,21 +19,18 @@ class SafeNeighbours:
     prompt of the run. Prompts that steering leaves alone have no neighbours.
 
     Args:
-        reward: whose targets are meant; one with a CLIP.
+        reward: whose targets are meant. Where it is no CLIP there are no neighbours.
         texts: all prompts of the run.
     """
 
     def __init__(self, reward: Reward, texts: Sequence[str]) -> None:
-        if not isinstance(reward, ClipReward):
-            raise UserError(
-                "rollout.neighbours needs a reward that steers text, but the main reward is a function; "
-                "set rollout.neighbours=0 or reward.kind=steering"
-            )
         self.reward, self.texts = reward, texts
         self._embeddings: Tensor | None = None
 
     def __call__(self, index: int, most: int) -> list[int]:
         """At most `most` indices, the nearest first."""
+        if most == 0 or not isinstance(self.reward, ClipReward):
+            return []
         with self.reward.encoder.awake():
             if self._embeddings is None:
                 parts = [self.texts[i : i + BATCH] for i in range(0, len(self.texts), BATCH)]

@@ -44,7 +44,9 @@ class GroupSource:
         self.config, self.prompts = config, prompts
         texts = [p.text for p in prompts]
         self.conditions = PromptConditions(diffuser, texts)
-        self.neighbours = SafeNeighbours(reward, texts) if config.rollout.neighbours else None
+        self.neighbours = SafeNeighbours(reward, texts)
+        share = 0.0 if config.train.algorithm == "grpo" else config.rollout.neighbours
+        self.lent = int(share * config.rollout.group_size)  # grpo needs the density of its own samples
 
     def __call__(self, step: int) -> Groups:
         """The groups of a round, counted from 0."""
@@ -58,7 +60,7 @@ class GroupSource:
         here = slice(first, groups.stop * c.group_size)
         keys = [(i, row % c.group_size) for row, i in enumerate(asked[here])]
         cond = self.conditions([i for i, _ in keys])
-        lent = cond if self.neighbours is None else self.conditions(drawn[here])
+        lent = self.conditions(drawn[here]) if self.lent else cond
         own = [row for row in range(total) if asked[row] == drawn[row]]
         return Groups(
             batch=Batch(step, first, total, keys, cond, lent),
@@ -69,6 +71,5 @@ class GroupSource:
 
     def lenders(self, index: int) -> list[int]:
         """The prompt that each member of a group is drawn with: neighbours, then the prompt itself."""
-        c = self.config.rollout
-        near = self.neighbours(index, c.neighbours) if self.neighbours else []
-        return [*near, *[index] * (c.group_size - len(near))]
+        near = self.neighbours(index, self.lent)
+        return [*near, *[index] * (self.config.rollout.group_size - len(near))]
