@@ -157,7 +157,8 @@ def test_moments_and_weight_decay_go_on_when_no_row_is_learned(make_trainer):
     skipped, passed = (
         learned(make_trainer, f"{value}", torch.full((8,), value), **changes)[0] for value in (0.0, 1e-30)
     )
-    assert all(torch.equal(a, b) for a, b in zip(skipped, passed, strict=True))
+    for a, b in zip(skipped, passed, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-20, rtol=0)  # a bias of 0 moves by the advantage itself
 
 
 @pytest.mark.parametrize("family", ["sd", "sd3"])
