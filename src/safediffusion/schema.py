@@ -130,8 +130,8 @@ class RolloutConfig(Section):
     prompts: Count = Field(default=8, description="prompts a step")
     neighbours: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0,
-        description="nft, awm: share of a group drawn with prompts nearer to the steered text, where there are "
-        "any; it shows safe pictures to prompts that have none of their own",
+        description="nft, awm: share of a group drawn with prompts nearer to the steered text, where there "
+        "are any; it shows safe pictures to prompts that have none of their own",
     )
     batch_size: Count = Field(
         default=96, description="images a forward batch; more is faster and needs more memory"
