@@ -81,7 +81,7 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
 def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int) -> int:
     """Bytes: weights, a gradient and two moments each, copies, stored latents."""
     full, train = config.train.lora_rank == 0, config.train
-    copies = config.keeps_old_copy + (train.kl > 0 and full) + (train.ema > 0)
+    copies = config.keeps_old_copy + (train.keeps_reference and full) + (train.ema > 0)
     images = config.rollout.prompts * config.rollout.group_size
     latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
     return weights + MOMENTS[train.optimizer] * trainable + FLOAT * (trainable * (1 + copies) + latents)

@@ -161,6 +161,9 @@ class TrainConfig(Section):
         description="advantages are scaled by the deviation of their own group, or of all groups",
     )
     kl: NonNegative = Field(default=0.0, description="weight of the distance to the reference model")
+    kl_benign: NonNegative | None = Field(
+        default=None, description="the same for prompts labelled benign; null is kl"
+    )
     window: CountOrZero = Field(
         default=0, description="grpo: stochastic steps in a row; 0 makes all stochastic"
     )
@@ -192,6 +195,15 @@ class TrainConfig(Section):
     )
     sample_every: Count = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")
+
+    def kl_of(self, label: str | None) -> float:
+        """Weight of the distance to the reference for a prompt with this label."""
+        return self.kl if label != "benign" or self.kl_benign is None else self.kl_benign
+
+    @property
+    def keeps_reference(self) -> bool:
+        """Whether the model before training is asked during training."""
+        return self.kl > 0 or bool(self.kl_benign)
 
 
 class EvaluateConfig(Section):

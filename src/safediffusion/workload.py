@@ -86,7 +86,7 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
 def learned_rows(config: RunConfig, images: int, distilled: bool) -> tuple[int, int, float]:
     """Rows with a gradient in a round's update, forward passes without one beside each, their guidance."""
     r, train = config.rollout, config.train
-    reference = int(train.kl > 0)
+    reference = int(train.keeps_reference)
     if train.algorithm != "grpo":
         old = int(config.keeps_old_copy)
         return images * train.updates, old + reference, r.guidance if distilled else 1.0

@@ -18,7 +18,15 @@ def test_every_group_is_in_one_process_and_shares_differ_by_one_at_most(monkeypa
 
 
 def test_an_optimizer_step_may_leave_a_process_without_rows():
-    batch = Batch(0, 4, 6, [(1, 0), (1, 1)], Condition(torch.zeros(2, 1, 1)), Condition(torch.zeros(2, 1, 1)))
+    batch = Batch(
+        0,
+        4,
+        6,
+        [(1, 0), (1, 1)],
+        Condition(torch.zeros(2, 1, 1)),
+        Condition(torch.zeros(2, 1, 1)),
+        torch.zeros(2),
+    )
     steps = [batch.own(rows) for rows in optimizer_batches(batch.total, 6)]
     assert [rows.tolist() for rows in steps] == [[], [], [], [], [0], [1]]
     pairs = torch.cartesian_prod(torch.tensor([0, 2]), steps[0])

@@ -91,7 +91,7 @@ class ForwardProcess(ABC):
             e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(device)
             for rows in micro_batches(torch.arange(len(keys), device=device), train.micro_batch):
                 noised = self._noised(batch.cond[rows], self.clean[rows], t[rows], e[rows])
-                self._backward(noised, advantages[rows], batch.total, log)
+                self._backward(noised, advantages[rows], batch.kl[rows], batch.total, log)
             log.norms.append(self.learner.descend())
         self.after(batch.step)
         log = log.everywhere()
@@ -115,10 +115,9 @@ class ForwardProcess(ABC):
         process = self.process
         return Noised(process.add_noise(clean, e, t), t, process.target(clean, e), process.weight(t), cond)
 
-    def _backward(self, rows: Noised, advantages: Tensor, total: int, log: RoundLog) -> None:
-        kl = self.config.train.kl
+    def _backward(self, rows: Noised, advantages: Tensor, kl: Tensor, total: int, log: RoundLog) -> None:
         loss, predicted = self.loss(rows, advantages, log)
-        if kl > 0:
+        if self.config.train.keeps_reference:
             with torch.no_grad(), self.diffuser.reference():
                 ref = self.predict(rows)
             anchor = nft_anchor(predicted, ref, rows.weight)

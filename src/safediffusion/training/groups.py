@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+import torch
+
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.prompts import Prompt, mixed_batch, source_sizes
@@ -44,6 +46,7 @@ class GroupSource:
         self.config, self.prompts = config, prompts
         texts = [p.text for p in prompts]
         self.conditions = PromptConditions(diffuser, texts)
+        self.kl = torch.tensor([config.train.kl_of(p.label) for p in prompts], device=diffuser.device)
         self.neighbours = SafeNeighbours(reward, texts)
         share = 0.0 if config.train.algorithm == "grpo" else config.rollout.neighbours
         self.lent = int(share * config.rollout.group_size)  # grpo needs the density of its own samples
@@ -63,7 +66,7 @@ class GroupSource:
         lent = self.conditions(drawn[here]) if self.lent else cond
         own = [row for row in range(total) if asked[row] == drawn[row]]
         return Groups(
-            batch=Batch(step, first, total, keys, cond, lent),
+            batch=Batch(step, first, total, keys, cond, lent, self.kl[[i for i, _ in keys]]),
             texts=[self.prompts[i].text for i, _ in keys],
             own=own,
             labels=[self.prompts[asked[row]].label for row in own],

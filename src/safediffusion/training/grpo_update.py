@@ -70,13 +70,13 @@ class Grpo:
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on rows x timesteps; returns what the log wants to know.
 
-        Without a KL term an advantage of 0, as in a group of equal rewards, has no gradient: such rows are
+        Without a KL an advantage of 0, as in a group of equal rewards, has no gradient: such rows are
         not passed through the network. They count in the mean all the same.
         """
         train = self.config.train
         candidates = stochastic_steps(self.schedule, self.eta)
         steps = trained_steps(candidates, train.timestep_fraction, self.config.seed, batch.step)
-        learned = torch.ones(len(advantages), dtype=torch.bool) if train.kl > 0 else advantages.cpu() != 0
+        learned = ((batch.kl > 0) | (advantages != 0)).cpu()
         log = RoundLog()
         for rows in optimizer_batches(batch.total, train.updates):
             total = len(steps) * len(rows)
@@ -101,15 +101,15 @@ class Grpo:
         train = self.config.train
         x, following = self.rollout.latents[rows, i], self.rollout.latents[rows, i + 1]
         cond = batch.cond[rows]
-        if train.kl > 0:
+        if train.keeps_reference:
             with torch.no_grad(), self.diffuser.reference():
                 mu_ref, _ = self._step(x, i, cond)
         mu, sigma = self._step(x, i, cond)
         density, old = log_prob(following, mu, sigma), self.rollout.log_probs[rows, i]
         loss = grpo_loss(density, old, advantages[rows], train.clip_range)
-        if train.kl > 0:
+        if train.keeps_reference:
             kl = gaussian_kl(mu, mu_ref, sigma)
-            loss = loss + train.kl * kl
+            loss = loss + batch.kl[rows] * kl
             log.add_kl(self.schedule.timesteps[i], kl)
         self.learner.backward(loss.sum() / total)
         log.add(loss, total)

@@ -28,7 +28,7 @@ class Learner:
         self.parameters = list(self.named.values())
         if train.recompute:
             diffuser.recompute_activations()
-        if train.kl > 0:
+        if train.keeps_reference:
             diffuser.keep_reference()
         self.optimizer = make_optimizer(train, self.parameters)
         self.scaler = torch.amp.GradScaler(  # float16 has no room for small gradients

@@ -23,6 +23,7 @@ class Batch:
         keys: (prompt, member) of every row; the name of its noise.
         cond: text conditioning of its rows.
         drawn: text conditioning that its rows are drawn with; `cond` but for members lent by a neighbour.
+        kl: weight of its rows' distance to the reference model, (n,).
     """
 
     step: int
@@ -31,6 +32,7 @@ class Batch:
     keys: list[tuple[int, int]]
     cond: Condition
     drawn: Condition
+    kl: Tensor
 
     @property
     def rows(self) -> slice:
