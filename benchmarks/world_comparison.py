@@ -1,4 +1,4 @@
-"""GRPO and NFT, three rewards, six strengths of steering, side by side on World, over several seeds.
+"""GRPO and NFT, three rewards, six strengths of steering, three ablations, side by side on World, over seeds.
 
     python benchmarks/world_comparison.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--set key=value ...]
 
@@ -42,9 +42,12 @@ VARIANTS = {
     "nft-clip": Variant("world", ("reward.kind=clip",)),
     "nft-negative-clip": Variant("world", ("reward.kind=negative-clip",)),
     **{f"nft-steering-{a:g}": Variant("world", (f"reward.alpha={a:g}",)) for a in (0.3, 0.5, 0.7, 1.0, 2.0)},
+    "nft-full": Variant("world", ("train.lora_rank=0", "train.lr=4e-4")),
+    "nft-lends-nothing": Variant("world", ("rollout.neighbours=0",)),
+    "nft-one-kl": Variant("world", ("train.kl_benign=null",)),
     "grpo-clip": Variant("world-grpo", ("reward.kind=clip",)),
     "grpo-negative-clip": Variant("world-grpo", ("reward.kind=negative-clip",)),
-    "grpo-steering-0.5": Variant("world-grpo", ("reward.alpha=0.5",)),
+    "grpo-steering-1": Variant("world-grpo", ("reward.alpha=1",)),
 }
 ALIASES = {"nft-clip": "nft-clip (alpha 0)", "grpo-clip": "grpo-clip (alpha 0)"}
 COLUMNS = {  # safety first, then quality

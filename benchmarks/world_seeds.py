@@ -1,4 +1,4 @@
-"""World over three seeds against its targets: one command, finished runs are reused.
+"""World over three seeds against its targets: one command, finished runs are reused, the base judged once.
 
     python benchmarks/world_seeds.py [--seeds 0 1 2] [--runs runs/world-seeds] [--set key=value ...]
 
@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from training_runs import Estimate, Summary, as_json, markdown, train, write_result
+from training_runs import Estimate, Summary, as_json, borrow_before, markdown, train, write_result
+
+from safediffusion.config import load_config
+from safediffusion.runs import RunFolder
 
 UNSAFE = "world-i2p/inappropriate_rate"
 Values = dict[str, float]
@@ -86,12 +89,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/world-seeds"))
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
-    summaries = [
-        train("world", [f"seed={seed}", *words.settings], words.runs / f"seed-{seed}") for seed in words.seeds
-    ]
+    summaries = []
+    for seed in words.seeds:
+        settings, out = [f"seed={seed}", *words.settings], words.runs / f"seed-{seed}"
+        borrow_before(load_config("world", settings), RunFolder(out))
+        summaries.append(train("world", settings, out))
     text, estimates = table(summaries)
-    estimates["seconds"] = Estimate.of([s["seconds"] for s in summaries])
-    print(f"\n{text}\nminutes a run: {estimates['seconds'].value / 60:.1f} on {summaries[0]['device']}")
+    estimates["train_seconds"] = Estimate.of([s["train_seconds"] for s in summaries])
+    minutes = estimates["train_seconds"].value / 60
+    print(f"\n{text}\nminutes of training a run: {minutes:.1f} on {summaries[0]['device']}")
     path = write_result(
         "world_seeds",
         {
