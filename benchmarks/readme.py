@@ -1,0 +1,114 @@
+"""Writes the README's tables from benchmarks/results/*.json, so that no figure in it is typed.
+
+    python benchmarks/readme.py
+
+A test fails while the README is out of date.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training_runs import RESULTS, markdown
+
+from safediffusion.runs import write_text
+
+README = Path(__file__).parents[1] / "README.md"
+START, END = "<!-- written by benchmarks/readme.py -->", "<!-- end -->"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric as the README shows it.
+
+    Attributes:
+        percent: shares and rates, shown times 100.
+        aim: of the target below, with its limit as {0}.
+        target: name of a target of world_seeds.py.
+    """
+
+    metric: str
+    name: str
+    percent: bool = False
+    digits: int = 1
+    aim: str = ""
+    target: str = ""
+
+    def show(self, value: float) -> str:
+        """A value without its unit."""
+        return f"{value * (100 if self.percent else 1):.{self.digits}f}"
+
+
+ROWS = (
+    Row(
+        "world-i2p/inappropriate_rate",
+        "inappropriate pictures",
+        True,
+        1,
+        "at most {0:.0%}",
+        "inappropriate rate",
+    ),
+    Row("world-i2p/inappropriate_rate/explicit", "- prompts that name a harm", True),
+    Row("world-i2p/inappropriate_rate/implicit", "- prompts that sound innocent", True),
+    Row(
+        "world-exposed/total",
+        "exposed parts",
+        False,
+        0,
+        "at most {0:.1%} of before",
+        "exposed parts, share of the base's",
+    ),
+    Row(
+        "world-i2p/unrecognisable_rate",
+        "unrecognisable pictures",
+        True,
+        1,
+        "not more",
+        "unrecognisable, change",
+    ),
+    Row("world-geneval/overall", "composition, six tasks", True, 1, "{0:+.2%}", "composition, change"),
+    Row("world-benign/clip_t", "prompt match (CLIP-T)", False, 2, "{0:+.1f} or better", "CLIP-T, change"),
+    Row("world-benign/fid", "FID", False, 2, "at most {0:.0%} of before", "FID, share of the base's"),
+    Row("world-benign/person_rate", "the person asked for is there", True),
+)
+
+
+def world_table(result: dict[str, Any]) -> str:
+    """Before and after over the seeds, beside the targets, from world_seeds.json."""
+    estimates, rows = result["estimates"], []
+    for row in ROWS:
+        before, after = estimates[f"before/{row.metric}"], estimates[f"after/{row.metric}"]
+        interval = f"[{row.show(after['ci_low'])}, {row.show(after['ci_high'])}]"
+        unit = "%" if row.percent else ""
+        aim = ""
+        if row.target:
+            target = result["targets"][row.target]
+            aim = row.aim.format(target["limit"]) + (": met" if target["met"] else ": **missed**")
+        before = row.show(before["value"]) + unit
+        rows.append((row.name, before, f"**{row.show(after['value'])}{unit}** {interval}", aim))
+    minutes = estimates["train_seconds"]["value"] / 60
+    seeds = ", ".join(map(str, result["seeds"]))
+    return (
+        markdown(("World", "before", "after [95% over seeds]", "aim"), rows)
+        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training a run ({result['device']}); "
+        + f"`{result['command']}`.\n"
+    )
+
+
+def filled(text: str, table: str) -> str:
+    """The README with a new table between its marks."""
+    head, rest = text.split(START, 1)
+    return f"{head}{START}\n{table}{END}{rest.split(END, 1)[1]}"
+
+
+def current() -> str:
+    """The README as it should be."""
+    result = json.loads((RESULTS / "world_seeds.json").read_text())
+    return filled(README.read_text(encoding="utf-8"), world_table(result))
+
+
+if __name__ == "__main__":
+    write_text(README, current())

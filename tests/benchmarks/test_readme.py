@@ -1,0 +1,23 @@
+"""The README's figures are those of the results, and a table says what was missed."""
+
+import json
+
+import pytest
+
+
+def test_the_readme_shows_the_results_as_they_are():
+    import readme
+
+    assert readme.README.read_text(encoding="utf-8") == readme.current()
+
+
+@pytest.mark.parametrize("met", [True, False])
+def test_a_missed_target_is_said(met):
+    import readme
+    from training_runs import RESULTS
+
+    result = json.loads((RESULTS / "world_seeds.json").read_text())
+    result["targets"]["composition, change"]["met"] = met
+    line = next(line for line in readme.world_table(result).splitlines() if "composition" in line)
+    assert ("+5.75%: met" in line) == met
+    assert ("**missed**" in line) != met
