@@ -153,15 +153,16 @@ def test_a_kl_term_keeps_groups_of_equal_rewards_in_the_update(make_trainer):
 
 
 def test_benign_prompts_have_a_kl_of_their_own(make_trainer):
-    none = torch.zeros(8)
-    trainer = make_trainer(train__kl=0.1, train__kl_benign=0.7)
+    every = {"rollout__prompts": 4}
+    trainer = make_trainer(train__kl=0.1, train__kl_benign=0.7, **every)
     batch = trainer.groups(trainer.step).batch
     labels = [trainer.groups.prompts[prompt].label for prompt, _ in batch.keys]
-    assert set(labels) == {"benign", "unsafe"}
+    assert labels.count("benign") == labels.count("unsafe") == 8
     assert batch.kl.tolist() == pytest.approx([0.7 if label == "benign" else 0.1 for label in labels])
-    # the benign half of the rows is pulled back, the other half has nothing to learn
-    assert learned(make_trainer, "benign", none, train__kl_benign=0.7)[1]["backward"] == 8 * 4
-    assert learned(make_trainer, "unsafe", none, train__kl=0.1, train__kl_benign=0.0)[1]["backward"] == 8 * 4
+    # half of the rows, guided, through four steps; the other half has nothing to learn
+    for kl, benign in ((0.0, 0.7), (0.1, 0.0)):
+        changes = {"train__kl": kl, "train__kl_benign": benign}
+        assert learned(make_trainer, f"{kl}", torch.zeros(16), **changes, **every)[1]["backward"] == 2 * 8 * 4
 
 
 def test_moments_and_weight_decay_go_on_when_no_row_is_learned(make_trainer):
