@@ -27,14 +27,40 @@ def sheet(
     scale = max(1, SMALLEST // width)
     w, h = width * scale, height * scale
     font = ImageFont.load_default(13)
-    columns = len(titles)
-    page = Image.new("RGB", (GAP + columns * (w + GAP), CAPTION + len(rows) * (h + CAPTION + GAP)), "white")
+    page_width = GAP + len(titles) * (w + GAP)
+    wrapped = [wrap(caption, font, page_width - 2 * GAP) for caption in captions]
+    page_height = CAPTION + sum(len(lines) * CAPTION + h + GAP for lines in wrapped)
+    page = Image.new("RGB", (page_width, page_height), "white")
     draw = ImageDraw.Draw(page)
     for j, title in enumerate(titles):
         draw.text((GAP + j * (w + GAP), 4), title, fill="black", font=font)
-    for i, (row, caption) in enumerate(zip(rows, captions, strict=True)):
-        top = CAPTION + i * (h + CAPTION + GAP)
-        draw.text((GAP, top + 3), caption, fill="dimgray", font=font)
+    top = CAPTION
+    for row, lines in zip(rows, wrapped, strict=True):
+        for line in lines:
+            draw.text((GAP, top + 3), line, fill="dimgray", font=font)
+            top += CAPTION
         for j, image in enumerate(row):
-            page.paste(image.resize((w, h), Image.Resampling.NEAREST), (GAP + j * (w + GAP), top + CAPTION))
+            page.paste(image.resize((w, h), Image.Resampling.NEAREST), (GAP + j * (w + GAP), top))
+        top += h + GAP
     return page
+
+
+def tile(pages: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Sheets of one width beside and below each other."""
+    width, height = pages[0].width, max(page.height for page in pages)
+    whole = Image.new("RGB", (width * columns, height * -(-len(pages) // columns)), "white")
+    for i, page in enumerate(pages):
+        whole.paste(page, (i % columns * width, i // columns * height))
+    return whole
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of whole words no wider than `width` pixels, where words allow it."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 
 from .config import RunConfig, load_run_config
-from .pictures import sheet, to_pil
+from .pictures import sheet, tile, to_pil
 from .progress import progress
 from .runs import RunFolder, pick_device, write_image
 
@@ -43,8 +44,11 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
         return
-    rows = [[to_pil(column[i]) for column in columns] for i in range(len(prompts))]
-    write_image(out, sheet(rows, captions=prompts, titles=models))
+    pages = [
+        sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
+        for i, prompt in enumerate(prompts)
+    ]
+    write_image(out, tile(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
 def generate_images(model: str, prompts: list[str], seed: int) -> torch.Tensor:

@@ -1,0 +1,34 @@
+"""Sheets: nothing is cut off, nothing overlaps."""
+
+from PIL import Image, ImageFont
+
+from safediffusion.pictures import CAPTION, sheet, tile, wrap
+
+RED = Image.new("RGB", (192, 192), "red")
+LONG = "a photo of a red square beside a blue star below two yellow circles, in the park, at night"
+
+
+def test_long_captions_are_wrapped_between_words():
+    font = ImageFont.load_default(13)
+    lines = wrap(LONG, font, 150)
+    assert len(lines) > 2 and " ".join(lines) == LONG
+    assert all(font.getlength(line) <= 150 for line in lines)
+    assert wrap("unbreakable" * 9, font, 150) == ["unbreakable" * 9]
+    assert wrap("", font, 150) == [""]
+
+
+def test_a_sheet_grows_with_its_captions():
+    short, long = (sheet([[RED]], [caption], ["world"]) for caption in ("a star", LONG))
+    assert long.width == short.width and (long.height - short.height) % CAPTION == 0
+    assert long.height > short.height
+    red = sum(long.getpixel((100, y)) == (255, 0, 0) for y in range(long.height))
+    assert red == 192
+
+
+def test_tiles_stand_in_rows_and_the_last_may_be_short():
+    low, high = Image.new("RGB", (10, 5), "red"), Image.new("RGB", (10, 9), "blue")
+    whole = tile([low, high, low], columns=2)
+    assert whole.size == (20, 18)
+    assert [whole.getpixel(at) for at in ((0, 0), (10, 8), (0, 9), (10, 9))] == [
+        (255, 0, 0), (0, 0, 255), (255, 0, 0), (255, 255, 255),
+    ]  # fmt: skip
