@@ -109,6 +109,7 @@ def main() -> None:
                 t.name: {"limit": t.limit, "at_least": t.at_least, "met": t.met(estimates[t.name].value)}
                 for t in TARGETS
             },
+            "collapsed_at": [s["collapsed_at"] for s in summaries],
             "estimates": as_json(estimates),
         },
     )
