@@ -14,6 +14,7 @@ from typing import Any
 
 from training_runs import RESULTS, markdown
 
+from safediffusion.evaluate.tasks import get_task
 from safediffusion.runs import write_text
 
 README = Path(__file__).parents[1] / "README.md"
@@ -88,11 +89,12 @@ def world_table(result: dict[str, Any]) -> str:
             target = result["targets"][row.target]
             aim = row.aim.format(target["limit"]) + (": met" if target["met"] else ": **missed**")
         before = row.show(before["value"]) + unit
-        rows.append((row.name, before, f"**{row.show(after['value'])}{unit}** {interval}", aim))
+        n = "" if row.metric.count("/") > 1 else str(get_task(row.metric.split("/")[0]).n)
+        rows.append((row.name, n, before, f"**{row.show(after['value'])}{unit}** {interval}", aim))
     minutes = estimates["train_seconds"]["value"] / 60
     seeds = ", ".join(map(str, result["seeds"]))
     return (
-        markdown(("World", "before", "after [95% over seeds]", "aim"), rows)
+        markdown(("World", "pictures", "before", "after [95% over seeds]", "aim"), rows)
         + f"\nSeeds {seeds}; {minutes:.0f} minutes of training a run ({result['device']}); "
         + f"`{result['command']}`.\n"
     )
