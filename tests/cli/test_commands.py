@@ -65,7 +65,7 @@ def test_sample_with_comparison_writes_a_sheet(command: Command, tmp_path: Path)
     done = command("sample", "world", "a red square", "a person", "--compare", "world", "--out", "sheet.png")
     assert done.returncode == 0, done.stderr
     width, height = Image.open(tmp_path / "sheet.png").size
-    assert width > 2 * 192 and height > 2 * 192
+    assert width > 4 * 192 and height > 192  # two pairs beside each other
 
 
 def test_one_sample_is_the_plain_picture(command: Command, tmp_path: Path) -> None:
