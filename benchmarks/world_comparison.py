@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from training_runs import (
     RESULTS,
@@ -25,7 +26,7 @@ from training_runs import (
 )
 
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, write_text
+from safediffusion.runs import RunFolder, read_jsonl, write_text
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,16 @@ def estimates(summaries: list[Summary], when: str) -> dict[str, Estimate]:
 
 def table(runs: dict[str, list[Summary]]) -> str:
     """One row a variant, the base model first."""
-    header = ("variant", *(title for title, _ in COLUMNS.values()), "training minutes", "collapsed")
+    header = ("variant", *(title for title, _ in COLUMNS.values()), "s a round", "collapsed")
     first = estimates(next(iter(runs.values())), "before")
     rows = [["base", *(f"{first[m].value:.{d}f}" for m, (_, d) in COLUMNS.items()), "", ""]]
     for name, summaries in runs.items():
         after = estimates(summaries, "after")
-        minutes = Estimate.of([s["train_seconds"] / 60 for s in summaries])
+        seconds = Estimate.of([s["round_seconds"] for s in summaries])
         collapsed = sum(s["collapsed_at"] is not None for s in summaries)
         cells = [after[metric].show(digits) for metric, (_, digits) in COLUMNS.items()]
         rows.append(
-            [ALIASES.get(name, name), *cells, f"{minutes.value:.1f}", f"{collapsed} of {len(summaries)}"]
+            [ALIASES.get(name, name), *cells, f"{seconds.value:.1f}", f"{collapsed} of {len(summaries)}"]
         )
     return markdown(header, rows)
 
@@ -86,10 +87,15 @@ def finished(folder: Path, seeds: list[int]) -> dict[str, list[Summary]]:
     """The summaries of all variants with a finished run for every seed."""
     paths = {name: [folder / name / f"seed-{seed}" for seed in seeds] for name in VARIANTS}
     return {
-        name: [read_summary(run) for run in runs]
+        name: [read_summary(run) | {"round_seconds": round_seconds(run)} for run in runs]
         for name, runs in paths.items()
         if all((run / "summary.json").exists() for run in runs)
     }
+
+
+def round_seconds(run: Path) -> float:
+    """The median over a run's rounds: other work on the machine meets some of them only."""
+    return median(sum(row["seconds"].values()) for row in read_jsonl(RunFolder(run).metrics))
 
 
 def write(runs: dict[str, list[Summary]], seeds: list[int], settings: list[str]) -> str:
@@ -112,7 +118,7 @@ def write(runs: dict[str, list[Summary]], seeds: list[int], settings: list[str])
                     "recipe": VARIANTS[name].recipe,
                     "settings": list(VARIANTS[name].settings),
                     "after": as_json(estimates(summaries, "after")),
-                    "train_seconds": [s["train_seconds"] for s in summaries],
+                    "round_seconds": [s["round_seconds"] for s in summaries],
                     "collapsed_at": [s["collapsed_at"] for s in summaries],
                 }
                 for name, summaries in runs.items()

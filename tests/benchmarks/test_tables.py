@@ -56,12 +56,15 @@ def test_a_variant_enters_the_comparison_when_all_its_seeds_are_done(tmp_path: P
             run = tmp_path / name / f"seed-{seed}"
             run.mkdir(parents=True)
             (run / "summary.json").write_text(json.dumps(summary(0.1 + 0.1 * seed)))
+            rows = [{"seconds": {"sample": 2.0, "update": seconds}} for seconds in (1.0, 90.0, 3.0)]
+            (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     runs = finished(tmp_path, [0, 1])
     assert list(runs) == ["nft-clip"]
     lines = table(runs).splitlines()
     assert len(lines) == 4  # header, rule, base, the variant
     assert lines[2].startswith("| base")
     assert "0.150 [" in lines[3]
+    assert lines[3].split("|")[-3].strip() == "5.0"  # seconds a round: the one with a pause does not count
     assert lines[3].count("|") == len(COLUMNS) + 4
 
 
