@@ -42,6 +42,13 @@ def test_moments_in_8_bits_are_planned_with_6_bytes_less_a_value() -> None:
     assert saved == pytest.approx(6 * plans[0].trainable, rel=1e-3)
 
 
+def test_a_network_in_pieces_is_planned_with_a_share_of_what_is_learned() -> None:
+    whole, part = (preview(load_config("sd14", [f"train.shard={s}"]), 8) for s in ("false", "true"))
+    learned, network = 8 + 4 + 2 * 4, 4  # bytes a value: moments, gradient, the old and the reference copy
+    saved = (whole.memory_mib - part.memory_mib) * 2**20 / whole.trainable
+    assert saved == pytest.approx(learned - (learned + network) / 8, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_architectures_have_as_many_parameters_as_the_published_models(name: str) -> None:
     with torch.device("meta"):

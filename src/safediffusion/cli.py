@@ -58,7 +58,7 @@ def train(
     if dry_run:
         from .plan import preview
 
-        typer.echo(f"{dump(config)}\n{preview(config)}")
+        typer.echo(f"{dump(config)}\n{preview(config, nproc)}")
         return
     if nproc > 1:
         from .launch import launch

@@ -48,8 +48,8 @@ class Plan:
         )
 
 
-def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
-    """Sizes of a run; makes the diffuser's parameters trainable on the way."""
+def make_plan(config: RunConfig, diffuser: Diffuser, processes: int = 1) -> Plan:
+    """Sizes of a run, memory that of one of its processes; makes the diffuser's parameters trainable."""
     pipeline = diffuser.pipeline
     modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
     every = [p for module in modules for p in module.parameters()]
@@ -63,7 +63,7 @@ def make_plan(config: RunConfig, diffuser: Diffuser) -> Plan:
         images_per_step=config.rollout.prompts * config.rollout.group_size,
         updates_per_step=config.train.updates,
         optimizer_steps=config.train.steps * config.train.updates,
-        memory_mib=round(_memory(config, diffuser, weights, trainable) / MIB),
+        memory_mib=round(_memory(config, diffuser, weights, trainable, processes) / MIB),
         activations_mib=None if shapes_only else round(_backward_pass(config, diffuser) / MIB),
     )
 
@@ -78,13 +78,45 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
             )
 
 
-def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int) -> int:
-    """Bytes: weights, a gradient and two moments each, copies, stored latents."""
+def check_processes(config: RunConfig, diffuser: Diffuser, count: int) -> None:
+    """Refuse more processes than prompts, and pieces of a network whose processes would not keep step."""
+    prompts, train = config.rollout.prompts, config.train
+    if count > prompts:
+        raise UserError(
+            f"rollout.prompts is {prompts}, but each of {count} processes needs a prompt; "
+            f"set rollout.prompts={count} or more, or start fewer processes"
+        )
+    if count == 1 or not train.shard:
+        return
+    if prompts % count:
+        raise UserError(
+            "train.shard needs as many prompts in every process; "
+            f"set rollout.prompts to {prompts // count * count}"
+        )
+    if prompts // count * config.rollout.group_size % train.updates:
+        raise UserError(
+            f"train.shard needs as many images in every process and optimizer step; set train.updates to a "
+            f"divisor of {prompts // count * config.rollout.group_size}"
+        )
+    if train.optimizer != "adamw" or diffuser.dtype == torch.float16:
+        raise UserError(
+            "train.shard works with train.optimizer=adamw, and with model.dtype=bf16 or fp32; set these"
+        )
+
+
+def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int, processes: int) -> float:
+    """Bytes: weights, a gradient and two moments each, copies, stored latents.
+
+    Pieces of the network are counted beside the whole of it, which sampling needs.
+    """
     full, train = config.train.lora_rank == 0, config.train
     copies = config.keeps_old_copy + (train.keeps_reference and full) + (train.ema > 0)
-    images = config.rollout.prompts * config.rollout.group_size
+    images = -(-config.rollout.prompts // processes) * config.rollout.group_size
     latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
-    return weights + MOMENTS[train.optimizer] * trainable + FLOAT * (trainable * (1 + copies) + latents)
+    learned = (MOMENTS[train.optimizer] + FLOAT * (1 + copies)) * trainable
+    if train.shard and processes > 1:
+        learned = (learned + sum(p.nbytes for p in diffuser.network.parameters())) / processes
+    return weights + learned + FLOAT * latents
 
 
 def _backward_pass(config: RunConfig, diffuser: Diffuser) -> int:
@@ -111,7 +143,7 @@ def _activations(diffuser: Diffuser, guidance: float) -> int:
     return sum(kept.values())
 
 
-def preview(config: RunConfig) -> Plan:
+def preview(config: RunConfig, processes: int = 1) -> Plan:
     """The plan of a run on this machine; loads prompts and model, writes nothing.
 
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
@@ -124,4 +156,5 @@ def preview(config: RunConfig) -> Plan:
     mixed_batch(sizes, config.prompts.weights, config.seed, 0, config.rollout.prompts)
     diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
     check_steps(config, diffuser)
-    return make_plan(config, diffuser)
+    check_processes(config, diffuser, processes)
+    return make_plan(config, diffuser, processes)

@@ -175,6 +175,10 @@ class TrainConfig(Section):
     micro_batch: Count = Field(
         default=96, description="samples a backward pass; gradients accumulate over the rest"
     )
+    shard: bool = Field(
+        default=False,
+        description="with --nproc: each process keeps its part of the weights, gradients and moments (FSDP2)",
+    )
     recompute: bool = Field(
         default=False, description="gradient checkpointing: a third slower, far less memory a sample"
     )

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checking import by_label, record
 from .config import RunConfig
-from .errors import UserError
-from .plan import check_steps
+from .plan import check_processes, check_steps
 from .progress import progress
 from .prompts import Prompt, PromptSet, load_prompts, mixed_batch, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
@@ -73,17 +72,13 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     from .steering.build import build_rewards
 
     mixed_batch(source_sizes(prompts), config.prompts.weights, config.seed, 0, config.rollout.prompts)
-    if processes.count() > config.rollout.prompts:
-        raise UserError(
-            f"rollout.prompts is {config.rollout.prompts}, but each of {processes.count()} processes needs a "
-            f"prompt; set rollout.prompts={processes.count()} or more, or start fewer processes"
-        )
     check_watchers(config.watch)
     check_optimizer(config.train.optimizer, device)
     for name in config.evaluate.tasks:
         get_task(name)
     diffuser = load_policy(config.model, device)
     check_steps(config, diffuser)
+    check_processes(config, diffuser, processes.count())
     return diffuser, build_rewards(config.reward, device, config.model.offload)
 
 

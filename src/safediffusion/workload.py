@@ -61,7 +61,7 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
         devices: that share the round's prompts.
     """
     r, train = config.rollout, config.train
-    plan = make_plan(config, diffuser)
+    plan = make_plan(config, diffuser, devices)
     if train.recompute:
         diffuser.recompute_activations()
     images = -(-r.prompts // devices) * r.group_size

@@ -128,7 +128,7 @@ def learned(make_trainer, name, advantages, **changes):
     trainer = make_trainer(name, train__micro_batch=4, **changes)
     batch = trainer.groups(trainer.step).batch
     trainer.algorithm.sample(batch)
-    with trainer.passes.counting():
+    with trainer.passes.counting(trainer.diffuser.network):
         trainer.algorithm.update(batch, advantages)
     return weights(trainer), trainer.passes.take()
 

@@ -1,6 +1,6 @@
 """What the rest of the program may ask of a text-to-image model, whatever its family."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,8 +55,12 @@ class Diffuser(Protocol):
         """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
         ...
 
-    def make_trainable(self, lora_rank: int) -> dict[str, nn.Parameter]:
+    def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
         """The parameters to train by name: all of the network (rank 0) or new LoRA matrices."""
+        ...
+
+    def whole(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Inside, trained parameters have the given values, and no call waits for another process."""
         ...
 
     def recompute_activations(self) -> None:

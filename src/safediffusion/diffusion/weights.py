@@ -5,15 +5,17 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from safediffusion.diffusion.sharding import exchange
+
 
 @contextmanager
 def swapped(parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> Iterator[None]:
-    """Inside, the parameters hold the given tensors; exchanged by reference, nothing is copied."""
-    kept = [p.data for p in parameters]
-    for p, tensor in zip(parameters, tensors, strict=True):
-        p.data = tensor
+    """Inside, the parameters hold the values of the given tensors, and those hold theirs."""
+    pairs = list(zip(parameters, tensors, strict=True))
+    for p, tensor in pairs:
+        exchange(p, tensor)
     try:
         yield
     finally:
-        for p, tensor in zip(parameters, kept, strict=True):
-            p.data = tensor
+        for p, tensor in pairs:
+            exchange(p, tensor)

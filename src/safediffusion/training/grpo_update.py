@@ -71,12 +71,13 @@ class Grpo:
         """Optimizer steps on rows x timesteps; returns what the log wants to know.
 
         Without a KL an advantage of 0, as in a group of equal rewards, has no gradient: such rows are
-        not passed through the network. They count in the mean all the same.
+        not passed through the network; they count in the mean all the same. A network in pieces is asked by
+        all processes equally often, so there they are.
         """
         train = self.config.train
         candidates = stochastic_steps(self.schedule, self.eta)
         steps = trained_steps(candidates, train.timestep_fraction, self.config.seed, batch.step)
-        learned = ((batch.kl > 0) | (advantages != 0)).cpu()
+        learned = ((batch.kl > 0) | (advantages != 0)).cpu() | self.learner.sharded
         log = RoundLog()
         for rows in optimizer_batches(batch.total, train.updates):
             total = len(steps) * len(rows)

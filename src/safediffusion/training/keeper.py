@@ -50,8 +50,8 @@ class Keeper:
         """A checkpoint; `values` are the step's metrics, which the best one is chosen by."""
         random = by_process(processes.everyone(random_state()))
         state = {**state, "score": self.score(values), "processes": processes.count()}
+        tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
         if processes.is_main():
-            tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
             checkpoint.keep_best(self.root, checkpoint.save(self.root, step, tensors, state, keep))
         processes.wait()
 
@@ -93,22 +93,23 @@ class Keeper:
 
     def finish(self, step: int, collapsed: bool) -> None:
         """Write model/, of the healthy weights after a collapse, else of the best if one is chosen."""
-        if processes.is_main():
-            chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
-            if chosen and chosen.exists():
-                step = checkpoint.read_state(chosen)["step"]
-                self.learner.load(checkpoint.read_tensors(chosen))
-                why = "healthy" if collapsed else f"best by {self.config.train.keep_best}"
-                self.log(f"model/ is from step {step}, the {why} checkpoint {chosen}")
-            self.export()
+        chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
+        chosen = processes.everyone(chosen)[0]
+        if chosen and chosen.exists():
+            step = checkpoint.read_state(chosen)["step"]
+            self.learner.load(checkpoint.read_tensors(chosen))
+            why = "healthy" if collapsed else f"best by {self.config.train.keep_best}"
+            self.log(f"model/ is from step {step}, the {why} checkpoint {chosen}")
+        with self.learner.evaluation_weights():
+            if processes.is_main():
+                self.export()
         processes.wait()
 
     def export(self) -> None:
         """Write model/, whole or not at all."""
         partial = self.folder.root / ".model.partial"
         try:
-            with self.learner.evaluation_weights():
-                self.learner.diffuser.export(partial)
+            self.learner.diffuser.export(partial)
             checkpoint.replace_folder(partial, self.folder.model)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.sharding import cut_like, joined, pieces
 from safediffusion.diffusion.weights import swapped
 from safediffusion.training import processes
 from safediffusion.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
@@ -24,7 +25,8 @@ class Learner:
         self.grad_norm = train.grad_norm
         self.ema_decay = train.ema
         torch.manual_seed(config.seed)  # LoRA matrices start at random
-        self.named = diffuser.make_trainable(train.lora_rank)
+        self.sharded = train.shard and processes.count() > 1
+        self.named = diffuser.make_trainable(train.lora_rank, self.sharded)
         self.parameters = list(self.named.values())
         if train.recompute:
             diffuser.recompute_activations()
@@ -52,9 +54,10 @@ class Learner:
         if all(p.grad is None for p in self.parameters):  # no row had an advantage
             for p in self.parameters:
                 p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
-        processes.add_up(self.parameters)
+        if not self.sharded:  # pieces were added up in the backward pass
+            processes.add_up(self.parameters)
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm).item()
+        norm = joined(torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)).item()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -69,7 +72,9 @@ class Learner:
 
     @torch.no_grad()
     def _average(self, copy: list[Tensor], decay: float) -> None:
-        get_ema_multi_avg_fn(decay)(copy, [p.data for p in self.parameters], None)
+        get_ema_multi_avg_fn(decay)(
+            [pieces(c) for c in copy], [pieces(p.data) for p in self.parameters], None
+        )
 
     @contextmanager
     def old_weights(self) -> Iterator[None]:
@@ -82,7 +87,7 @@ class Learner:
         """Inside, the network is what is evaluated and exported: the EMA where there is one."""
         rows, self.diffuser.call_rows = self.diffuser.call_rows, None
         try:
-            with swapped(self.parameters, self.ema or [p.data for p in self.parameters]):
+            with self.diffuser.whole(dict(zip(self.named, self.ema, strict=bool(self.ema)))):
                 yield
         finally:
             self.diffuser.call_rows = rows
@@ -92,7 +97,7 @@ class Learner:
         return {name: p.data for name, p in self.named.items()}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors by file name and tensor name, for a checkpoint."""
+        """Tensors by file name and tensor name, for a checkpoint; all processes ask together."""
         names = list(self.named)
         state: dict[str, dict[str, Tensor]] = {
             "weights": self.weights(),
@@ -104,16 +109,23 @@ class Learner:
             state["old"] = dict(zip(names, self.old, strict=True))
         if self.ema:
             state["ema"] = dict(zip(names, self.ema, strict=True))
-        return state
+        return {file: {k: self._to_save(v) for k, v in tensors.items()} for file, tensors in state.items()}
+
+    def _to_save(self, tensor: Tensor) -> Tensor:
+        """As it is; or, of a tensor in pieces, the whole in the process that writes and nothing elsewhere."""
+        if not self.sharded:
+            return tensor
+        whole = joined(tensor)
+        return whole.cpu() if processes.is_main() else whole.new_empty(0)
 
     @torch.no_grad()
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:
         """Bring back what `state` returned, bit for bit."""
         for name, p in self.named.items():
-            p.copy_(state["weights"][name])
+            p.copy_(cut_like(state["weights"][name], p))
         load_optimizer(self.optimizer, self.named, state["optimizer"])
         if self.scaler.is_enabled():
             self.scaler.load_state_dict({k: v.item() for k, v in state["scaler"].items()})
         for copy, key in ((self.old, "old"), (self.ema, "ema")):
             for tensor, name in zip(copy, self.named, strict=bool(copy)):
-                tensor.copy_(state[key][name])
+                tensor.copy_(cut_like(state[key][name], tensor))

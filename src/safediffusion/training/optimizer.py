@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from safediffusion.diffusion.sharding import cut_like
 from safediffusion.errors import UserError
 from safediffusion.schema import TrainConfig
 
@@ -56,4 +57,4 @@ def load_optimizer(
         name, _, field = key.rpartition("/")
         p = named[name]
         counted = value.dtype == torch.int64 and value.ndim == 0
-        optimizer.state[p][field] = value.item() if counted else value.to(p.device)
+        optimizer.state[p][field] = value.item() if counted else cut_like(value, p)

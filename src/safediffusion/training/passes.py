@@ -15,14 +15,13 @@ class Passes:
     Activations computed again in the backward pass are part of that pass.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self) -> None:
         self.forward = self.backward = 0
 
     @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Count calls inside."""
-        handle = self.network.register_forward_hook(self._called)
+    def counting(self, network: nn.Module) -> Iterator[None]:
+        """Count the network's calls inside."""
+        handle = network.register_forward_hook(self._called)
         try:
             yield
         finally:

@@ -30,8 +30,8 @@ def join() -> None:
         return
     if any(os.environ.get(name, "false").lower() == "true" for name in SHARDED):
         raise UserError(
-            "FSDP and DeepSpeed are not supported: every process keeps the whole network; "
-            "launch with accelerate's plain multi-GPU mode or with --nproc"
+            "accelerate's FSDP and DeepSpeed modes are not used here: set train.shard=true for a network in "
+            "pieces, and launch with --nproc or accelerate's plain multi-GPU mode"
         )
     from accelerate import PartialState
 

@@ -81,7 +81,7 @@ class Trainer:
         self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
         self.step = 0
         self.seconds = 0.0
-        self.passes = Passes(diffuser.network)
+        self.passes = Passes()
         self.groups = GroupSource(config, diffuser, prompts, self.rewards.parts[0].function)
 
     def run(self) -> TrainResult:
@@ -108,7 +108,7 @@ class Trainer:
         clock = Clock(self.device, self.on_phase)
         drawn = self.groups(self.step)
         batch = drawn.batch
-        with clock("sample"), self.passes.counting():
+        with clock("sample"), self.diffuser.whole({}), self.passes.counting(self.diffuser.network):
             latents = self.algorithm.sample(batch)
         with clock("decode"):
             images = decode(self.diffuser, latents, self.config.rollout.batch_size)
@@ -118,7 +118,7 @@ class Trainer:
             train = self.config.train
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
         seen = self.look(images)
-        with clock("update"), self.passes.counting():
+        with clock("update"), self.passes.counting(self.diffuser.network):
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
         passes = processes.everyone(self.passes.take())
         seconds = max(processes.everyone(clock.stop()))
@@ -176,10 +176,9 @@ class Trainer:
 
     def picture(self) -> None:
         """Write the sample sheet of this step."""
-        if not processes.is_main():
-            return
         with self.learner.evaluation_weights():
-            write_sheet(self.diffuser, self.prompts, self.config.evaluate, self.folder.samples, self.step)
+            if processes.is_main():
+                write_sheet(self.diffuser, self.prompts, self.config.evaluate, self.folder.samples, self.step)
 
     def announce(self) -> None:
         """The derived numbers that show a wrong setting before it costs an hour."""

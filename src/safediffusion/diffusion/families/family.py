@@ -5,7 +5,7 @@ A family's own file says how its text is encoded, how its network is called and 
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.process import Process
+from safediffusion.diffusion.sharding import Sharded
 from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
 from safediffusion.offload import Offloaded
@@ -71,6 +72,7 @@ class Family(ABC):
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
+        self._sharded: Sharded | None = None
 
     @property
     def network(self) -> nn.Module:
@@ -181,8 +183,13 @@ class Family(ABC):
         images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
         return (images / 2 + 0.5).clamp(0, 1)
 
-    def make_trainable(self, lora_rank: int) -> dict[str, nn.Parameter]:
-        """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name."""
+    def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
+        """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name.
+
+        Args:
+            lora_rank: of the matrices.
+            shard: this process keeps a piece of each weight only, see `Sharded`.
+        """
         network: Any = self.network
         self._lora = lora_rank > 0
         if self._lora:
@@ -191,10 +198,30 @@ class Family(ABC):
             )
         else:
             network.requires_grad_(True)
+        for p in network.parameters():
+            if p.requires_grad:
+                p.data = p.data.float()  # adapters take over the type of the frozen weights
+        self._sharded = Sharded(network) if shard else None
         self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        for p in self._parameters.values():
-            p.data = p.data.float()  # adapters take over the type of the frozen weights
         return self._parameters
+
+    @contextmanager
+    def whole(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, trained parameters have the given values, and no call waits for another process.
+
+        Where the network is in pieces, all processes enter together.
+        """
+        if self._sharded is None:
+            with swapped([self._parameters[name] for name in values], list(values.values())):
+                yield
+            return
+        trained = self.network
+        with self._sharded.whole(values) as network:
+            self.pipeline.register_modules(**{self.network_name: network})
+            try:
+                yield
+            finally:
+                self.pipeline.register_modules(**{self.network_name: trained})
 
     def keep_reference(self) -> None:
         """Copy the weights as they are now; LoRA needs no copy."""
