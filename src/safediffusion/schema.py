@@ -171,6 +171,11 @@ class TrainConfig(Section):
         default=1.0,
         description="share of the steps that is trained; nft, awm: the noisiest share of all levels",
     )
+    balance_steps: bool = Field(
+        default=False,
+        description="grpo: weight steps so that the network's output counts alike at all of them; without it "
+        "the last wide step drowns the others",
+    )
     updates: Count = Field(default=1, description="optimizer steps a round")
     micro_batch: Count = Field(
         default=96, description="samples a backward pass; gradients accumulate over the rest"

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.diffusion.ddim import make_schedule, noise_weight
+from safediffusion.diffusion.load import as_diffuser
 from safediffusion.training.advantages import group_advantages, weighted_advantages, zero_std_ratio
 from safediffusion.training.grpo import grpo_loss, ratio_statistics
 from safediffusion.training.nft import nft_loss, old_decay, preference
-from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
+from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import optimizer_batches
+from tests.pipelines import FAMILIES, RESOLUTION
 
 
 @given(st.lists(st.floats(-1, 1, width=32), min_size=8, max_size=8))
@@ -137,6 +139,23 @@ def test_window_and_subset_follow_from_seed_and_step_alone(make_pipeline):
     subset = trained_steps(list(range(10)), 0.6, seed=0, step=4)
     assert len(subset) == 6 and subset == sorted(set(subset)) == trained_steps(list(range(10)), 0.6, 0, 4)
     assert trained_steps([2, 3], 0.1, 0, 0) in ([2], [3])
+
+
+@pytest.mark.parametrize(
+    ("family", "sde"), [("sd", "cps"), ("sd-v", "cps"), ("sd3", "cps"), ("sd3", "flow-grpo")]
+)
+def test_weighted_steps_move_their_density_alike(family, sde):
+    schedule = as_diffuser(FAMILIES[family](), resolution=RESOLUTION).process.schedule(6, sde)
+    weights = step_weights(schedule, 0.7)
+    steps = trainable_steps(schedule, 0.7)
+    pulls = []
+    for i in range(len(schedule)):
+        output = torch.randn(1, 4, 2, 2, requires_grad=True)
+        mu, sigma = schedule.step(output, torch.randn(1, 4, 2, 2), i, 0.7)
+        (slope,) = torch.autograd.grad(mu.sum(), output)
+        pulls.append((weights[i] * slope.abs().mean() / sigma).item() if i in steps else 0.0)
+    assert min(pulls[i] for i in steps) == pytest.approx(max(pulls), rel=1e-3)
+    assert weights[steps].mean() == pytest.approx(1.0) and weights.max() > 2 * weights[steps].min()
 
 
 def test_a_window_holds_no_step_without_deviation(make_pipeline):

@@ -92,6 +92,16 @@ def test_zero_advantages_leave_grpo_weights_to_weight_decay_alone(make_trainer):
     assert all(torch.equal(a, b) for a, b in zip(before, weights(trainer), strict=True))
 
 
+def test_a_balanced_step_is_weighted(make_trainer):
+    advantages = torch.linspace(-1, 1, 8)
+    plain, balanced = (make_trainer(train__window=1, train__balance_steps=b) for b in (False, True))
+    before, after = gradient(plain, advantages), gradient(balanced, advantages)
+    (weight,) = balanced.algorithm.weights[[i for i, e in enumerate(balanced.algorithm.eta) if e]].tolist()
+    assert weight != pytest.approx(1.0, rel=0.01)
+    for name, g in before.items():
+        torch.testing.assert_close(after[name], weight * g, rtol=1e-3, atol=1e-7)
+
+
 def test_window_is_shared_and_trained(make_trainer):
     row = make_trainer(rollout__steps=8, train__window=3, train__timestep_fraction=0.7).round()
     assert len(row["trained_timesteps"]) == 2

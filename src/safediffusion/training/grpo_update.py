@@ -13,7 +13,7 @@ from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
 from safediffusion.training import processes
 from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics
 from safediffusion.training.learner import Learner
-from safediffusion.training.timesteps import trainable_steps, trained_steps, window_eta
+from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import Batch, RoundLog, micro_batches, optimizer_batches
 
 
@@ -25,6 +25,8 @@ class Grpo:
         self.diffuser = learner.diffuser
         self.schedule = self.diffuser.process.schedule(config.rollout.steps, config.rollout.sde)
         self.guided = config.train.cfg_update or self.diffuser.distilled
+        weights = step_weights(self.schedule, config.rollout.eta)
+        self.weights = weights if config.train.balance_steps else torch.ones_like(weights)
         self.rollout: Rollout
         self.eta: list[float]
         images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
@@ -107,10 +109,11 @@ class Grpo:
                 mu_ref, _ = self._step(x, i, cond)
         mu, sigma = self._step(x, i, cond)
         density, old = log_prob(following, mu, sigma), self.rollout.log_probs[rows, i]
-        loss = grpo_loss(density, old, advantages[rows], train.clip_range)
+        weight = self.weights[i]
+        loss = weight * grpo_loss(density, old, advantages[rows], train.clip_range)
         if train.keeps_reference:
             kl = gaussian_kl(mu, mu_ref, sigma)
-            loss = loss + batch.kl[rows] * kl
+            loss = loss + batch.kl[rows] * weight**2 * kl
             log.add_kl(self.schedule.timesteps[i], kl)
         self.learner.backward(loss.sum() / total)
         log.add(loss, total)

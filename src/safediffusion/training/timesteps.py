@@ -1,5 +1,8 @@
 """Which denoising steps are stochastic and which are trained in a round; one choice for all its groups."""
 
+import torch
+from torch import Tensor
+
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.process import Schedule
 from safediffusion.diffusion.rollout import stochastic_steps
@@ -8,6 +11,22 @@ from safediffusion.diffusion.rollout import stochastic_steps
 def trainable_steps(schedule: Schedule, eta: float) -> list[int]:
     """Positions of the steps with a density; a step of deviation 0 can never be trained."""
     return stochastic_steps(schedule, [eta] * len(schedule))
+
+
+def step_weights(schedule: Schedule, eta: float) -> Tensor:
+    """Weights under which the network's output counts alike at every trainable step, mean 1 over those, (T,).
+
+    The gradient of a log-density in the output is (x - mu) / sigma times (d mu / d output) / sigma. The first
+    factor has unit variance; the second is several times larger at the last wide step of a schedule than
+    anywhere else, and would fill Adam's moments and the clipped norm.
+    """
+    sigma = schedule.sigma(eta)
+    zero, one = (torch.full((1, 1, 1, 1), value, device=sigma.device) for value in (0.0, 1.0))
+    reach = [
+        schedule.step(one, zero, i, eta)[0] - schedule.step(zero, zero, i, eta)[0] for i in range(len(sigma))
+    ]
+    weights = sigma / torch.cat(reach).flatten().abs()
+    return weights / weights[sigma > 0].mean()
 
 
 def window_eta(schedule: Schedule, eta: float, window: int, seed: int, step: int) -> list[float]:
