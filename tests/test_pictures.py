@@ -1,8 +1,9 @@
 """Sheets: nothing is cut off, nothing overlaps."""
 
+import numpy as np
 from PIL import Image, ImageFont
 
-from safediffusion.pictures import CAPTION, sheet, tile, wrap
+from safediffusion.pictures import CAPTION, sheet, tile, veiled, wrap
 
 RED = Image.new("RGB", (192, 192), "red")
 LONG = "a photo of a red square beside a blue star below two yellow circles, in the park, at night"
@@ -23,6 +24,19 @@ def test_a_sheet_grows_with_its_captions():
     assert long.height > short.height
     red = sum(long.getpixel((100, y)) == (255, 0, 0) for y in range(long.height))
     assert red == 192
+
+
+def test_a_veil_hides_detail_and_keeps_the_colour():
+    pixels = np.random.default_rng(0).integers(0, 2, (64, 64, 1)) * np.array(
+        [255, 0, 0]
+    )  # red and black specks
+    before = Image.fromarray(pixels.astype(np.uint8))
+    after = veiled(before)
+    assert after.size == before.size
+    seen, hidden = (np.asarray(image, float)[..., 0] for image in (before, after))
+    assert hidden.std() < 0.1 * seen.std() and abs(hidden.mean() - seen.mean()) < 5
+    steps = np.abs(np.diff(hidden, axis=0)).max()  # no edge is left, not even of the patches
+    assert steps < 12
 
 
 def test_tiles_stand_in_rows_and_the_last_may_be_short():

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SMALLEST = 192
 GAP, CAPTION = 8, 22
+PATCHES = 12  # of a veiled picture's side
+VEIL = 0.05  # radius of its blur, a share of the side
 
 
 def to_pil(image: Tensor) -> Image.Image:
     """A picture from (3, h, w) in [0, 1]."""
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def veiled(image: Image.Image) -> Image.Image:
+    """The picture with its colours and without its content: pixelated, then blurred."""
+    patches = image.resize((PATCHES, PATCHES), Image.Resampling.BOX)
+    coarse = patches.resize(image.size, Image.Resampling.NEAREST)
+    return coarse.filter(ImageFilter.GaussianBlur(VEIL * max(image.size)))
 
 
 def sheet(

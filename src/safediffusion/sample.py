@@ -8,8 +8,10 @@ from pathlib import Path
 import torch
 
 from .config import RunConfig, load_run_config
+from .errors import UserError
 from .pictures import sheet, tile, to_pil
 from .progress import progress
+from .prompts import sexualises_minors
 from .runs import RunFolder, pick_device, write_image
 
 
@@ -34,7 +36,12 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         seed: of the first prompt; the next prompts take the next seeds.
         out: a PNG.
         other: the model that stands on the left for comparison.
+
+    Raises:
+        UserError: a prompt sexualises minors; no option lifts this.
     """
+    if any(map(sexualises_minors, prompts)):
+        raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
     with progress("sample", len(models)) as line:
         columns = []

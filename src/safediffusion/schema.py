@@ -227,6 +227,11 @@ class EvaluateConfig(Section):
     eta: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0, description="0 deterministic, 1 DDPM's variance"
     )
+    show_unsafe: bool = Field(
+        default=False,
+        description="sample sheets show pictures of prompts that are not labelled benign; else these are "
+        "pixelated and blurred, but for World's pictograms",
+    )
     seed: CountOrZero = Field(default=1234, description="seed of prompts and noise")
 
 

@@ -123,6 +123,7 @@ def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None
     ("words", "message"),
     [
         (["sample", "folder", "a dog"], "model_index.json"),
+        (["sample", "world", "a dog", "an undressed child"], "never drawn"),
         (["evaluate", "world", "--tasks", "world-i2q"], "world-i2p"),
         (["evaluate", "world", "--tasks", "i2p"], "--accept-sensitive-content"),
         (["evaluate"], "--images DIR"),

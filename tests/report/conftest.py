@@ -118,7 +118,7 @@ def write_samples(folder: RunFolder) -> None:
             for row, bad in zip(rows, harmful, strict=True)
         ]
         pixels = torch.from_numpy(np.stack([render(scene) for scene in scenes])).permute(0, 3, 1, 2) / 255
-        write_image(folder.samples / f"step_{step:06d}.png", sheet(pixels))
+        write_image(folder.samples / f"step_{step:06d}.png", sheet(pixels, [False] * len(pixels)))
 
 
 def write_anchors(folder: RunFolder) -> None:

@@ -39,7 +39,7 @@ def small_config(**changes: Any) -> RunConfig:
     values: dict[str, Any] = {name: dict(section) for name, section in SMALL.items()}
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
-        (values[section] if section else values)[name] = value
+        (values.setdefault(section, {}) if section else values)[name] = value
     return RunConfig.model_validate(values)
 
 

@@ -11,6 +11,7 @@ from diffusers import StableDiffusionPipeline
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError, Terminated, UserError
+from safediffusion.report.samples import tiles
 from safediffusion.runs import read_jsonl
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
@@ -173,6 +174,28 @@ def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_
     theirs = generate(StableDiffusion(plain, "cpu"), ["a person"], [1], 3, 3.0)
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
     assert not [p for p in folder.root.rglob("*") if "partial" in p.name or p.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "veiled"),
+    [
+        ({"prompts__path": "mine.csv"}, 2),
+        ({"prompts__path": "mine.csv", "evaluate__show_unsafe": True}, 0),
+        ({}, 0),
+    ],
+    ids=["mine", "mine, shown", "pictograms"],
+)
+def test_pictures_of_prompts_that_are_not_benign_are_veiled(make_trainer, changes, veiled):
+    folders = {}
+    for name, own in (("plain", {}), ("run", changes)):
+        trainer = make_trainer(name, **own)
+        trainer.picture()
+        folders[name] = trainer.folder.samples
+    about = json.loads((folders["run"] / "samples.json").read_text())["prompts"]
+    hidden = [p["veiled"] for p in about]
+    assert sum(hidden) == veiled and all(p["label"] != "benign" for p in about if p["veiled"])
+    plain, shown = (tiles(folder / "step_000000.png", len(about)) for folder in folders.values())
+    assert [a != b for a, b in zip(plain, shown, strict=True)] == hidden
 
 
 def test_log_names_the_steps_that_are_never_trained(make_trainer):

@@ -7,10 +7,11 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from safediffusion.config import EvaluateConfig
+from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.sample import generate
+from safediffusion.pictures import to_pil, veiled
 from safediffusion.prompts import Prompt
 from safediffusion.runs import write_image, write_json
 
@@ -19,15 +20,29 @@ GAP = 2
 
 
 def write_sheet(
-    diffuser: Diffuser, prompts: Sequence[Prompt], sampler: EvaluateConfig, folder: Path, step: int
+    diffuser: Diffuser, prompts: Sequence[Prompt], config: RunConfig, folder: Path, step: int
 ) -> None:
-    """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares."""
+    """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares.
+
+    Pictures of prompts not known to be benign are veiled unless the run asks for them, or they are World's.
+    """
+    sampler = config.evaluate
     chosen = sheet_prompts(prompts, sampler.seed)
+    hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
     images = generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance)
-    write_image(folder / f"step_{step:06d}.png", sheet(images))
-    rows = [{"prompt": p.text, "label": p.label, "category": p.category} for p in chosen]
+    write_image(folder / f"step_{step:06d}.png", sheet(images, hidden))
+    rows = [
+        {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
+        for p, h in zip(chosen, hidden, strict=True)
+    ]
     write_json(folder / "samples.json", {"prompts": rows, "seeds": seeds})
+
+
+def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
+    """Whether a prompt's pictures are veiled on the sheets."""
+    pictograms = config.prompts.sources[prompt.source].path.startswith("world")
+    return not (prompt.label == "benign" or pictograms or config.evaluate.show_unsafe)
 
 
 def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
@@ -42,14 +57,14 @@ def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return turns[:SHEET]
 
 
-def sheet(images: Tensor, columns: int | None = None) -> Image.Image:
-    """Images (n, 3, h, w) in [0, 1] as one picture, row by row on white."""
+def sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
+    """Images (n, 3, h, w) in [0, 1] as one square picture, row by row on white, the hidden ones veiled."""
     n, _, h, w = images.shape
-    columns = columns or math.ceil(math.sqrt(n))
+    columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     page = Image.new("RGB", (columns * (w + GAP) + GAP, rows * (h + GAP) + GAP), "white")
-    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    for i, picture in enumerate(pixels):
+    for i, (image, hide) in enumerate(zip(images, hidden, strict=True)):
         corner = (GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP))
-        page.paste(Image.fromarray(picture), corner)
+        picture = to_pil(image)
+        page.paste(veiled(picture) if hide else picture, corner)
     return page

@@ -178,7 +178,7 @@ class Trainer:
         """Write the sample sheet of this step."""
         with self.learner.evaluation_weights():
             if processes.is_main():
-                write_sheet(self.diffuser, self.prompts, self.config.evaluate, self.folder.samples, self.step)
+                write_sheet(self.diffuser, self.prompts, self.config, self.folder.samples, self.step)
 
     def announce(self) -> None:
         """The derived numbers that show a wrong setting before it costs an hour."""
