@@ -39,13 +39,17 @@ class Variant:
 
 # Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
 # the row `nft-clip` stands for both and is trained once.
+HALF = "train.steps=30"  # of the recipe's rounds: differences show, and there are many runs
 VARIANTS = {
-    "nft-clip": Variant("world", ("reward.kind=clip",)),
-    "nft-negative-clip": Variant("world", ("reward.kind=negative-clip",)),
-    **{f"nft-steering-{a:g}": Variant("world", (f"reward.alpha={a:g}",)) for a in (0.3, 0.5, 0.7, 1.0, 2.0)},
-    "nft-full": Variant("world", ("train.lora_rank=0", "train.lr=4e-4")),
-    "nft-lends-nothing": Variant("world", ("rollout.neighbours=0",)),
-    "nft-one-kl": Variant("world", ("train.kl_benign=null",)),
+    "nft-clip": Variant("world", (HALF, "reward.kind=clip")),
+    "nft-negative-clip": Variant("world", (HALF, "reward.kind=negative-clip")),
+    **{
+        f"nft-steering-{a:g}": Variant("world", (HALF, f"reward.alpha={a:g}"))
+        for a in (0.3, 0.5, 0.7, 1.0, 2.0)
+    },
+    "nft-full": Variant("world", (HALF, "train.lora_rank=0", "train.lr=4e-4")),
+    "nft-lends-nothing": Variant("world", (HALF, "rollout.neighbours=0")),
+    "nft-one-kl": Variant("world", (HALF, "train.kl_benign=null")),
     "grpo-clip": Variant("world-grpo", ("reward.kind=clip",)),
     "grpo-negative-clip": Variant("world-grpo", ("reward.kind=negative-clip",)),
     "grpo-steering-1": Variant("world-grpo", ("reward.alpha=1",)),
@@ -136,7 +140,7 @@ def main() -> None:
         "--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="VARIANT"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/world-comparison"))
-    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    parser.add_argument("--set", nargs="+", default=["evaluate.n=140"], metavar="key=value", dest="settings")
     words = parser.parse_args()
     for name in words.only:
         variant = VARIANTS[name]
