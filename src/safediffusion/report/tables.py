@@ -21,7 +21,8 @@ from .lines import unit as unit_of
 
 MARKS = {True: " ✓", False: " ✗", None: ""}
 STYLES = {True: "green", False: "red", None: ""}
-LEGEND = "[95% interval]; ✓ better, ✗ worse: the paired interval of the difference from column 1 excludes 0"
+INTERVAL = "[95% interval]"
+LEGEND = f"{INTERVAL}; ✓ better, ✗ worse: the paired interval of the difference from column 1 excludes 0"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,12 @@ class Sheet:
     groups: dict[str, list[list[Cell]]]
 
 
-def before_after(folder: RunFolder) -> Table:
-    """A run's effect, metric by metric; without evaluations the table has no rows."""
+def before_after(folder: RunFolder) -> Table | str:
+    """A run's effect, metric by metric; or that nothing was evaluated."""
     return draw(paired_sheet(run_lines(folder)))
 
 
-def comparison(paths: Sequence[Path]) -> Table:
+def comparison(paths: Sequence[Path]) -> Table | str:
     """Runs or results side by side; a single run is compared with its own beginning.
 
     Args:
@@ -138,11 +139,12 @@ def _value(metric: dict, line: Line, best: bool = False) -> Cell:
     return Cell(f"{number(metric['value'], line.unit)} {interval(metric, line.unit)}", None, best)
 
 
-def draw(sheet: Sheet) -> Table:
+def draw(sheet: Sheet) -> Table | str:
     """The table for a terminal."""
-    table = Table(box=box.SIMPLE_HEAD, caption=escape(LEGEND), caption_justify="left", pad_edge=False)
     if not sheet.groups:
-        table.caption = "nothing was evaluated (evaluate.tasks is empty or the run has not come that far)"
+        return "nothing was evaluated: no task was asked for, or no detector of it is at hand"
+    legend = LEGEND if len(sheet.headers) > 2 else INTERVAL
+    table = Table(box=box.SIMPLE_HEAD, caption=escape(legend), caption_justify="left", pad_edge=False)
     for i, header in enumerate(sheet.headers):
         table.add_column(header, justify="right" if i else "left", no_wrap=not i)
     for task, rows in sheet.groups.items():
