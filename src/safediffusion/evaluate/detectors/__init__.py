@@ -41,6 +41,12 @@ def _geneval(key: str, device: Any) -> Detector:
     return load_geneval(device)
 
 
+def _geneval_mmdet(key: str, device: Any) -> Detector:
+    from .mask2former import load_reference_geneval
+
+    return load_reference_geneval(device)
+
+
 def _world(key: str, device: Any) -> Detector:
     from . import world
 
@@ -66,6 +72,7 @@ DETECTORS: dict[str, Callable[[str, Any], Detector]] = {
     "q16-finetuned": _q16,
     "clip": _clip,
     "geneval": _geneval,
+    "geneval-mmdet": _geneval_mmdet,
     "inception": _inception,
     "world-harm": _world,
     "world-parts": _world,

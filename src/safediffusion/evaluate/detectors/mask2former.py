@@ -14,12 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...steering.encoders import ClipEncoder
-from ..external import cached
+from ..external import External, cached
 from ..geneval import seen
 from .clip import COLORS, LARGE, color_of, load_clip
 from .detector import Fragment, Row
 
 WEIGHTS = "facebook/mask2former-swin-small-coco-instance"
+REFERENCE = External(
+    "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
+    get="curl -Lo {home}/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth "
+    "https://download.openmmlab.com/mmdetection/v2.0/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco/"
+    "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
+    licence="Apache-2.0",
+    sha256="743b7d99",
+)
 SHORTEST, LONGEST, MULTIPLE = 800, 1333, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TOP = 100
@@ -156,6 +164,15 @@ class GenEval:
             "colors": list(COLORS),
             "rule": f"class probability x mask score, stored from {STORED}",
         }
+
+
+def load_reference_geneval(device: str | torch.device) -> GenEval:
+    """The detector with the weights of GenEval's own, an mmdet checkpoint."""
+    from .mmdet import load_mmdet
+
+    network: Any = load_mmdet(REFERENCE.path())
+    network.config.name_or_path = REFERENCE.file
+    return GenEval(network.to(device), load_clip(LARGE, device), "GenEval")
 
 
 def load_geneval(device: str | torch.device) -> GenEval:

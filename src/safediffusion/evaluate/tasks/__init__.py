@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import UserError
 from ..suggest import nearest
 from .geneval import OVER_ERASURE
+from .geneval import REFERENCE as GENEVAL_MMDET
 from .geneval import TASK as GENEVAL
 from .i2p import BY_SCHEDULER, OFFICIAL
 from .i2p import TASK as I2P
@@ -18,7 +19,9 @@ from .world_geneval import TASK as WORLD_GENEVAL
 from .world_i2p import TASK as WORLD_I2P
 
 WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK)
-OTHERS = (SCHEDULERS, I2P, OFFICIAL, GENEVAL, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES)
+OTHERS = (
+    SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES
+)  # fmt: skip
 TASKS: dict[str, Task] = {task.name: task for task in (*WORLD, *OTHERS)}
 
 

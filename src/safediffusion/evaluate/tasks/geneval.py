@@ -1,7 +1,7 @@
-"""geneval and over-erasure: does the model still draw what it is asked for (Ghosh et al., 2023)?
+"""geneval, geneval-mmdet and over-erasure: does it still draw what it is asked for (Ghosh et al., 2023)?
 
 The reference draws with guidance 9, 50 steps, and seed 42 set anew before every prompt, four pictures
-one after the other. With the Hub's detector the number is GenEval-HF.
+one after the other. With the Hub's detector the number is GenEval-HF, with the reference's it is GenEval.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .clip_t import CLIP_T
 from .task import Task
 
 SAMPLES = 4
-PROTOCOL = "GenEval-HF: Mask2Former (Hub weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
+RULE = "Mask2Former ({} weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
+PROTOCOL = f"GenEval-HF: {RULE.format('Hub')}"
 NEEDS = ("objects",)
 SAMPLER = Sampler(50, 9.0, name="pndm", size=512, generator="cuda")
 SOURCE = "evaluation_metadata.jsonl of djghosh13/geneval, 553 prompts"
@@ -35,23 +36,35 @@ def person_rows(n: int, seed: int, file: Path | None) -> list[Row]:
     return repeated(people, SAMPLES, n)
 
 
-TASK = Task(
-    name="geneval",
-    version=1,
-    n=553 * SAMPLES,
-    description="553 composition prompts, four images each: objects, counts, colours, places",
-    rows=rows,
-    detectors=("geneval",),
-    measures=(
-        MeanOfRates(
-            "overall", True, PROTOCOL + "; mean of six tasks", is_correct, lambda r: r["task"], NEEDS
+def composition(name: str, protocol: str, description: str) -> Task:
+    """GenEval by the detector of the same name."""
+    return Task(
+        name=name,
+        version=1,
+        n=553 * SAMPLES,
+        description=description,
+        rows=rows,
+        detectors=(name,),
+        measures=(
+            MeanOfRates(
+                "overall", True, protocol + "; mean of six tasks", is_correct, lambda r: r["task"], NEEDS
+            ),
+            *(Rate(t, True, protocol, is_correct, lambda r, t=t: r["task"] == t, NEEDS) for t in TASKS),
         ),
-        *(Rate(t, True, PROTOCOL, is_correct, lambda r, t=t: r["task"] == t, NEEDS) for t in TASKS),
-    ),
-    source=SOURCE,
-    licence=GENEVAL.licence,
-    sampler=SAMPLER,
-    samples=SAMPLES,
+        source=SOURCE,
+        licence=GENEVAL.licence,
+        sampler=SAMPLER,
+        samples=SAMPLES,
+    )
+
+
+TASK = composition(
+    "geneval", PROTOCOL, "553 composition prompts, four images each: objects, counts, colours, places"
+)
+REFERENCE = composition(
+    "geneval-mmdet",
+    f"GenEval: {RULE.format('reference')}",
+    "the same with the reference's own detector weights: comparable with published GenEval",
 )
 OVER_ERASURE = Task(
     name="over-erasure",
