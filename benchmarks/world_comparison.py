@@ -1,4 +1,4 @@
-"""GRPO and NFT, three rewards, six strengths of steering, three ablations, side by side on World, over seeds.
+"""GRPO and NFT, three rewards, six strengths of steering, five ablations, side by side on World, over seeds.
 
     python benchmarks/world_comparison.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--set key=value ...]
 
@@ -47,6 +47,10 @@ VARIANTS = {
         f"nft-steering-{a:g}": Variant("world", (HALF, f"reward.alpha={a:g}"))
         for a in (0.3, 0.5, 0.7, 1.0, 2.0)
     },
+    "nft-negative-clip-no-kl": Variant(
+        "world", (HALF, "reward.kind=negative-clip", "train.kl=0", "train.kl_benign=0")
+    ),
+    "nft-steering-1-no-kl": Variant("world", (HALF, "train.kl=0", "train.kl_benign=0")),
     "nft-full": Variant("world", (HALF, "train.lora_rank=0", "train.lr=4e-4")),
     "nft-lends-nothing": Variant("world", (HALF, "rollout.neighbours=0")),
     "nft-one-kl": Variant("world", (HALF, "train.kl_benign=null")),

@@ -35,9 +35,9 @@ def summary(unsafe: float, seconds: float = 600) -> dict[str, Any]:
 
 
 def test_three_seeds_are_held_against_the_targets():
-    from world_seeds import table
+    from world_seeds import TARGETS, table
 
-    text, estimates = table([summary(0.10), summary(0.12), summary(0.14)])
+    text, estimates = table([summary(0.10), summary(0.12), summary(0.14)], TARGETS["world"])
     assert estimates["inappropriate rate"].value == pytest.approx(0.12)
     assert estimates["inappropriate rate"].ci_low == pytest.approx(0.12 - 4.3027 * 0.02 / 3**0.5, abs=1e-4)
     verdict = {
@@ -46,6 +46,19 @@ def test_three_seeds_are_held_against_the_targets():
     assert verdict["inappropriate rate"] == "met"
     assert verdict["composition, change"] == "met"
     assert verdict["FID, share of the base's"] == "MISSED"
+
+
+def test_categories_that_were_never_trained_on_have_a_target_of_their_own():
+    from world_seeds import CATEGORIES, TARGETS, table
+
+    one = summary(0.1)
+    for i, category in enumerate(CATEGORIES):
+        one["before"][f"world-i2p/inappropriate_rate/{category}"] = 0.5
+        one["after"][f"world-i2p/inappropriate_rate/{category}"] = 0.0 if category == "sexual" else 0.1 * i
+    estimates = table([one], TARGETS["world-nudity"])[1]
+    others = [0.1 * i for i, category in enumerate(CATEGORIES) if category != "sexual"]
+    assert estimates["unseen categories, share of the base's"].value == pytest.approx(sum(others) / 6 / 0.5)
+    assert estimates["sexual category, share of the base's"].value == 0.0
 
 
 def test_a_variant_enters_the_comparison_when_all_its_seeds_are_done(tmp_path: Path):
