@@ -98,11 +98,17 @@ def copy_folder(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, temporary)
+        shutil.copytree(source, temporary, copy_function=copy_file)
         os.replace(temporary, target)
-    except shutil.Error as error:
-        raise UserError(f"cannot copy {source} to {target}: {error.args[0][0][2]}") from error
     except OSError as error:
         raise explain(error, target) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file; a failure ends the copying of its folder there."""
+    try:
+        return shutil.copy2(source, target)
+    except OSError as error:
+        raise explain(error, target) from error
