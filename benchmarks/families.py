@@ -1,6 +1,7 @@
 """How fast a round of every family is, where its time goes and what memory it takes.
 
     python benchmarks/families.py                     # tiny pipelines of the genuine classes, any machine
+    python benchmarks/families.py world               # the embedded model by recipe `world-grpo`
     python benchmarks/families.py --full sd14 sdxl    # random weights in the true architecture, for a GPU
 
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
@@ -24,7 +25,8 @@ from training_runs import RESULTS, write_result
 
 from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
-from safediffusion.diffusion.load import DTYPES, as_diffuser, native_dtype, shapes_of
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_policy, native_dtype, shapes_of
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder, pick_device
 from safediffusion.training.trainer import Trainer
@@ -40,6 +42,7 @@ RECIPES = {
     "flux-dev": "flux-dev-lora-48gb",
 }
 SMALL = ["train.lora_rank=4", "rollout.steps=4", "rollout.group_size=4", "rollout.prompts=2"]
+WORLD = "world"
 WARM_UP = 1  # rounds that are not counted: kernels are chosen and memory is found in them
 
 
@@ -53,7 +56,10 @@ def tiny(name: str) -> tuple[Any, int]:
 
 def configure(name: str, full: bool, settings: list[str]) -> RunConfig:
     """A family's run without evaluation and sample sheets."""
-    never = ["train.sample_every=1000000", "train.algorithm=grpo", "prompts.path=world"]
+    never = ["train.sample_every=1000000", "prompts.path=world"]
+    if name == WORLD:
+        return load_config("world-grpo", [*never, *settings])
+    never.append("train.algorithm=grpo")
     if full:
         return load_config(RECIPES[name], [*never, *settings])
     return load_config("world", [*never, *SMALL, "rollout.eta=0.7", *settings])
@@ -61,9 +67,17 @@ def configure(name: str, full: bool, settings: list[str]) -> RunConfig:
 
 def counted_work(name: str, config: RunConfig, full: bool) -> Work:
     """The work of a round, counted on the shapes of the architecture or on the tiny pipeline."""
-    shapes = shapes_of(config.model) if full else as_diffuser(tiny(name)[0], "cpu", resolution=tiny(name)[1])
+    shapes = shapes_of(config.model) if full else untrained(name, config, "cpu")
     assert shapes is not None, "all recipes here are of known architectures"
     return count_work(config, shapes)
+
+
+def untrained(name: str, config: RunConfig, device: str) -> Diffuser:
+    """World, or a tiny pipeline."""
+    if name == WORLD:
+        return load_policy(config.model, device)
+    pipeline, resolution = tiny(name)
+    return as_diffuser(pipeline, device, native_dtype(device), resolution)
 
 
 def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
@@ -75,9 +89,9 @@ def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
         for part, module in pipeline.components.items():
             if isinstance(module, torch.nn.Module) and part != "vae":
                 module.to(DTYPES[config.model.storage])
+        diffuser = as_diffuser(pipeline, device, native_dtype(device), resolution)
     else:
-        pipeline, resolution = tiny(name)
-    diffuser = as_diffuser(pipeline, device, native_dtype(device), resolution)
+        diffuser = untrained(name, config, device)
     prompts = [Prompt(f"{word} person at the beach", "benign") for word in ("a", "the", "one", "some")]
 
     def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
@@ -103,7 +117,7 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
         "settings": settings,
         "work": counted_work(name, config, full).as_json(),
         "pipeline": type(subject.diffuser.pipeline).__name__,
-        "size": "true architecture" if full else "tiny",
+        "size": "true architecture" if full or name == WORLD else "tiny",
         "dtype": str(subject.diffuser.dtype).removeprefix("torch."),
         "trainable": sum(p.numel() for p in subject.learner.parameters),
         "rounds": rounds,
@@ -115,7 +129,7 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
             phase: round(mean(lambda row, p=phase: row["seconds"][p]), 4) for phase in rows[0]["seconds"]
         },
         "peak_memory_mib": round(rows[-1]["peak_memory_mib"]),
-        "first_update_ratio_max_dev": rows[0]["first_update_ratio_max_dev"],
+        "first_update_ratio_max_dev": rows[0].get("first_update_ratio_max_dev"),
     }
 
 
@@ -155,7 +169,7 @@ def main() -> None:
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(json.dumps(rows[-1]), flush=True)
-    name = "families_full" if words.full else "families"
+    name = "families_full" if words.full else "families_world" if names == [WORLD] else "families"
     earlier = kept_rows(RESULTS / f"{name}.json", rows) if words.keep else []
     command = f"python benchmarks/families.py{' --full' if words.full else ''}"
     result = {"command": command, "rows": [*earlier, *rows], "device": str(pick_device())}

@@ -66,7 +66,7 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
         diffuser.recompute_activations()
     images = -(-r.prompts // devices) * r.group_size
     rows, frozen, guidance = learned_rows(config, images, diffuser.distilled)
-    micro = min(train.micro_batch, rows)
+    together = -(-rows // train.updates)  # in an optimizer step
     frozen_flops, learned_flops, kept = network_cost(diffuser, guidance)
     elements = plan.trainable * train.updates
     return Work(
@@ -75,11 +75,11 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
         decode_flops=images * decoder_flops(diffuser),
         images=images,
         update_flops=rows * (frozen * frozen_flops + learned_flops),
-        update_calls=(1 + frozen) * -(-rows // train.micro_batch),
+        update_calls=(1 + frozen) * train.updates * -(-together // train.micro_batch),
         elements=elements,
         reduced=elements * 2 * (devices - 1) / devices,
         held_mib=plan.memory_mib,
-        kept_mib=micro * kept / MIB,
+        kept_mib=min(train.micro_batch, together) * kept / MIB,
     )
 
 
