@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -111,7 +112,8 @@ def main() -> None:
         return
     content, table = fitted(words.rows, words.hold_out)
     print(table)
-    print(write_result(MODEL.stem, {"command": " ".join(sys.argv), **content}))
+    command = f"python benchmarks/cost_model.py {shlex.join(sys.argv[1:])}"
+    print(write_result(MODEL.stem, {"command": command, **content}))
 
 
 if __name__ == "__main__":

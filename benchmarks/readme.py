@@ -1,13 +1,14 @@
-"""Writes the README's tables from benchmarks/results/*.json, so that no figure in it is typed.
+"""Writes the tables of the README and of docs/ from benchmarks/results/*.json, so that no figure is typed.
 
     python benchmarks/readme.py
 
-A test fails while the README is out of date.
+A test fails while a page is out of date.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from training_runs import RESULTS, markdown
 from safediffusion.evaluate.tasks import get_task
 from safediffusion.runs import write_text
 
-README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- written by benchmarks/readme.py -->", "<!-- end -->"
+ROOT = Path(__file__).parents[1]
+README, SCALING = ROOT / "README.md", ROOT / "docs/scaling.md"
+START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ ROWS = (
 )
 
 
+def read(name: str) -> dict[str, Any]:
+    """A result by name."""
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
 def world_table(result: dict[str, Any]) -> str:
     """Before and after over the seeds, beside the targets, from world_seeds.json."""
     estimates, rows = result["estimates"], []
@@ -100,17 +107,59 @@ def world_table(result: dict[str, Any]) -> str:
     )
 
 
-def filled(text: str, table: str) -> str:
-    """The README with a new table between its marks."""
-    head, rest = text.split(START, 1)
-    return f"{head}{START}\n{table}{END}{rest.split(END, 1)[1]}"
+def rounds_table(result: dict[str, Any]) -> str:
+    """Seconds by phase and peak memory of World's measured rounds, from families_world.json."""
+    phases = ("sample", "decode", "update")
+    rows = [
+        (
+            " ".join(row["settings"]) or "recipe `world-grpo`",
+            *(f"{row['seconds'][phase]:.1f}" for phase in phases),
+            f"{row['peak_memory_mib']:,}",
+        )
+        for row in result["rows"]
+    ]
+    return markdown(("a round with", *(f"{phase}, s" for phase in phases), "peak memory, MiB"), rows)
 
 
-def current() -> str:
-    """The README as it should be."""
-    result = json.loads((RESULTS / "world_seeds.json").read_text())
-    return filled(README.read_text(encoding="utf-8"), world_table(result))
+def errors_table(result: dict[str, Any]) -> str:
+    """How far the fitted model is from rounds it was fitted to and from one that it was not."""
+    rows = [
+        (
+            name.removeprefix("world").strip() or "recipe `world-grpo`",
+            kind,
+            *(f"{100 * e[k]:+.0f}%" for k in KINDS),
+        )
+        for kind, found in result["errors"].items()
+        for name, e in found.items()
+    ]
+    return markdown(("a round with", "", *KINDS), rows) + f"\n`{result['command']}`\n"
+
+
+KINDS = ("seconds", "sample", "update", "memory")
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"world": lambda: world_table(read("world_seeds"))},
+    SCALING: {
+        "rounds": lambda: rounds_table(read("families_world")),
+        "errors": lambda: errors_table(read("cost_model")),
+    },
+}
+
+
+def filled(text: str, name: str, table: str) -> str:
+    """A page with a new table between its marks."""
+    start = START.format(name)
+    head, rest = text.split(start, 1)
+    return f"{head}{start}\n{table}{END}{rest.split(END, 1)[1]}"
+
+
+def current(page: Path) -> str:
+    """The page as it should be."""
+    text = page.read_text(encoding="utf-8")
+    for name, table in PAGES[page].items():
+        text = filled(text, name, table())
+    return text
 
 
 if __name__ == "__main__":
-    write_text(README, current())
+    for path in PAGES:
+        write_text(path, current(path))

@@ -5,10 +5,11 @@ import json
 import pytest
 
 
-def test_the_readme_shows_the_results_as_they_are():
+def test_pages_show_the_results_as_they_are():
     import readme
 
-    assert readme.README.read_text(encoding="utf-8") == readme.current()
+    for page in readme.PAGES:
+        assert page.read_text(encoding="utf-8") == readme.current(page), page
 
 
 @pytest.mark.parametrize("met", [True, False])
