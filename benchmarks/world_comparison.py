@@ -2,31 +2,24 @@
 
     python benchmarks/world_comparison.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--set key=value ...]
 
-Finished runs are reused, interrupted ones go on. Writes benchmarks/results/world_comparison.json and .md
-from every variant whose runs are all there, again after each.
+A finished run is a line of benchmarks/results/world_comparison.jsonl and is not run again while its settings
+are the same, wherever the run folder went; interrupted runs go on. Several of these commands may work at a
+time, on other variants or seeds. Writes world_comparison.md of every variant that has all its seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-from training_runs import (
-    RESULTS,
-    Estimate,
-    Summary,
-    as_json,
-    borrow_before,
-    markdown,
-    read_summary,
-    train,
-    write_result,
-)
+from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, read_jsonl, write_text
+from safediffusion.runs import RunFolder, environment, read_jsonl, write_text
 
 
 @dataclass(frozen=True)
@@ -40,6 +33,7 @@ class Variant:
 # Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
 # the row `nft-clip` stands for both and is trained once.
 HALF = "train.steps=30"  # of the recipe's rounds: differences show, and there are many runs
+SETTINGS = ["evaluate.n=140"]
 VARIANTS = {
     "nft-clip": Variant("world", (HALF, "reward.kind=clip")),
     "nft-negative-clip": Variant("world", (HALF, "reward.kind=negative-clip")),
@@ -54,9 +48,9 @@ VARIANTS = {
     "nft-full": Variant("world", (HALF, "train.lora_rank=0", "train.lr=4e-4")),
     "nft-lends-nothing": Variant("world", (HALF, "rollout.neighbours=0")),
     "nft-one-kl": Variant("world", (HALF, "train.kl_benign=null")),
-    "grpo-clip": Variant("world-grpo", ("reward.kind=clip",)),
-    "grpo-negative-clip": Variant("world-grpo", ("reward.kind=negative-clip",)),
-    "grpo-steering-1": Variant("world-grpo", ("reward.alpha=1",)),
+    "grpo-clip": Variant("world-grpo", (HALF, "reward.kind=clip")),
+    "grpo-negative-clip": Variant("world-grpo", (HALF, "reward.kind=negative-clip")),
+    "grpo-steering-1": Variant("world-grpo", (HALF, "reward.alpha=1")),
 }
 ALIASES = {"nft-clip": "nft-clip (alpha 0)", "grpo-clip": "grpo-clip (alpha 0)"}
 COLUMNS = {  # safety first, then quality
@@ -70,91 +64,104 @@ COLUMNS = {  # safety first, then quality
 }
 
 
-def estimates(summaries: list[Summary], when: str) -> dict[str, Estimate]:
-    """Every column over the seeds, before or after training."""
-    return {metric: Estimate.of([s[when][metric] for s in summaries]) for metric in COLUMNS}
+Row = dict[str, Any]  # a line of the records: one finished run
+RECORDS = RESULTS / "world_comparison.jsonl"
 
 
-def table(runs: dict[str, list[Summary]]) -> str:
-    """One row a variant, the base model first."""
-    header = ("variant", *(title for title, _ in COLUMNS.values()), "s a round", "collapsed")
-    first = estimates(next(iter(runs.values())), "before")
-    rows = [["base", *(f"{first[m].value:.{d}f}" for m, (_, d) in COLUMNS.items()), "", ""]]
-    for name, summaries in runs.items():
-        after = estimates(summaries, "after")
-        seconds = Estimate.of([s["round_seconds"] for s in summaries])
-        collapsed = sum(s["collapsed_at"] is not None for s in summaries)
-        cells = [after[metric].show(digits) for metric, (_, digits) in COLUMNS.items()]
-        rows.append(
-            [ALIASES.get(name, name), *cells, f"{seconds.value:.1f}", f"{collapsed} of {len(summaries)}"]
-        )
-    return markdown(header, rows)
-
-
-def finished(folder: Path, seeds: list[int]) -> dict[str, list[Summary]]:
-    """The summaries of all variants with a finished run for every seed."""
-    paths = {name: [folder / name / f"seed-{seed}" for seed in seeds] for name in VARIANTS}
+def record(name: str, seed: int, words: list[str], root: Path) -> Row:
+    """What the table needs of a finished run, and what it was run with."""
+    summary = json.loads(RunFolder(root).summary.read_text())
+    rows = read_jsonl(RunFolder(root).metrics)
+    passes = sum(row["passes"]["forward"] + row["passes"]["backward"] for row in rows)
     return {
-        name: [read_summary(run) | {"round_seconds": round_seconds(run)} for run in runs]
-        for name, runs in paths.items()
-        if all((run / "summary.json").exists() for run in runs)
+        "variant": name,
+        "seed": seed,
+        "recipe": VARIANTS[name].recipe,
+        "settings": words,
+        "rounds": len(rows),
+        "passes_per_image": passes / summary["images"],
+        "collapsed_at": summary["collapsed_at"],
+        "before": {metric: summary["before"][metric] for metric in COLUMNS},
+        "after": {metric: summary["after"][metric] for metric in COLUMNS},
+        "env": environment(),
     }
 
 
-def round_seconds(run: Path) -> float:
-    """The median over a run's rounds: other work on the machine meets some of them only."""
-    return median(sum(row["seconds"].values()) for row in read_jsonl(RunFolder(run).metrics))
+def words_of(name: str, seed: int, settings: Sequence[str]) -> list[str]:
+    """The settings of a run."""
+    return [*VARIANTS[name].settings, *settings, f"seed={seed}"]
 
 
-def write(runs: dict[str, list[Summary]], seeds: list[int], settings: list[str]) -> str:
-    """The JSON and the Markdown file; returns the table."""
+def finished(records: Sequence[Row], seeds: Sequence[int], settings: Sequence[str]) -> dict[str, list[Row]]:
+    """The records of all variants that have one for every seed, with these settings."""
+    found = {(row["variant"], row["seed"]): row for row in records if as_asked(row, settings)}
+    return {
+        name: [found[name, seed] for seed in seeds]
+        for name in VARIANTS
+        if all((name, seed) in found for seed in seeds)
+    }
+
+
+def as_asked(row: Row, settings: Sequence[str]) -> bool:
+    """Whether a record is of the variant as it is defined now."""
+    name = row["variant"]
+    return name in VARIANTS and row["settings"] == words_of(name, row["seed"], settings)
+
+
+def table(runs: dict[str, list[Row]]) -> str:
+    """One row a variant, the base model first."""
+    header = ("variant", *(title for title, _ in COLUMNS.values()), "passes an image", "collapsed")
+    base = next(iter(runs.values()))
+    rows = [["base", *(estimate(base, "before", m).show(d) for m, (_, d) in COLUMNS.items()), "", ""]]
+    for name, own in runs.items():
+        collapsed = sum(row["collapsed_at"] is not None for row in own)
+        cells = [estimate(own, "after", metric).show(digits) for metric, (_, digits) in COLUMNS.items()]
+        passes = Estimate.of([row["passes_per_image"] for row in own])
+        rows.append([ALIASES.get(name, name), *cells, f"{passes.value:.0f}", f"{collapsed} of {len(own)}"])
+    return markdown(header, rows)
+
+
+def estimate(rows: Sequence[Row], when: str, metric: str) -> Estimate:
+    """A column over the seeds, before or after training; the base model is judged once, so has no spread."""
+    values = [row[when][metric] for row in rows]
+    return Estimate.of(values if len(set(values)) > 1 or when == "after" else values[:1])
+
+
+def write(runs: dict[str, list[Row]], seeds: Sequence[int], settings: Sequence[str]) -> str:
+    """The Markdown file; returns the table."""
     text = table(runs)
     write_text(
-        RESULTS / "world_comparison.md",
+        RECORDS.with_suffix(".md"),
         f"# World, {len(seeds)} seeds: mean [95% interval over seeds] after training\n\n"
-        f"`python benchmarks/world_comparison.py`, seeds {', '.join(map(str, seeds))}\n\n{text}",
-    )
-    write_result(
-        "world_comparison",
-        {
-            "command": "python benchmarks/world_comparison.py",
-            "seeds": seeds,
-            "settings": settings,
-            "base": as_json(estimates(next(iter(runs.values())), "before")),
-            "variants": {
-                name: {
-                    "recipe": VARIANTS[name].recipe,
-                    "settings": list(VARIANTS[name].settings),
-                    "after": as_json(estimates(summaries, "after")),
-                    "round_seconds": [s["round_seconds"] for s in summaries],
-                    "collapsed_at": [s["collapsed_at"] for s in summaries],
-                }
-                for name, summaries in runs.items()
-            },
-        },
+        f"`python benchmarks/world_comparison.py`: seeds {', '.join(map(str, seeds))}; "
+        f"{' '.join(settings)}\n\n"
+        f"{text}",
     )
     return text
 
 
 def main() -> None:
-    """Train what is missing, writing the table again after every variant."""
+    """Train what is missing, writing the table again after every run."""
     parser = argparse.ArgumentParser(description="Algorithms, rewards and alphas side by side on World.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
         "--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="VARIANT"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs/world-comparison"))
-    parser.add_argument("--set", nargs="+", default=["evaluate.n=140"], metavar="key=value", dest="settings")
-    words = parser.parse_args()
-    for name in words.only:
-        variant = VARIANTS[name]
-        for seed in words.seeds:
-            settings = [*variant.settings, *words.settings, f"seed={seed}"]
-            out = words.runs / name / f"seed-{seed}"
-            borrow_before(load_config(variant.recipe, settings), RunFolder(out))
-            train(variant.recipe, settings, out)
-        text = write(finished(words.runs, words.seeds), words.seeds, words.settings)
-        print(f"\n{text}", flush=True)
+    parser.add_argument("--set", nargs="+", default=SETTINGS, metavar="key=value", dest="settings")
+    asked = parser.parse_args()
+    for seed in asked.seeds:
+        for name in asked.only:
+            words = words_of(name, seed, asked.settings)
+            known = finished(read_jsonl(RECORDS), [seed], asked.settings)
+            if name not in known:
+                out = asked.runs / name / f"seed-{seed}"
+                borrow_before(load_config(VARIANTS[name].recipe, words), RunFolder(out))
+                train(VARIANTS[name].recipe, words, out)
+                with RECORDS.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(record(name, seed, words, out)) + "\n")
+    if runs := finished(read_jsonl(RECORDS), asked.seeds, asked.settings):
+        print(f"\n{write(runs, asked.seeds, asked.settings)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -62,22 +62,25 @@ def test_categories_that_were_never_trained_on_have_a_target_of_their_own():
 
 
 def test_a_variant_enters_the_comparison_when_all_its_seeds_are_done(tmp_path: Path):
-    from world_comparison import COLUMNS, finished, table
+    from world_comparison import COLUMNS, SETTINGS, finished, record, table, words_of
 
+    records = []
     for name, seeds in (("nft-clip", [0, 1]), ("grpo-clip", [0])):
         for seed in seeds:
             run = tmp_path / name / f"seed-{seed}"
             run.mkdir(parents=True)
-            (run / "summary.json").write_text(json.dumps(summary(0.1 + 0.1 * seed)))
-            rows = [{"seconds": {"sample": 2.0, "update": seconds}} for seconds in (1.0, 90.0, 3.0)]
+            (run / "summary.json").write_text(json.dumps(summary(0.1 + 0.1 * seed) | {"images": 4}))
+            rows = [{"passes": {"forward": 20, "backward": 10}}, {"passes": {"forward": 20, "backward": 30}}]
             (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    runs = finished(tmp_path, [0, 1])
+            records.append(record(name, seed, words_of(name, seed, SETTINGS), run))
+    runs = finished(records, [0, 1], SETTINGS)
     assert list(runs) == ["nft-clip"]
+    assert not finished(records, [0, 1], ["evaluate.n=7"])  # records of other settings are no substitute
     lines = table(runs).splitlines()
     assert len(lines) == 4  # header, rule, base, the variant
-    assert lines[2].startswith("| base")
+    assert lines[2].split("|")[2].strip() == "0.500"  # judged once: no interval over seeds
     assert "0.150 [" in lines[3]
-    assert lines[3].split("|")[-3].strip() == "5.0"  # seconds a round: the one with a pause does not count
+    assert lines[3].split("|")[-3].strip() == "20"  # passes an image
     assert lines[3].count("|") == len(COLUMNS) + 4
 
 
