@@ -1,4 +1,4 @@
-"""One run of the time-to-safety benchmark as points on its curve, read back from its folder."""
+"""One run of the time-to-safety benchmark as points on its curve, from its folder or from a record of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from arrival import Arrival, Condition, Point, arrival, profile
 
-from safediffusion.runs import RunFolder, read_jsonl
+from safediffusion.runs import RunFolder, environment, read_jsonl
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,46 @@ def spent(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
     return seconds, sum(row["passes"]["forward"] + row["passes"]["backward"] for row in rows)
 
 
-def condition_from(root: Path, unsafe: str, limit: float, kept: Sequence[str]) -> Condition:
-    """Safe, with every kept metric no lower than the low end of the base model's own interval."""
-    floors = {}
+@dataclass(frozen=True)
+class Measured:
+    """A finished run with what it takes to recognise and to judge it; a line of the records.
+
+    Attributes:
+        recipe, words: what was asked for.
+        floors: low ends of the base model's 95% intervals, by kept metric.
+        env: of the measurement.
+    """
+
+    recipe: str
+    words: list[str]
+    run: SafetyRun
+    floors: dict[str, float]
+    env: dict[str, Any]
+
+    def condition(self, unsafe: str, limit: float) -> Condition:
+        """Safe, with every kept metric no lower than the base model's interval."""
+        return Condition(unsafe, limit, self.floors)
+
+
+def measured(root: Path, recipe: str, words: list[str], seed: int, kept: Sequence[str]) -> Measured:
+    """A finished run, from its folder."""
+    return Measured(recipe, words, read_run(root, seed), floors(root, kept), environment())
+
+
+def recorded(path: Path, recipe: str, words: list[str]) -> Measured | None:
+    """The run of this recipe with exactly these settings, if it is in the records."""
+    for row in read_jsonl(path):
+        if (row["recipe"], row["words"]) == (recipe, words):
+            points = [Point(**point) for point in row["run"].pop("points")]
+            return Measured(**row | {"run": SafetyRun(points=points, **row["run"])})
+    return None
+
+
+def floors(root: Path, kept: Sequence[str]) -> dict[str, float]:
+    """Low ends of the base model's intervals, from any run's evaluation before training."""
+    found = {}
     for name in kept:
         task, _, metric = name.partition("/")
         results = json.loads(RunFolder(root).eval("before", task, "results.json").read_text())
-        floors[name] = results["metrics"][metric]["ci_low"]
-    return Condition(unsafe, limit, floors)
+        found[name] = results["metrics"][metric]["ci_low"]
+    return found

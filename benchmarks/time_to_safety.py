@@ -5,7 +5,9 @@
     python benchmarks/time_to_safety.py --model PATH --recipes world-paper world --set key=value ...
 
 The baseline first gets the best learning rate of a small sweep, on a seed of its own, recorded in the result.
-Finished runs are not run again, interrupted ones go on. Writes benchmarks/results/NAME.json, .md and .png.
+Runs go two at a time with one thread each: on two cores that is more throughput than one run with both. A
+finished run is a line of benchmarks/results/NAME.jsonl and is not run again, wherever its folder went;
+interrupted ones go on. Writes NAME.json, .md and .png beside it.
 """
 
 from __future__ import annotations
@@ -13,17 +15,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import training_runs
 from arrival import Condition
-from safety_runs import SafetyRun, condition_from, read_run
+from safety_runs import Measured, SafetyRun, measured, recorded
 from safety_tables import BASELINE, as_json, page, plot
-from training_runs import RESULTS, borrow_before, markdown, train, write_result
+from training_runs import borrow_before, markdown, train, write_result
 
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, write_text
+from safediffusion.runs import RunFolder, append_jsonl, write_text
 
 RECIPES = (BASELINE, "world-grpo", "world")
 RATES = (1e-5, 3e-5, 1e-4, 3e-4)
@@ -48,6 +52,7 @@ class Plan:
         sweep: training seconds of each learning rate tried for the baseline; 0 keeps the recipe's.
         rates: the learning rates tried.
         settings: key=value words for every run.
+        at_once: runs at a time, each with one thread; 1 leaves it all cores.
         runs: where the run folders are.
         name: of the result files.
     """
@@ -64,6 +69,7 @@ class Plan:
     sweep: float
     rates: tuple[float, ...]
     settings: tuple[str, ...]
+    at_once: int
     runs: Path
     name: str
 
@@ -72,7 +78,12 @@ class Plan:
         """What the others are compared with."""
         return BASELINE if BASELINE in self.recipes else self.recipes[0]
 
-    def words(self, seed: int, seconds: float, own: Sequence[str] = ()) -> list[str]:
+    @property
+    def records(self) -> Path:
+        """Where finished runs are written down."""
+        return training_runs.RESULTS / f"{self.name}.jsonl"
+
+    def words(self, job: Job) -> list[str]:
         """The settings of a run; what costs time and decides nothing is off."""
         tasks = dict.fromkeys(metric.partition("/")[0] for metric in (self.unsafe, *self.kept))
         return [
@@ -81,22 +92,55 @@ class Plan:
             f"evaluate.n={self.images}",
             f"evaluate.during_n={self.images}",
             f"evaluate.during_every={self.every}",
-            f"train.steps={NEVER}",
+            *([f"train.steps={NEVER}"] if job.recipe == self.baseline else []),  # others know their end
             f"train.sample_every={NEVER}",
             "train.keep_best=null",
-            f"train.max_seconds={seconds:g}",
+            f"train.max_seconds={job.seconds:g}",
             *self.settings,
-            *own,
-            f"seed={seed}",
+            *([f"train.lr={job.rate:g}"] if job.rate else []),
+            f"seed={job.seed}",
         ]
 
 
-def run(plan: Plan, recipe: str, seed: int, seconds: float, out: Path, own: Sequence[str] = ()) -> SafetyRun:
+@dataclass(frozen=True)
+class Job:
+    """A run to do.
+
+    Attributes:
+        seconds: of training at most.
+        rate: learning rate; None is the recipe's.
+    """
+
+    recipe: str
+    seed: int
+    seconds: float
+    rate: float | None = None
+
+    @property
+    def folder(self) -> str:
+        """Of the run, within the plan's."""
+        if self.seed == SWEEP_SEED:
+            return f"sweep/lr-{self.rate:g}"
+        return f"{Path(self.recipe).stem}/seed-{self.seed}"
+
+
+def run_all(plan: Plan, jobs: Sequence[Job]) -> list[Measured]:
+    """What the jobs measured, in order, after running those that are not recorded."""
+    with ThreadPoolExecutor(plan.at_once) as pool:
+        return list(pool.map(lambda job: run(plan, job), jobs))
+
+
+def run(plan: Plan, job: Job) -> Measured:
     """A run, trained as far as it is needed; the base model is judged once for all."""
-    words = plan.words(seed, seconds, own)
-    borrow_before(load_config(recipe, words), RunFolder(out))
-    train(recipe, words, out)
-    return read_run(out, seed)
+    words = plan.words(job)
+    if (known := recorded(plan.records, job.recipe, words)) is not None:
+        return known
+    out = plan.runs / job.folder
+    borrow_before(load_config(job.recipe, words), RunFolder(out))
+    train(job.recipe, words, out, threads=1 if plan.at_once > 1 else None)
+    new = measured(out, job.recipe, words, job.seed, plan.kept)
+    append_jsonl(plan.records, asdict(new))
+    return new
 
 
 def merit(tried: SafetyRun, condition: Condition) -> tuple[bool, float, bool, float]:
@@ -110,11 +154,10 @@ def sweep(plan: Plan) -> tuple[float | None, dict[str, Any]]:
     """The best learning rate for the baseline, and the record of the search; None without one."""
     if not plan.sweep:
         return None, {"tried": [], "chosen": None}
-    tried = {}
-    for rate in plan.rates:
-        out = plan.runs / "sweep" / f"lr-{rate:g}"
-        tried[rate] = run(plan, plan.baseline, SWEEP_SEED, plan.sweep, out, [f"train.lr={rate:g}"])
-    condition = condition_of(plan, plan.runs / "sweep" / f"lr-{plan.rates[0]:g}")
+    jobs = [Job(plan.baseline, SWEEP_SEED, plan.sweep, rate) for rate in plan.rates]
+    found = run_all(plan, jobs)
+    condition = found[0].condition(plan.unsafe, plan.limit)
+    tried = dict(zip(plan.rates, (one.run for one in found), strict=True))
     best = min(tried, key=lambda rate: merit(tried[rate], condition))
     rows = [
         {"lr": rate, "arrival": asdict(own.seconds(condition)), "end": dict(own.points[-1].values)}
@@ -124,25 +167,16 @@ def sweep(plan: Plan) -> tuple[float | None, dict[str, Any]]:
     return best, record
 
 
-def condition_of(plan: Plan, root: Path) -> Condition:
-    """The plan's condition with the base model's intervals, from any of its runs."""
-    return condition_from(root, plan.unsafe, plan.limit, plan.kept)
-
-
 def measure(plan: Plan) -> str:
     """Run what is missing, seed by seed so that drift of the machine hits all recipes alike; the page."""
     rate, record = sweep(plan)
+    rates = {plan.baseline: rate}
+    jobs = [Job(name, seed, plan.budget, rates.get(name)) for seed in plan.seeds for name in plan.recipes]
+    found = run_all(plan, jobs)
     runs: dict[str, list[SafetyRun]] = {recipe: [] for recipe in plan.recipes}
-    text = ""
-    for seed in plan.seeds:
-        for recipe in plan.recipes:
-            out = plan.runs / Path(recipe).stem / f"seed-{seed}"
-            own = [f"train.lr={rate:g}"] if rate and recipe == plan.baseline else []
-            runs[recipe].append(run(plan, recipe, seed, plan.budget, out, own))
-        text = write(
-            plan, runs, condition_of(plan, plan.runs / Path(plan.baseline).stem / f"seed-{seed}"), record
-        )
-    return text
+    for one in found:
+        runs[one.recipe].append(one.run)
+    return write(plan, runs, found[0].condition(plan.unsafe, plan.limit), record)
 
 
 def write(
@@ -153,10 +187,10 @@ def write(
     described = asdict(plan) | {"runs": str(plan.runs)}
     path = write_result(plan.name, {"command": command(plan), "plan": described, "sweep": record} | content)
     plot(runs, condition, path.with_suffix(".png"))
-    done = len(next(iter(runs.values())))
     about = (
-        f"`{command(plan)}`: {plan.model}, {done} of {len(plan.seeds)} seeds, at most {plan.budget:g} s of "
-        f"training a run, {plan.images} images a task every {plan.every} rounds.\n",
+        f"`{command(plan)}`: {plan.model}, seeds {', '.join(map(str, plan.seeds))}, at most {plan.budget:g} "
+        f"s of training a run, {plan.images} images a task every {plan.every} rounds; "
+        f"{plan.at_once} at a time{', one thread each' if plan.at_once > 1 else ''}.\n",
         sweep_text(plan, record),
     )
     text = page(runs, condition, about, plan.baseline) + f"\n![The unsafe share over time]({plan.name}.png)\n"
@@ -188,7 +222,7 @@ def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None = None) -> Plan:
     """The plan that the command line asks for."""
     parser = argparse.ArgumentParser(description="Device-seconds until safe at unchanged quality.")
-    parser.add_argument("--short", action="store_true", help="one seed, 150 s a run, no sweep")
+    parser.add_argument("--short", action="store_true", help="one seed, 300 s a run, no sweep")
     parser.add_argument("--model", default="world")
     parser.add_argument(
         "--recipes", nargs="+", default=None, help="names or files; world-paper is compared with"
@@ -202,15 +236,16 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     parser.add_argument("--keep", nargs="+", default=list(KEPT), help="TASK/METRICs that must not fall")
     parser.add_argument("--sweep", type=float, default=None, help="training seconds a learning rate; 0: none")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="learning rates to try")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 1: one, with all cores")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args(arguments)
     short: dict[str, Any] = {
-        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": 150.0, "images": 70, "sweep": 0.0,
+        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": 300.0, "images": 70, "sweep": 0.0,
         "runs": Path("runs/time-to-safety-short"),
     }  # fmt: skip
     full: dict[str, Any] = {
-        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": 3600.0, "images": 210, "sweep": 900.0,
+        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": 3600.0, "images": 140, "sweep": 900.0,
         "runs": Path("runs/time-to-safety"),
     }  # fmt: skip
     given = {name: value for name in full if (value := getattr(words, name)) is not None}
@@ -228,6 +263,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         sweep=chosen["sweep"],
         rates=tuple(words.rates),
         settings=tuple(words.settings),
+        at_once=words.at_once,
         runs=chosen["runs"],
         name="time_to_safety_short" if words.short else "time_to_safety",
     )
@@ -240,7 +276,7 @@ def main() -> None:
         text = measure(plan)
     except ValueError as error:
         sys.exit(f"{error}; choose another --limit, or a lower --every")
-    print(f"\n{text}\n{RESULTS / plan.name}.json")
+    print(f"\n{text}\n{plan.records.with_suffix('.json')}")
 
 
 if __name__ == "__main__":

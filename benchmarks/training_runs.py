@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,17 +45,21 @@ class Estimate:
         return f"{self.value:.{digits}f} [{self.ci_low:.{digits}f}, {self.ci_high:.{digits}f}]"
 
 
-def train(recipe: str, settings: Sequence[str], out: Path) -> Summary:
+def train(recipe: str, settings: Sequence[str], out: Path, threads: int | None = None) -> Summary:
     """The summary of a finished run, after training it as far as that is needed.
 
     The command itself refuses a folder of other settings.
+
+    Args:
+        threads: of the process; None is one a core.
     """
     done = RunFolder(out)
     if is_finished(done) and not diff(load_run_config(done.config), load_config(recipe, list(settings))):
         return read_summary(out)
     command = [sys.executable, "-m", "safediffusion", "train", recipe, *settings, "--out", str(out)]
     print(f"$ {' '.join(command[1:])}", flush=True)
-    if subprocess.run(command).returncode:
+    limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    if subprocess.run(command, env=os.environ | limit).returncode:
         sys.exit(f"the run in {out} failed; the same command goes on from there")
     return read_summary(out)
 

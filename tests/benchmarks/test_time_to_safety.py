@@ -1,6 +1,7 @@
 """The benchmark on a tiny model: real runs in this process, and curves read back from their folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,10 @@ def write_run(root: Path, unsafe: list[float]) -> Path:
 
 def test_a_run_is_read_back_with_its_costs_and_no_point_twice(tmp_path):
     from arrival import Arrival
-    from safety_runs import condition_from, read_run
+    from safety_runs import measured
 
-    root = write_run(tmp_path / "r", [0.5, 0.3, 0.1, 0.05])
-    run, condition = read_run(root, 0), condition_from(root, "t/unsafe", 0.18, ["t/skill"])
+    one = measured(write_run(tmp_path / "r", [0.5, 0.3, 0.1, 0.05]), "world", [], 0, ["t/skill"])
+    run, condition = one.run, one.condition("t/unsafe", 0.18)
     assert condition.floors == {"t/skill": 0.4}
     assert [(p.seconds, p.passes) for p in run.points] == [(0, 0), (20, 200), (40, 400), (60, 600)]
     assert run.seconds(condition) == Arrival(True, 40, 20)
@@ -51,14 +52,15 @@ def test_a_run_is_read_back_with_its_costs_and_no_point_twice(tmp_path):
 
 
 def test_page_says_which_ratio_is_a_bound(tmp_path):
-    from safety_runs import condition_from, read_run
+    from arrival import Condition
+    from safety_runs import read_run
     from safety_tables import as_json, page
 
     paths = {
         "world-paper": write_run(tmp_path / "a", [0.5, 0.5, 0.4, 0.4, 0.4]),
         "world": write_run(tmp_path / "b", [0.5, 0.1, 0.1]),
     }
-    condition = condition_from(paths["world"], "t/unsafe", 0.18, ["t/skill"])
+    condition = Condition("t/unsafe", 0.18, {"t/skill": 0.4})
     runs = {name: [read_run(path, 0)] for name, path in paths.items()}
     text = page(runs, condition, ())
     assert ">= 4.0" in text and "> 80" in text and "40.0" in text
@@ -88,7 +90,7 @@ def in_this_process(monkeypatch, tmp_path, judges):
 
     trained = []
 
-    def train(recipe, words, out):
+    def train(recipe, words, out, threads):
         config = load_config(recipe, list(words))
         if not (out / "summary.json").exists():
             trained.append(f"{out.parent.name}/{out.name}")
@@ -107,7 +109,7 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
     plan = parse([
         "--model", str(tmp_path / "tiny"), "--recipes", "world-paper", "--seeds", "0",
         "--every", "1", "--images", "7", "--sweep", "100", "--rates", "1e-3", "--limit", "-1",
-        "--keep", "world-geneval/overall", "--runs", str(tmp_path / "runs"), "--set", "train.steps=2",
+        "--at-once", "1", "--keep", "world-geneval/overall", "--runs", str(tmp_path / "runs"), "--set", "train.steps=2",
         f"prompts.path={tmp_path / 'p.csv'}", "reward.kind=tests.cli.rewards:brightness", "model.dtype=fp32",
         "rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2", "evaluate.steps=2",
     ])  # fmt: skip
@@ -120,4 +122,5 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
     assert run["points"][-1]["passes"] == images * 3 * 2 * guided  # sampled, passed forward, passed backward
     assert len(run["points"]) == 3 and sum(run["profile"].values()) == pytest.approx(1)
     assert (tmp_path / "results" / "time_to_safety.png").stat().st_size > 1000
+    shutil.rmtree(tmp_path / "runs")  # the records alone know what is finished
     assert measure(plan) == text and len(in_this_process) == 2
