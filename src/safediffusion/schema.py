@@ -123,6 +123,11 @@ class RolloutConfig(Section):
     sde: Literal["cps", "flow-grpo"] = Field(
         default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
+    solver: Literal["ddim", "dpm++"] = Field(
+        default="ddim",
+        description="of deterministic steps, which are all but grpo's: ddim (Euler's in flow matching), or "
+        "dpm++, of second order; on World it is nearer to the limit of many steps from 16 on, not below 10",
+    )
     guidance: NonNegative = Field(default=3.0, description="classifier-free guidance of the policy; 1 is off")
     group_size: Annotated[int, Field(ge=2)] = Field(
         default=12, description="images a prompt, compared to each other"

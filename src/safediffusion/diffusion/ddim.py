@@ -29,8 +29,18 @@ class DdimSchedule:
     alpha_s: Tensor
     prediction: Prediction
 
+    @property
+    def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        t, s = self.alpha_t, self.alpha_s
+        return t.sqrt(), (1 - t).sqrt(), s.sqrt(), (1 - s).sqrt()
+
     def __len__(self) -> int:
         return len(self.timesteps)
+
+    def clean(self, output: Tensor, latents: Tensor, i: int | Tensor) -> Tensor:
+        """Predicted clean latents at step i, (n, c, h, w)."""
+        return split_prediction(output, latents, at(self.alpha_t, i), self.prediction)[0]
 
     def sigma(self, eta: float) -> Tensor:
         """Deviation of every step, (T,) float32."""

@@ -100,8 +100,17 @@ class FlowSchedule:
     s: Tensor
     sde: Sde = "cps"
 
+    @property
+    def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        return 1 - self.t, self.t, 1 - self.s, self.s
+
     def __len__(self) -> int:
         return len(self.timesteps)
+
+    def clean(self, output: Tensor, latents: Tensor, i: int | Tensor) -> Tensor:
+        """Predicted clean latents at step i, (n, c, h, w)."""
+        return split_velocity(output, latents, at(self.t, i))[0]
 
     def sigma(self, eta: float) -> Tensor:
         """Deviation of every step, (T,) float32."""

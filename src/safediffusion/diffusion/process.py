@@ -17,7 +17,16 @@ class Schedule(Protocol):
         """What the network is told, (T,), descending."""
         ...
 
+    @property
+    def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        ...
+
     def __len__(self) -> int: ...
+
+    def clean(self, output: Tensor, latents: Tensor, i: int | Tensor) -> Tensor:
+        """Predicted clean latents at step i, (n, c, h, w)."""
+        ...
 
     def sigma(self, eta: float) -> Tensor:
         """Deviation of every step, (T,) float32; 0 at a deterministic one."""

@@ -10,6 +10,7 @@ from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.gaussian import log_prob
 from safediffusion.diffusion.process import Schedule
+from safediffusion.diffusion.solver import Solver, Steps
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def rollout(
     guidance: float,
     batch_size: int,
     guided_density: bool = True,
+    solver: Solver = "ddim",
 ) -> Rollout:
     """Sample from the guided policy and keep the trajectory.
 
@@ -62,9 +64,10 @@ def rollout(
         eta: one value a step; 0 is a deterministic step.
         batch_size: images in one forward batch; the result does not depend on it.
         guided_density: density under the guided mean, else under the unguided one.
+        solver: of the deterministic steps.
     """
     parts = [
-        _trajectory(diffuser, schedule, c, z, eta, guidance, guided_density)
+        _trajectory(diffuser, schedule, c, z, eta, guidance, guided_density, solver)
         for c, z in zip(cond.split(batch_size), noise.split(batch_size), strict=True)
     ]
     latents, log_probs = (torch.cat(list(part)) for part in zip(*parts, strict=True))
@@ -79,24 +82,27 @@ def _trajectory(
     eta: Sequence[float],
     guidance: float,
     guided_density: bool,
+    solver: Solver,
 ) -> tuple[Tensor, Tensor]:
     noise = noise.to(diffuser.device)
     draws = iter(noise.unbind(1))
     x = next(draws)
     path, densities = [x], []
     stochastic = set(stochastic_steps(schedule, eta))
+    along = Steps(schedule, solver)
     for i, t in enumerate(schedule.timesteps):
         if guidance > 1 and not guided_density and not diffuser.distilled:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
         else:
             output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
-        mu, sigma = schedule.step(output, x, i, eta[i])
         if i in stochastic:
+            mu, sigma = schedule.step(output, x, i, eta[i])
             following = mu + sigma * next(draws)
             centre = mu if plain is output else schedule.step(plain, x, i, eta[i])[0]
             densities.append(log_prob(following, centre, sigma))
+            along.forget()
         else:
-            following = mu
+            following = along(output, x, i)
             densities.append(torch.zeros(len(x), device=x.device))
         x = following
         path.append(x)
@@ -112,18 +118,20 @@ def solve(
     *,
     guidance: float,
     batch_size: int,
+    solver: Solver = "ddim",
 ) -> Tensor:
     """Clean latents by the deterministic sampler, (n, c, h, w); no memory is kept.
 
     Args:
         cond: text conditioning of n rows.
         latents: initial noise, (n, c, h, w) float32.
+        solver: see `Steps`.
     """
     done = []
     for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
+        along = Steps(schedule, solver)
         for i, t in enumerate(schedule.timesteps):
-            output = diffuser.predict(x, t.expand(len(x)), c, guidance)
-            x, _ = schedule.step(output, x, i, 0.0)
+            x = along(diffuser.predict(x, t.expand(len(x)), c, guidance), x, i)
         done.append(x)
     return torch.cat(done)
 

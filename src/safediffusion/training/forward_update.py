@@ -78,6 +78,7 @@ class ForwardProcess(ABC):
             start,
             guidance=rollout_config.guidance,
             batch_size=rollout_config.batch_size,
+            solver=rollout_config.solver,
         )
         return self.clean
 

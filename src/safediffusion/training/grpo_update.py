@@ -73,6 +73,7 @@ class Grpo:
             guidance=c.rollout.guidance,
             batch_size=c.rollout.batch_size,
             guided_density=self.guided,
+            solver=c.rollout.solver,
         )
         return self.rollout.clean
 
