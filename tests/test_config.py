@@ -72,6 +72,21 @@ def test_window_longer_than_the_rollout_is_refused() -> None:
         load_config("world-grpo", ["train.window=17"])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["rollout.branches=3"],
+        ["rollout.branches=5", "train.window=2"],
+        ["rollout.branches=12", "train.window=2"],
+    ],
+    ids=["no window", "no divisor", "one each"],
+)
+def test_branches_that_save_nothing_or_compare_nothing_are_refused(words: list[str]) -> None:
+    with pytest.raises(UserError, match=r"rollout\.branches"):
+        load_config("world-grpo", words)
+    assert load_config("world-grpo", ["rollout.branches=3", "train.window=2"]).compared == 4
+
+
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean world-nudity"):
         load_config("world-nudty", [])

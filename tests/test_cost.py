@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safediffusion.cost import MEMORY, SECONDS, Measured, errors, fit, predict
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.workload import Work, count_work
+from safediffusion.workload import Work, count_work, sampled_rows
 from tests.pipelines import FAMILIES, RESOLUTION
 from tests.training.conftest import make_trainer, small_config
 
@@ -38,6 +38,19 @@ def test_work_is_what_a_round_really_does(make_trainer, changes):
     total = work.sample_flops + work.decode_flops + work.update_flops
     # the image statistics multiply a little too; a forgotten forward pass would be more than 1%
     assert total == pytest.approx(counter.get_total_flops(), rel=1e-3)
+
+
+def test_branches_share_the_steps_before_a_window_of_mean_place(make_trainer):
+    changes = {"rollout__steps": 8, "rollout__branches": 2, "train__window": 2}
+    trainer = make_trainer(**changes)
+    passed = []
+    for step in range(60):
+        with trainer.passes.counting(trainer.diffuser.network):
+            trainer.algorithm.sample(trainer.groups(step).batch)
+        passed.append(trainer.passes.take()["forward"] / 2)  # guidance doubles the rows
+    rows = sampled_rows(trainer.config, images=8)
+    assert rows == 8 * (8 - 3 / 2)
+    assert sum(passed) / len(passed) == pytest.approx(rows, rel=0.05)  # places drawn at random
 
 
 def test_devices_share_images_and_add_their_gradients():

@@ -112,7 +112,8 @@ def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int,
     full, train = config.train.lora_rank == 0, config.train
     copies = config.keeps_old_copy + (train.keeps_reference and full) + (train.ema > 0)
     images = -(-config.rollout.prompts // processes) * config.rollout.group_size
-    latents = images * (config.rollout.steps + 1) * torch.Size(diffuser.latent_shape).numel()
+    stored = (config.rollout.steps + 1) * (1 if train.trust_region is None else 2)
+    latents = images * stored * torch.Size(diffuser.latent_shape).numel()
     learned = (MOMENTS[train.optimizer] + FLOAT * (1 + copies)) * trainable
     if train.shard and processes > 1:
         learned = (learned + sum(p.nbytes for p in diffuser.network.parameters())) / processes

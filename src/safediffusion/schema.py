@@ -133,6 +133,11 @@ class RolloutConfig(Section):
         default=12, description="images a prompt, compared to each other"
     )
     prompts: Count = Field(default=8, description="prompts a step")
+    branches: CountOrZero = Field(
+        default=0,
+        description="grpo with train.window: starting points a group; the members of one share its noise and "
+        "the steps before the window, drawn once, and are compared with each other alone; 0: each its own",
+    )
     neighbours: Annotated[float, Field(ge=0, lt=1)] = Field(
         default=0.0,
         description="nft, awm: share of a group drawn with prompts nearer to the steered text, where there "
@@ -159,6 +164,11 @@ class TrainConfig(Section):
     lora_rank: CountOrZero = Field(default=0, description="0 trains the whole network")
     clip_range: Positive = Field(
         default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
+    )
+    trust_region: Positive | None = Field(
+        default=None,
+        description="grpo: instead of the clip, an update ends where the policy is this KL from the sampler "
+        "at that step and would go further; null is the clip",
     )
     adv_clip: Positive = Field(default=2.5, description="advantages are clipped to plus and minus this")
     adv_spread: Literal["group", "round"] = Field(
@@ -261,12 +271,33 @@ class RunConfig(Section):
         train = self.train
         return train.algorithm == "nft" or (train.algorithm == "awm" and train.updates > 1)
 
+    @property
+    def branch_size(self) -> int:
+        """Members of a group that share a starting point."""
+        return self.rollout.group_size // self.rollout.branches if self.rollout.branches else 1
+
+    @property
+    def compared(self) -> int:
+        """Images that are compared with each other: a group, or a branch of one."""
+        return self.branch_size if self.rollout.branches else self.rollout.group_size
+
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
         if self.train.algorithm == "grpo" and self.rollout.eta == 0:
             raise ValueError(
                 "rollout.eta is 0, but grpo needs a stochastic sampler; "
                 "set rollout.eta=1 or train.algorithm=nft"
+            )
+        branches, size = self.rollout.branches, self.rollout.group_size
+        if branches and (self.train.algorithm != "grpo" or not self.train.window):
+            raise ValueError(
+                "rollout.branches shares the steps before grpo's window; set train.algorithm=grpo and "
+                "train.window=2, or rollout.branches=0"
+            )
+        if branches and (size % branches or size // branches < 2):
+            raise ValueError(
+                f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
+                "two or more; set it to a divisor of rollout.group_size, at most half of it"
             )
         storage, dtype = self.model.storage, self.model.dtype
         if storage != "fp32" and (self.train.lora_rank == 0 or dtype not in ("auto", storage)):

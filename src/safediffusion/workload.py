@@ -70,7 +70,7 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
     frozen_flops, learned_flops, kept = network_cost(diffuser, guidance)
     elements = plan.trainable * train.updates
     return Work(
-        sample_flops=images * r.steps * network_cost(diffuser, r.guidance)[0],
+        sample_flops=sampled_rows(config, images) * network_cost(diffuser, r.guidance)[0],
         sample_calls=r.steps * -(-images // r.batch_size),
         decode_flops=images * decoder_flops(diffuser),
         images=images,
@@ -81,6 +81,13 @@ def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
         held_mib=plan.memory_mib,
         kept_mib=min(train.micro_batch, together) * kept / MIB,
     )
+
+
+def sampled_rows(config: RunConfig, images: int) -> float:
+    """Rows that a round's sampling passes; those before the window, wherever it lies, once a branch."""
+    r = config.rollout
+    opening = (r.steps - config.train.window) / 2 if r.branches else 0
+    return images * (r.steps - opening + opening / config.branch_size)
 
 
 def learned_rows(config: RunConfig, images: int, distilled: bool) -> tuple[int, int, float]:

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.diffusion.ddim import make_schedule, noise_weight
+from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.training.advantages import group_advantages, weighted_advantages, zero_std_ratio
-from safediffusion.training.grpo import grpo_loss, ratio_statistics
+from safediffusion.training.grpo import grpo_loss, ratio_statistics, trust_region_loss
 from safediffusion.training.nft import nft_loss, old_decay, preference
 from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import optimizer_batches
@@ -172,3 +173,20 @@ def test_every_optimizer_batch_mixes_prompts(updates):
     batches = list(optimizer_batches(16, updates))
     assert torch.cat(batches).sort().values.tolist() == list(range(16))
     assert all(len(prompts[rows].unique()) == 4 for rows in batches)
+
+
+def test_trust_region_masks_by_the_sign_of_the_kl_s_growth():
+    """The mask agrees with the derivative of the KL along the step that descent would take."""
+    torch.manual_seed(0)
+    n = 64
+    old, mu, x = (torch.randn(n, 1, 2, 2) for _ in range(3))
+    sigma, advantages = torch.full((n, 1, 1, 1), 0.5), torch.randn(n)
+    leaf = mu.clone().requires_grad_()
+    density, kl = log_prob(x, leaf, sigma), gaussian_kl(mu, old, sigma)
+    outward = ((x - mu) * (mu - old)).flatten(1).sum(1)
+    loss, stopped = trust_region_loss(density, density.detach(), advantages, kl, outward, 3.0)
+    (-advantages * density).sum().backward()
+    further = gaussian_kl(mu - 1e-3 * leaf.grad, old, sigma) > kl
+    assert torch.equal(stopped, (kl > 3.0) & further)
+    assert 0 < stopped.sum() < (kl > 3.0).sum() < n
+    assert (loss[stopped] == 0).all() and torch.equal(loss[~stopped], -advantages[~stopped])

@@ -1,6 +1,7 @@
 """Sampling with a memory: the latents gone through and the density of every step; decoding is apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,12 +23,14 @@ class Rollout:
         log_probs: log-density of every stochastic step, 0 at deterministic ones, (n, T) float32.
         timesteps: (T,) int64.
         prompt_ids: index of each row's prompt, (n,) int64.
+        means: of every step, what its density is around, (n, T, c, h, w) float32; None where not asked for.
     """
 
     latents: Tensor
     log_probs: Tensor
     timesteps: Tensor
     prompt_ids: Tensor
+    means: Tensor | None = None
 
     @property
     def clean(self) -> Tensor:
@@ -54,6 +57,8 @@ def rollout(
     batch_size: int,
     guided_density: bool = True,
     solver: Solver = "ddim",
+    shared: int = 1,
+    keep_means: bool = False,
 ) -> Rollout:
     """Sample from the guided policy and keep the trajectory.
 
@@ -65,48 +70,98 @@ def rollout(
         batch_size: images in one forward batch; the result does not depend on it.
         guided_density: density under the guided mean, else under the unguided one.
         solver: of the deterministic steps.
+        shared: rows side by side, of one prompt, that start from the first one's initial latents; what comes
+            before the first stochastic step is computed once for all of them.
+        keep_means: whether to keep the means of the densities.
     """
+    stochastic = stochastic_steps(schedule, eta)
+    opening = noise[:, :1]
+    if shared > 1:
+        first = stochastic[0] if stochastic else len(schedule)
+        leaders = slice(None, None, shared)
+        with any_rows(diffuser):  # nothing here has a density that must be met again
+            opening = _open(
+                diffuser, schedule, cond[leaders], noise[leaders, 0], first, guidance, batch_size, solver
+            ).repeat_interleave(shared, 0)
     parts = [
-        _trajectory(diffuser, schedule, c, z, eta, guidance, guided_density, solver)
-        for c, z in zip(cond.split(batch_size), noise.split(batch_size), strict=True)
+        _trajectory(diffuser, schedule, c, x, z, eta, set(stochastic), guidance, guided_density, solver)
+        for c, x, z in zip(
+            *(cond.split(batch_size), opening.split(batch_size), noise[:, 1:].split(batch_size)), strict=True
+        )
     ]
-    latents, log_probs = (torch.cat(list(part)) for part in zip(*parts, strict=True))
-    return Rollout(latents, log_probs, schedule.timesteps, prompt_ids)
+    paths, densities, means = zip(*parts, strict=True)
+    return Rollout(
+        torch.cat(paths),
+        torch.cat(densities),
+        schedule.timesteps,
+        prompt_ids,
+        torch.cat([torch.stack(part, 1) for part in means]) if keep_means else None,
+    )
+
+
+@contextmanager
+def any_rows(diffuser: Diffuser) -> Iterator[None]:
+    """Inside, calls of the network have the rows they are asked for, filled up to no common shape."""
+    rows, diffuser.call_rows = diffuser.call_rows, None
+    try:
+        yield
+    finally:
+        diffuser.call_rows = rows
 
 
 def _trajectory(
     diffuser: Diffuser,
     schedule: Schedule,
     cond: Condition,
+    opening: Tensor,
     noise: Tensor,
     eta: Sequence[float],
+    stochastic: set[int],
     guidance: float,
     guided_density: bool,
     solver: Solver,
-) -> tuple[Tensor, Tensor]:
-    noise = noise.to(diffuser.device)
-    draws = iter(noise.unbind(1))
-    x = next(draws)
-    path, densities = [x], []
-    stochastic = set(stochastic_steps(schedule, eta))
-    along = Steps(schedule, solver)
-    for i, t in enumerate(schedule.timesteps):
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    path = list(opening.to(diffuser.device).unbind(1))
+    draws = iter(noise.to(diffuser.device).unbind(1))
+    along, x, done = Steps(schedule, solver), path[-1], len(path) - 1
+    densities, means = [x.new_zeros(len(x))] * done, path[1:]
+    for i, t in list(enumerate(schedule.timesteps))[done:]:
         if guidance > 1 and not guided_density and not diffuser.distilled:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
         else:
             output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
         if i in stochastic:
             mu, sigma = schedule.step(output, x, i, eta[i])
-            following = mu + sigma * next(draws)
-            centre = mu if plain is output else schedule.step(plain, x, i, eta[i])[0]
-            densities.append(log_prob(following, centre, sigma))
+            x = mu + sigma * next(draws)
+            centre = mu if plain is output else schedule.step(plain, path[-1], i, eta[i])[0]
+            densities.append(log_prob(x, centre, sigma))
             along.forget()
         else:
-            following = along(output, x, i)
-            densities.append(torch.zeros(len(x), device=x.device))
-        x = following
+            x = centre = along(output, x, i)
+            densities.append(x.new_zeros(len(x)))
         path.append(x)
-    return torch.stack(path, 1), torch.stack(densities, 1)
+        means.append(centre)
+    return torch.stack(path, 1), torch.stack(densities, 1), means
+
+
+def _open(
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Condition,
+    latents: Tensor,
+    steps: int,
+    guidance: float,
+    batch_size: int,
+    solver: Solver,
+) -> Tensor:
+    """Latents of the first `steps` deterministic steps, the initial ones before them, (n, 1 + steps, ...)."""
+    done = []
+    for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
+        along, path = Steps(schedule, solver), [x]
+        for i, t in enumerate(schedule.timesteps[:steps]):
+            path.append(along(diffuser.predict(path[-1], t.expand(len(x)), c, guidance), path[-1], i))
+        done.append(torch.stack(path, 1))
+    return torch.cat(done)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
 from safediffusion.training import processes
-from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics
+from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics, trust_region_loss
 from safediffusion.training.learner import Learner
 from safediffusion.training.shapes import call_rows
 from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
@@ -74,6 +74,8 @@ class Grpo:
             batch_size=c.rollout.batch_size,
             guided_density=self.guided,
             solver=c.rollout.solver,
+            shared=c.branch_size,
+            keep_means=c.train.trust_region is not None,
         )
         return self.rollout.clean
 
@@ -116,16 +118,28 @@ class Grpo:
             with torch.no_grad(), self.diffuser.reference():
                 mu_ref, _ = self._step(x, i, cond)
         mu, sigma = self._step(x, i, cond)
-        density, old = log_prob(following, mu, sigma), self.rollout.log_probs[rows, i]
+        density, sampled = log_prob(following, mu, sigma), self.rollout.log_probs[rows, i]
+        # before a round's only step the policy is the one that sampled: what differs is rounding
+        old = density.detach() if train.updates == 1 else sampled
         weight = self.weights[i]
-        loss = weight * grpo_loss(density, old, advantages[rows], train.clip_range)
+        if train.trust_region is None or self.rollout.means is None:
+            loss = weight * grpo_loss(density, old, advantages[rows], train.clip_range)
+        else:
+            mean, moved = mu.detach(), mu.detach() - self.rollout.means[rows, i]
+            kl, outward = (
+                gaussian_kl(mean, mean - moved, sigma),
+                ((following - mean) * moved).flatten(1).sum(1),
+            )
+            loss, stopped = trust_region_loss(density, old, advantages[rows], kl, outward, train.trust_region)
+            loss = weight * loss
+            log.add_stopped(stopped)
         if train.keeps_reference:
             kl = gaussian_kl(mu, mu_ref, sigma)
             loss = loss + batch.kl[rows] * weight**2 * kl
             log.add_kl(self.schedule.timesteps[i], kl)
         self.learner.backward(loss.sum() / total)
         log.add(loss, total)
-        log.add_ratio((density - old).detach())
+        log.add_ratio((density - sampled).detach())
 
     def _step(self, x: Tensor, i: Tensor, cond: Condition) -> tuple[Tensor, Tensor]:
         guidance = self.config.rollout.guidance if self.guided else 1.0

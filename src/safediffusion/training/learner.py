@@ -10,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.rollout import any_rows
 from safediffusion.diffusion.sharding import cut_like, joined, pieces
 from safediffusion.diffusion.weights import swapped
 from safediffusion.training import processes
@@ -85,12 +86,9 @@ class Learner:
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """Inside, the network is what is evaluated and exported: the EMA where there is one."""
-        rows, self.diffuser.call_rows = self.diffuser.call_rows, None
-        try:
-            with self.diffuser.whole(dict(zip(self.named, self.ema, strict=bool(self.ema)))):
-                yield
-        finally:
-            self.diffuser.call_rows = rows
+        averaged = dict(zip(self.named, self.ema, strict=bool(self.ema)))
+        with any_rows(self.diffuser), self.diffuser.whole(averaged):
+            yield
 
     def weights(self) -> dict[str, Tensor]:
         """The weights in training, by name."""

@@ -114,7 +114,7 @@ class Trainer:
             images = decode(self.diffuser, latents, self.config.rollout.batch_size)
         with clock("score"), torch.no_grad():
             scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
-            groups = scores.view(len(scores), self.config.rollout.prompts, -1)
+            groups = scores.view(len(scores), -1, self.config.compared)
             train = self.config.train
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
         seen = self.look(images)

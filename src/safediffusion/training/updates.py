@@ -80,6 +80,7 @@ class RoundLog:
         self.ratios: list[Tensor] = []
         self._first: list[Tensor] = []
         self._loss = 0.0
+        self._stopped: list[Tensor] = []
         self._kl: dict[int, list[float]] = defaultdict(list)
 
     def add(self, loss: Tensor, total: int) -> None:
@@ -93,6 +94,7 @@ class RoundLog:
             whole.ratios += log.ratios
             whole._first += log._first
             whole._loss += log._loss
+            whole._stopped += log._stopped
             for t, values in log._kl.items():
                 whole._kl[t] += values
         return whole
@@ -102,6 +104,9 @@ class RoundLog:
         self.ratios.append(log_ratio)
         if not self.norms:
             self._first.append(log_ratio)
+
+    def add_stopped(self, stopped: Tensor) -> None:
+        self._stopped.append(stopped.cpu())
 
     def add_kl(self, timesteps: Tensor, kl: Tensor) -> None:
         for t, value in zip(timesteps.long().tolist(), kl.tolist(), strict=True):
@@ -118,4 +123,5 @@ class RoundLog:
             "grad_norm": sum(self.norms) / max(1, len(self.norms)),
             "kl_ref": sum(values) / len(values) if values else None,
             "kl_ref_per_timestep": by_time,
+            **({"stopped": torch.cat(self._stopped).float().mean().item()} if self._stopped else {}),
         }
