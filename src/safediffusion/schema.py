@@ -202,6 +202,16 @@ class TrainConfig(Section):
     recompute: bool = Field(
         default=False, description="gradient checkpointing: a third slower, far less memory a sample"
     )
+    compile: bool = Field(
+        default=False,
+        description="torch.compile: faster rounds after minutes of compiling, which a second run finds done; "
+        "without a compiler training goes on as before",
+    )
+    channels_last: bool = Field(
+        default=False,
+        description="weights of convolutions are kept with their channels last, as half precision on a GPU has "
+        "them; on a CPU it makes little difference",
+    )
     grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
     weight_decay: NonNegative = Field(default=1e-4, description="AdamW's weight decay")
     ema: Decay = Field(default=0.0, description="decay of the averaged weights that are kept; 0 is off")
@@ -298,6 +308,11 @@ class RunConfig(Section):
             raise ValueError(
                 f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
                 "two or more; set it to a divisor of rollout.group_size, at most half of it"
+            )
+        if self.train.compile and (self.train.shard or self.train.recompute):
+            raise ValueError(
+                "train.compile takes a network that is whole and keeps its activations; set "
+                "train.compile=false, or train.shard=false and train.recompute=false"
             )
         storage, dtype = self.model.storage, self.model.dtype
         if storage != "fp32" and (self.train.lora_rank == 0 or dtype not in ("auto", storage)):

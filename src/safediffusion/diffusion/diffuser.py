@@ -63,6 +63,10 @@ class Diffuser(Protocol):
         """Inside, trained parameters have the given values, and no call waits for another process."""
         ...
 
+    def compile(self) -> None:
+        """From now on calls of the network that have `call_rows` rows run compiled."""
+        ...
+
     def recompute_activations(self) -> None:
         """From now on activations are computed again in the backward pass instead of being kept."""
         ...

@@ -14,6 +14,7 @@ from safediffusion.diffusion.rollout import any_rows
 from safediffusion.diffusion.sharding import cut_like, joined, pieces
 from safediffusion.diffusion.weights import swapped
 from safediffusion.training import processes
+from safediffusion.training.compiling import can_compile
 from safediffusion.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 
 
@@ -29,8 +30,12 @@ class Learner:
         self.sharded = train.shard and processes.count() > 1
         self.named = diffuser.make_trainable(train.lora_rank, self.sharded)
         self.parameters = list(self.named.values())
+        if train.channels_last:
+            diffuser.network.to(memory_format=torch.channels_last)
         if train.recompute:
             diffuser.recompute_activations()
+        if train.compile and can_compile(diffuser.device):
+            diffuser.compile()
         if train.keeps_reference:
             diffuser.keep_reference()
         self.optimizer = make_optimizer(train, self.parameters)
@@ -110,9 +115,9 @@ class Learner:
         return {file: {k: self._to_save(v) for k, v in tensors.items()} for file, tensors in state.items()}
 
     def _to_save(self, tensor: Tensor) -> Tensor:
-        """As it is; or, of a tensor in pieces, the whole in the process that writes and nothing elsewhere."""
+        """Laid out plainly; of a tensor in pieces, the whole in the process that writes and nothing elsewhere."""
         if not self.sharded:
-            return tensor
+            return tensor.contiguous()
         whole = joined(tensor)
         return whole.cpu() if processes.is_main() else whole.new_empty(0)
 

@@ -166,6 +166,20 @@ class Family(ABC):
         trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
         return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
 
+    def compile(self) -> None:
+        """From now on calls of `call_rows` rows run compiled: one shape, so each kind of call compiles once.
+
+        Other calls, as of an evaluation, have any shape and run as before.
+        """
+        network: Any = self.network
+        plain = network.forward
+        compiled = torch.compile(plain, dynamic=False)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return (plain if self.call_rows is None else compiled)(*args, **kwargs)
+
+        network.forward = forward
+
     def recompute_activations(self) -> None:
         """Keep only the blocks' inputs for the backward pass; compute the rest again, by the same kernels."""
         network: Any = self.network
@@ -243,7 +257,11 @@ class Family(ABC):
             network.enable_adapters()
 
     def export(self, folder: Path) -> None:
-        """Write the pipeline, LoRA merged into it and also on its own in lora/."""
+        """Write the pipeline, LoRA merged into it and also on its own in lora/.
+
+        Files hold plainly laid out tensors, so the network is left so too; training is over.
+        """
+        self.network.to(memory_format=torch.contiguous_format)
         if not self._lora:
             self.pipeline.save_pretrained(folder)
             return
