@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from safediffusion.errors import UserError
 from safediffusion.prompts import (
     Prompt,
+    considered_prompts,
     load_prompts,
     mixed_batch,
     prompt_batch,
@@ -209,6 +210,12 @@ def test_a_share_of_nothing_or_of_more_than_there_is_is_refused() -> None:
         shares([0.95, 0.05], 4)
     with pytest.raises(UserError, match="2 prompts of source 0, which has 1"):
         mixed_batch([1, 9], [1, 1], 0, 0, 4)
+
+
+def test_more_prompts_considered_than_there_are_is_refused() -> None:
+    assert considered_prompts([8], [1], 0, 0, 4, each=2)[0][1] == 4
+    with pytest.raises(UserError, match=r"12 prompts of source 0, which has 8.*rollout\.considered"):
+        considered_prompts([8], [1], 0, 0, 4, each=3)
 
 
 def test_sizes_are_counted_by_source() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from .config import RunConfig
 from .errors import UserError
+from .prompts import considered_prompts, load_prompts, source_sizes
 from .training.optimizer import MOMENTS
 
 if TYPE_CHECKING:
@@ -76,6 +78,12 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
             raise UserError(
                 f"{key} is {steps}, but the model's scheduler has {most}; set {key} to {most} or less"
             )
+
+
+def check_prompts(config: RunConfig, sizes: Sequence[int]) -> None:
+    """Refuse a round of more prompts than a source has."""
+    r = config.rollout
+    considered_prompts(sizes, config.prompts.weights, config.seed, 0, r.prompts, r.considered)
 
 
 def check_processes(config: RunConfig, diffuser: Diffuser, count: int) -> None:
@@ -150,11 +158,10 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
     """
     from .diffusion.load import load_policy, shapes_of
-    from .prompts import load_prompts, mixed_batch, source_sizes
     from .runs import pick_device
 
     sizes = source_sizes(load_prompts(config.prompts).rows)
-    mixed_batch(sizes, config.prompts.weights, config.seed, 0, config.rollout.prompts)
+    check_prompts(config, sizes)
     diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
     check_steps(config, diffuser)
     check_processes(config, diffuser, processes)

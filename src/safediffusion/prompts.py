@@ -172,16 +172,29 @@ def mixed_batch(sizes: Sequence[int], weights: Sequence[float], seed: int, step:
         weights: one a source.
         seed, step, k: as in prompt_batch, which each source is drawn by.
     """
-    chosen, start = [], 0
+    return [i for own, _ in considered_prompts(sizes, weights, seed, step, k) for i in own]
+
+
+def considered_prompts(
+    sizes: Sequence[int], weights: Sequence[float], seed: int, step: int, k: int, each: int = 1
+) -> list[tuple[list[int], int]]:
+    """Of each source the prompts that a step may draw, and how many of them it does.
+
+    Args:
+        sizes, weights, seed, step, k: as in mixed_batch.
+        each: prompts considered for one that is drawn.
+    """
+    found, start = [], 0
     for source, (size, share) in enumerate(zip(sizes, shares(weights, k), strict=True)):
-        if len(sizes) > 1 and share > size:
+        asked = share * each
+        if asked > size and (len(sizes) > 1 or each > 1):
             raise UserError(
-                f"a step takes {share} prompts of source {source}, which has {size}; "
-                "lower rollout.prompts or that source's weight"
+                f"a step takes {asked} prompts of source {source}, which has {size}; "
+                "lower rollout.prompts, rollout.considered or that source's weight"
             )
-        chosen += [start + i for i in prompt_batch(size, seed, step, share, source)]
+        found.append(([start + i for i in prompt_batch(size, seed, step, asked, source)], share))
         start += size
-    return chosen
+    return found
 
 
 def shares(weights: Sequence[float], k: int) -> list[int]:

@@ -133,6 +133,11 @@ class RolloutConfig(Section):
         default=12, description="images a prompt, compared to each other"
     )
     prompts: Count = Field(default=8, description="prompts a step")
+    considered: Count = Field(
+        default=1,
+        description="prompts considered for each that is drawn: those are drawn whose rewards differed most "
+        "when last seen; 1 draws all in turn",
+    )
     branches: CountOrZero = Field(
         default=0,
         description="grpo with train.window: starting points a group; the members of one share its noise and "
@@ -209,8 +214,8 @@ class TrainConfig(Section):
     )
     channels_last: bool = Field(
         default=False,
-        description="weights of convolutions are kept with their channels last, as half precision on a GPU has "
-        "them; on a CPU it makes little difference",
+        description="weights of convolutions are kept with their channels last, as half precision on a GPU "
+        "has them; on a CPU it makes little difference",
     )
     grad_norm: Positive = Field(default=1.0, description="gradients are clipped to this norm")
     weight_decay: NonNegative = Field(default=1e-4, description="AdamW's weight decay")

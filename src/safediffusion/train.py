@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .checking import by_label, record
 from .config import RunConfig
-from .plan import check_processes, check_steps
+from .plan import check_processes, check_prompts, check_steps
 from .progress import progress
-from .prompts import Prompt, PromptSet, load_prompts, mixed_batch, report_cut, source_sizes
+from .prompts import Prompt, PromptSet, load_prompts, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
 from .session import choose_folder, claimed, failures, is_finished, resumable
 from .stopwatch import Stopwatch
@@ -71,7 +71,7 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     from .evaluate.tasks import get_task
     from .steering.build import build_rewards
 
-    mixed_batch(source_sizes(prompts), config.prompts.weights, config.seed, 0, config.rollout.prompts)
+    check_prompts(config, source_sizes(prompts))
     check_watchers(config.watch)
     check_optimizer(config.train.optimizer, device)
     for name in config.evaluate.tasks:

@@ -2,8 +2,10 @@
 
 import torch
 
+from safediffusion.prompts import Prompt
 from safediffusion.steering.encoders import load_encoder
 from safediffusion.steering.reward import ClipReward
+from safediffusion.training.curriculum import Curriculum
 from tests.training.conftest import PROMPTS
 
 
@@ -66,3 +68,32 @@ def test_grpo_learns_from_its_own_samples_only(make_trainer):
     trainer = lending(make_trainer, rollout__neighbours=0.4, train__algorithm="grpo")
     groups = trainer.groups(0)
     assert groups.batch.drawn is groups.batch.cond and len(groups.own) == groups.batch.total
+
+
+def test_prompts_that_spread_most_are_drawn_in_their_order():
+    curriculum = Curriculum(PROMPTS)  # two kinds: 0 and 2, 1 and 3
+    assert curriculum.choose([2, 0, 1], 2) == [2, 0]  # nothing is known: in turn
+    curriculum.observe([0, 1], [0.1, 0.5])
+    assert curriculum.choose([0, 1, 2, 3], 2) == [1, 3]  # 3 is like 1, 2 like 0
+    curriculum.observe([3], [0.0])
+    assert curriculum.choose([0, 1, 2, 3], 2) == [0, 1]
+    assert Curriculum([*PROMPTS, Prompt("new", "unsafe", "hate")]).choose([0, 4], 1) == [0]
+
+
+def test_a_kind_that_was_never_drawn_comes_first():
+    curriculum = Curriculum([*PROMPTS, Prompt("new", "unsafe", "hate")])
+    curriculum.observe([0, 1], [0.1, 0.5])
+    assert curriculum.choose([0, 1, 4], 1) == [4]
+
+
+def test_a_curriculum_draws_a_share_of_what_it_considers_and_survives_a_checkpoint(make_trainer):
+    changes = {"rollout__prompts": 1, "rollout__considered": 4, "train__checkpoint_every": 1}
+    trainer = make_trainer(train__steps=2, **changes)
+    trainer.run()
+    assert len(trainer.groups(0).prompts) == 1
+    seen = trainer.groups.curriculum
+    assert len(seen.spreads) == 2 and all(spread > 0 for spread in seen.spreads.values())
+    resumed = make_trainer(train__steps=3, **changes)
+    resumed.resume()
+    assert resumed.groups.curriculum.spreads == seen.spreads
+    assert resumed.groups(2).prompts == trainer.groups(2).prompts

@@ -8,11 +8,12 @@ import torch
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.prompts import Prompt, mixed_batch, source_sizes
+from safediffusion.prompts import Prompt, considered_prompts, source_sizes
 from safediffusion.steering.neighbours import SafeNeighbours
 from safediffusion.steering.reward import Reward
 from safediffusion.training import processes
 from safediffusion.training.conditions import PromptConditions
+from safediffusion.training.curriculum import Curriculum
 from safediffusion.training.updates import Batch
 
 
@@ -21,12 +22,14 @@ class Groups:
     """One round's groups.
 
     Attributes:
+        prompts: index of each group's, of all processes.
         batch: rows of this process, groups whole.
         texts: prompts of those rows.
         own: rows of all processes that are drawn with the prompt itself, not with a neighbour.
         labels: of the rows in `own`.
     """
 
+    prompts: list[int]
     batch: Batch
     texts: list[str]
     own: list[int]
@@ -34,7 +37,7 @@ class Groups:
 
 
 class GroupSource:
-    """Makes the groups of any round from the configuration alone.
+    """Makes the groups of any round, from the configuration and, if it asks for that, the curriculum alone.
 
     Args:
         reward: the main one; it says which prompts are neighbours.
@@ -45,6 +48,7 @@ class GroupSource:
     ) -> None:
         self.config, self.prompts = config, prompts
         texts = [p.text for p in prompts]
+        self.curriculum = Curriculum(prompts)
         self.conditions = PromptConditions(diffuser, texts)
         self.kl = torch.tensor([config.train.kl_of(p.label) for p in prompts], device=diffuser.device)
         self.neighbours = SafeNeighbours(reward, texts)
@@ -55,7 +59,8 @@ class GroupSource:
         """The groups of a round, counted from 0."""
         c = self.config.rollout
         sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
-        chosen = mixed_batch(sizes, weights, self.config.seed, step, c.prompts)
+        sources = considered_prompts(sizes, weights, self.config.seed, step, c.prompts, c.considered)
+        chosen = [i for own, share in sources for i in self.curriculum.choose(own, share)]
         groups = processes.share(c.prompts)
         asked = [i for i in chosen for _ in range(c.group_size)]
         drawn = list(chain.from_iterable(self.lenders(i) for i in chosen))
@@ -66,6 +71,7 @@ class GroupSource:
         lent = self.conditions(drawn[here]) if self.lent else cond
         own = [row for row in range(total) if asked[row] == drawn[row]]
         return Groups(
+            prompts=chosen,
             batch=Batch(step, first, total, keys, cond, lent, self.kl[[i for i, _ in keys]]),
             texts=[self.prompts[i].text for i, _ in keys],
             own=own,

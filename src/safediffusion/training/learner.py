@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,8 @@ class Learner:
         self.named = diffuser.make_trainable(train.lora_rank, self.sharded)
         self.parameters = list(self.named.values())
         if train.channels_last:
-            diffuser.network.to(memory_format=torch.channels_last)
+            network: Any = diffuser.network
+            network.to(memory_format=torch.channels_last)
         if train.recompute:
             diffuser.recompute_activations()
         if train.compile and can_compile(diffuser.device):
@@ -115,7 +117,7 @@ class Learner:
         return {file: {k: self._to_save(v) for k, v in tensors.items()} for file, tensors in state.items()}
 
     def _to_save(self, tensor: Tensor) -> Tensor:
-        """Laid out plainly; of a tensor in pieces, the whole in the process that writes and nothing elsewhere."""
+        """Laid out plainly; the whole of a tensor in pieces where it is written, and nothing elsewhere."""
         if not self.sharded:
             return tensor.contiguous()
         whole = joined(tensor)

@@ -117,6 +117,8 @@ class Trainer:
             groups = scores.view(len(scores), -1, self.config.compared)
             train = self.config.train
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
+        spreads = scores[0].view(self.config.rollout.prompts, -1).std(1)
+        self.groups.curriculum.observe(drawn.prompts, spreads.tolist())
         seen = self.look(images)
         with clock("update"), self.passes.counting(self.diffuser.network):
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
@@ -200,10 +202,16 @@ class Trainer:
             return
         self.step, self.seconds = state["step"], state["seconds"]
         self.monitor = Monitor(**state["monitor"])
+        self.groups.curriculum.load(state["spreads"])
 
     def save(self) -> None:
         """A checkpoint of this step."""
-        state = {"seconds": self.seconds, "healthy": self.monitor.healthy, "monitor": self.monitor.state()}
+        state = {
+            "seconds": self.seconds,
+            "healthy": self.monitor.healthy,
+            "monitor": self.monitor.state(),
+            "spreads": self.groups.curriculum.state(),
+        }
         self.keeper.save(self.step, state, self.values)
 
     def finish(self) -> TrainResult:

@@ -261,11 +261,11 @@ class Family(ABC):
 
         Files hold plainly laid out tensors, so the network is left so too; training is over.
         """
-        self.network.to(memory_format=torch.contiguous_format)
+        trained: Any = self.network
+        trained.to(memory_format=torch.contiguous_format)
         if not self._lora:
             self.pipeline.save_pretrained(folder)
             return
-        trained = self.network
         merged: Any = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
         trained.to(self.device)
         merged.fuse_lora()
