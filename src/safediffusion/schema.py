@@ -34,6 +34,11 @@ class ModelConfig(Section):
     vae: Literal["whole", "sliced", "tiled"] = Field(
         default="whole", description="decode a batch at once, image by image, or tile by tile: less memory"
     )
+    tiny_vae: str | None = Field(
+        default=None,
+        description="folder or hub id of an AutoencoderTiny that decodes for the rewards, as long as it "
+        "orders the pictures of a group as the full one does; null: the full one decodes",
+    )
     offload: bool = Field(
         default=False,
         description="text encoders and those of the rewards wait in the computer's memory while not needed",

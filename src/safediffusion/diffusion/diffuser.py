@@ -22,6 +22,7 @@ class Diffuser(Protocol):
     process: Process
     latent_shape: tuple[int, int, int]
     call_rows: int | None
+    tiny: Any
 
     @property
     def network(self) -> nn.Module:
@@ -53,6 +54,10 @@ class Diffuser(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
+        ...
+
+    def decode_small(self, latents: Tensor) -> Tensor:
+        """The same by the tiny autoencoder, which `tiny` has to be."""
         ...
 
     def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:

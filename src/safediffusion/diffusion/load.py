@@ -37,6 +37,7 @@ def load_model(
     resolution: int | None = None,
     storage: str = "fp32",
     vae: str = "whole",
+    tiny_vae: str | None = None,
     offload: bool = False,
 ) -> Diffuser:
     """A text-to-image model as a policy.
@@ -50,6 +51,7 @@ def load_model(
         storage: "bf16" and "fp16" keep all frozen weights but the autoencoder's in half the memory, and need
             LoRA.
         vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
+        tiny_vae: folder or hub id of an AutoencoderTiny for `decode_small`.
         offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
     """
     source = asset("pipeline") if str(path) == "world" else path
@@ -61,7 +63,28 @@ def load_model(
         pipeline.vae.enable_slicing()
     if vae == "tiled":
         pipeline.vae.enable_tiling()
-    return as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
+    diffuser = as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
+    if tiny_vae is not None:
+        diffuser.tiny = load_tiny(tiny_vae, diffuser)
+    return diffuser
+
+
+def load_tiny(path: str, diffuser: Diffuser) -> Any:
+    """An AutoencoderTiny for this model's latents, on its device."""
+    try:
+        tiny: Any = diffusers.AutoencoderTiny.from_pretrained(path, use_safetensors=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"model.tiny_vae={path} could not be loaded: {str(error).strip().splitlines()[0]} Set the folder "
+            "or hub id of an AutoencoderTiny, or null."
+        ) from error
+    channels, wanted = tiny.config["latent_channels"], diffuser.latent_shape[0]
+    if channels != wanted:
+        raise UserError(
+            f"model.tiny_vae={path} decodes latents of {channels} channels, but this model has {wanted}; "
+            "set the one that was made for the model, or null"
+        )
+    return tiny.requires_grad_(False).eval().to(diffuser.device)
 
 
 def as_diffuser(

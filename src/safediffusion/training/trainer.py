@@ -9,13 +9,13 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.rollout import decode
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.awm_update import Awm
+from safediffusion.training.decoding import RewardDecoder
 from safediffusion.training.groups import GroupSource
 from safediffusion.training.grpo_update import Grpo
 from safediffusion.training.keeper import Keeper, Row, flat
@@ -82,6 +82,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.passes = Passes()
+        self.decode = RewardDecoder(diffuser, self.score_first, config.compared, config.rollout.batch_size)
         self.groups = GroupSource(config, diffuser, prompts, self.rewards.parts[0].function)
 
     def run(self) -> TrainResult:
@@ -111,7 +112,7 @@ class Trainer:
         with clock("sample"), self.diffuser.whole({}), self.passes.counting(self.diffuser.network):
             latents = self.algorithm.sample(batch)
         with clock("decode"):
-            images = decode(self.diffuser, latents, self.config.rollout.batch_size)
+            images = self.decode(latents, drawn.texts)
         with clock("score"), torch.no_grad():
             scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), -1, self.config.compared)
@@ -139,6 +140,11 @@ class Trainer:
             "peak_memory_mib": max(processes.everyone(peak_memory_mib(self.device))),
             **seen,
         }
+
+    @torch.no_grad()
+    def score_first(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """The main reward of the images of all processes, (n,)."""
+        return processes.gathered(self.rewards.parts[0](images, texts).to(self.device))
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Row:
@@ -203,6 +209,7 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.monitor = Monitor(**state["monitor"])
         self.groups.curriculum.load(state["spreads"])
+        self.decode.agreement = state["tiny_agreement"]
 
     def save(self) -> None:
         """A checkpoint of this step."""
@@ -211,6 +218,7 @@ class Trainer:
             "healthy": self.monitor.healthy,
             "monitor": self.monitor.state(),
             "spreads": self.groups.curriculum.state(),
+            "tiny_agreement": self.decode.agreement,
         }
         self.keeper.save(self.step, state, self.values)
 

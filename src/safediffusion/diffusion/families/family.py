@@ -69,6 +69,7 @@ class Family(ABC):
         self.latent_shape = (channels, side, side)
         self.scheduler, self.process = self.noise_process()
         self.call_rows: int | None = None
+        self.tiny: Any = None
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
@@ -192,10 +193,12 @@ class Family(ABC):
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [0, 1] float32 from clean latents (n, c, h, w)."""
-        vae = self.pipeline.vae
-        shift = vae.config.shift_factor or 0.0
-        images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
-        return (images / 2 + 0.5).clamp(0, 1)
+        return decoded(self.pipeline.vae, latents)
+
+    @torch.no_grad()
+    def decode_small(self, latents: Tensor) -> Tensor:
+        """The same by the tiny autoencoder, which `tiny` has to be."""
+        return decoded(self.tiny, latents)
 
     def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
         """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name.
@@ -287,6 +290,13 @@ class Family(ABC):
                 f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
             )
         return side
+
+
+def decoded(vae: Any, latents: Tensor) -> Tensor:
+    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them."""
+    shift = vae.config.shift_factor or 0.0
+    images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+    return (images / 2 + 0.5).clamp(0, 1)
 
 
 def is_encoder(name: str, part: Any) -> bool:
