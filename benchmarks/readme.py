@@ -1,4 +1,4 @@
-"""Writes the tables of the README and of docs/ from benchmarks/results/*.json, so that no figure is typed.
+"""Writes the tables of the README and of docs/ from benchmarks/results/, so that no figure is typed.
 
     python benchmarks/readme.py
 
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from training_runs import RESULTS, markdown
+from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
+from world_comparison import estimate as compared
 
 from safediffusion.evaluate.tasks import get_task
-from safediffusion.runs import write_text
+from safediffusion.runs import read_jsonl, write_text
 
 ROOT = Path(__file__).parents[1]
-README, SCALING = ROOT / "README.md", ROOT / "docs/scaling.md"
+README, SCALING, WORLD = ROOT / "README.md", ROOT / "docs/scaling.md", ROOT / "docs/world.md"
 START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
 
@@ -135,6 +137,30 @@ def errors_table(result: dict[str, Any]) -> str:
     return markdown(("a round with", "", *KINDS), rows) + f"\n`{result['command']}`\n"
 
 
+def comparison_table() -> str:
+    """Algorithms, rewards and alphas over three seeds, from world_comparison.jsonl."""
+    runs = finished(read_jsonl(RECORDS), SEEDS, SETTINGS)
+    shown = {metric: title for metric, title in COLUMNS.items() if metric not in LEFT_OUT}
+    first = next(iter(runs.values()))
+    base = [compared(first, "before", metric).show(digits) for metric, (_, digits) in shown.items()]
+    rows = [("base model", *base, "")]
+    for name, own in runs.items():
+        after = [compared(own, "after", metric).show(digits) for metric, (_, digits) in shown.items()]
+        passes = sum(row["passes_per_image"] for row in own) / len(own)
+        rows.append((f"`{name}`", *after, f"{passes:.0f}"))
+    header = ("variant", *(title for title, _ in shown.values()), "passes an image")
+    collapsed = sum(row["collapsed_at"] is not None for own in runs.values() for row in own)
+    rounds = {row["rounds"] for own in runs.values() for row in own}
+    return (
+        markdown(header, rows)
+        + f"\nSeeds {', '.join(map(str, SEEDS))}, {', '.join(map(str, sorted(rounds)))} rounds, at most 140 "
+        f"pictures a task; mean [95% over seeds]; {collapsed} runs set off the collapse alarm; "
+        "`python benchmarks/world_comparison.py`.\n"
+    )
+
+
+SEEDS = (0, 1, 2)
+LEFT_OUT = ("world-benign/person_rate",)
 KINDS = ("seconds", "sample", "update", "memory")
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"world": lambda: world_table(read("world_seeds"))},
@@ -142,6 +168,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "rounds": lambda: rounds_table(read("families_world")),
         "errors": lambda: errors_table(read("cost_model")),
     },
+    WORLD: {"comparison": comparison_table},
 }
 
 

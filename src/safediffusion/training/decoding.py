@@ -47,8 +47,8 @@ class RewardDecoder:
         if self.agreement >= LEAST:
             return small
         log.warning(
-            "model.tiny_vae is not used: within groups its rewards correlate with the full decoder's by %.3f, "
-            "less than %g",
+            "model.tiny_vae is not used: within groups its rewards correlate with the full decoder's by "
+            "%.3f, less than %g",
             *(self.agreement, LEAST),
         )
         return full
