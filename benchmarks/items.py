@@ -2,8 +2,8 @@
 
     python benchmarks/items.py [--pairs 2] [--rounds 3] [--only NAME ...]
 
-Every measurement is a process of its own (benchmarks/families.py) on the embedded model, with and without the item
-in turn, so that drift of the machine hits both. Compiling is not counted. Writes benchmarks/results/items.json.
+Every measurement is a process of its own (benchmarks/families.py) on the embedded model, with and without the
+item in turn, so that drift of the machine hits both. Compiling is not counted. Writes results/items.json.
 """
 
 from __future__ import annotations

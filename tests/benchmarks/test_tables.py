@@ -93,3 +93,30 @@ def test_every_variant_is_a_valid_configuration():
     assert {c.train.algorithm for c in configs} == {"nft", "grpo"}
     assert {c.reward.kind for c in configs} == {"steering", "clip", "negative-clip"}
     assert {c.reward.alpha for c in configs if c.reward.kind == "steering"} == {0.3, 0.5, 0.7, 1, 2}
+
+
+def test_an_item_is_its_ratio_of_pairs(monkeypatch):
+    import items
+
+    cost = {"plain": iter([4.0, 6.0]), "faster": iter([2.0, 6.0])}
+
+    def measured(settings, rounds):
+        seconds = {"sample": 1.0, "update": next(cost["faster" if "faster" in settings else "plain"])}
+        return {"seconds": seconds, "peak_memory_mib": 100, "first_update_ratio_max_dev": None}
+
+    monkeypatch.setattr(items, "measured", measured)
+    found = items.compare(items.Item(("plain",), ("faster",)), pairs=2, rounds=1)
+    assert found["ratios"]["update"]["seeds"] == [0.5, 1.0]
+    line = items.table({"items": {"it": found}}).splitlines()[2]
+    assert "| `faster` |" in line and "| 0.75 " in line and "(0.60 to 1.00)" in line
+
+
+def test_every_item_is_a_valid_configuration():
+    from items import ITEMS
+
+    from safediffusion.config import load_config
+
+    for item in ITEMS.values():
+        assert load_config("world-grpo", list(item.without)) != load_config(
+            "world-grpo", [*item.without, *item.added]
+        )
