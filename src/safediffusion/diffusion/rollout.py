@@ -1,8 +1,10 @@
 """Sampling with a memory: the latents gone through and the density of every step; decoding is apart."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -78,11 +80,16 @@ def rollout(
     opening = noise[:, :1]
     if shared > 1:
         first = stochastic[0] if stochastic else len(schedule)
-        leaders = slice(None, None, shared)
         with any_rows(diffuser):  # nothing here has a density that must be met again
-            opening = _open(
-                diffuser, schedule, cond[leaders], noise[leaders, 0], first, guidance, batch_size, solver
-            ).repeat_interleave(shared, 0)
+            paths = [
+                torch.stack([x, *islice(_along(diffuser, schedule, c, x, guidance, solver), first)], 1)
+                for c, x in zip(
+                    cond[::shared].split(batch_size),
+                    noise[::shared, 0].to(diffuser.device).split(batch_size),
+                    strict=True,
+                )
+            ]
+        opening = torch.cat(paths).repeat_interleave(shared, 0)
     parts = [
         _trajectory(diffuser, schedule, c, x, z, eta, set(stochastic), guidance, guided_density, solver)
         for c, x, z in zip(
@@ -144,24 +151,19 @@ def _trajectory(
     return torch.stack(path, 1), torch.stack(densities, 1), means
 
 
-def _open(
+def _along(
     diffuser: Diffuser,
     schedule: Schedule,
     cond: Condition,
     latents: Tensor,
-    steps: int,
     guidance: float,
-    batch_size: int,
     solver: Solver,
-) -> Tensor:
-    """Latents of the first `steps` deterministic steps, the initial ones before them, (n, 1 + steps, ...)."""
-    done = []
-    for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
-        along, path = Steps(schedule, solver), [x]
-        for i, t in enumerate(schedule.timesteps[:steps]):
-            path.append(along(diffuser.predict(path[-1], t.expand(len(x)), c, guidance), path[-1], i))
-        done.append(torch.stack(path, 1))
-    return torch.cat(done)
+) -> Iterator[Tensor]:
+    """Latents after each deterministic step, (n, c, h, w)."""
+    steps, x = Steps(schedule, solver), latents
+    for i, t in enumerate(schedule.timesteps):
+        x = steps(diffuser.predict(x, t.expand(len(x)), cond, guidance), x, i)
+        yield x
 
 
 @torch.no_grad()
@@ -184,10 +186,8 @@ def solve(
     """
     done = []
     for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
-        along = Steps(schedule, solver)
-        for i, t in enumerate(schedule.timesteps):
-            x = along(diffuser.predict(x, t.expand(len(x)), c, guidance), x, i)
-        done.append(x)
+        (last,) = deque(_along(diffuser, schedule, c, x, guidance, solver), maxlen=1)
+        done.append(last)
     return torch.cat(done)
 
 
