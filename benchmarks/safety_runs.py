@@ -96,7 +96,7 @@ def recorded(path: Path, recipe: str, words: list[str]) -> Measured | None:
     for row in read_jsonl(path):
         if (row["recipe"], row["words"]) == (recipe, words):
             points = [Point(**point) for point in row["run"].pop("points")]
-            return Measured(**row | {"run": SafetyRun(points=points, **row["run"])})
+            return Measured(run=SafetyRun(points=points, **row.pop("run")), **row)
     return None
 
 

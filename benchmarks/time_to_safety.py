@@ -94,6 +94,7 @@ class Plan:
             f"evaluate.during_every={self.every}",
             *([f"train.steps={NEVER}"] if job.recipe == self.baseline else []),  # others know their end
             f"train.sample_every={NEVER}",
+            "train.checkpoint_every=5",  # a round of the baseline takes minutes
             "train.keep_best=null",
             f"train.max_seconds={job.seconds:g}",
             *self.settings,

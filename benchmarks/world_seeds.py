@@ -9,6 +9,7 @@ benchmarks/results/RECIPE_seeds.json.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,12 @@ def table(summaries: list[Summary], targets: Sequence[Target]) -> tuple[str, dic
     }
 
 
+def judged(folder: RunFolder) -> dict[str, int]:
+    """Pictures a task of the evaluation after training."""
+    results = [json.loads(path.read_text()) for path in sorted(folder.eval("after").glob("*/results.json"))]
+    return {result["task"]: result["n"] for result in results}
+
+
 def main() -> None:
     """Train what is missing, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description="World over several seeds against its targets.")
@@ -114,11 +121,13 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
     recipe, targets, summaries = words.recipe, TARGETS[words.recipe], []
+    pictures: dict[str, int] = {}
     for seed in words.seeds:
         settings = [f"seed={seed}", *words.settings]
         out = (words.runs or Path(f"runs/{recipe}-seeds")) / f"seed-{seed}"
         borrow_before(load_config(recipe, settings), RunFolder(out))
         summaries.append(train(recipe, settings, out))
+        pictures = judged(RunFolder(out))
     text, estimates = table(summaries, targets)
     estimates["train_seconds"] = Estimate.of([s["train_seconds"] for s in summaries])
     minutes = estimates["train_seconds"].value / 60
@@ -129,6 +138,7 @@ def main() -> None:
             "command": f"python benchmarks/world_seeds.py --recipe {recipe}",
             "seeds": words.seeds,
             "settings": words.settings,
+            "pictures": pictures,
             "device": summaries[0]["device"],
             "targets": {
                 t.name: {"limit": t.limit, "at_least": t.at_least, "met": t.met(estimates[t.name].value)}

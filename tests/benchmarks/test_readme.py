@@ -14,11 +14,11 @@ def test_pages_show_the_results_as_they_are():
 
 @pytest.mark.parametrize("met", [True, False])
 def test_a_missed_target_is_said(met):
-    import readme
+    import tables
     from training_runs import RESULTS
 
     result = json.loads((RESULTS / "world_seeds.json").read_text())
     result["targets"]["composition, change"]["met"] = met
-    line = next(line for line in readme.world_table(result).splitlines() if "composition" in line)
+    line = next(line for line in tables.world_table(result).splitlines() if "composition" in line)
     assert ("+5.75%: met" in line) == met
     assert ("**missed**" in line) != met

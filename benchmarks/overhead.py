@@ -1,0 +1,130 @@
+"""Which share of a training round is spent in networks, and which around them.
+
+    python benchmarks/overhead.py [RECIPE ...] [--rounds 3] [--set key=value ...]
+
+Networks are the policy forward and back, the decoder, the reward's encoder and the alarm's judge; around them
+are the sampler's arithmetic, noise, advantages, the loss, image preprocessing and statistics. The optimizer's
+steps stand apart: they cost the same whatever the number of images. Writes results/overhead.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from training_runs import Estimate as Mean
+from training_runs import as_json, markdown, write_result
+
+from safediffusion.config import load_config
+from safediffusion.prompts import load_prompts
+from safediffusion.runs import RunFolder, device_name, pick_device
+from safediffusion.train import load, recogniser
+from safediffusion.training.trainer import Trainer
+
+RECIPES = ("world", "world-grpo")
+PARTS = ("network forward", "network backward", "decoder", "encoder", "judge", "optimizer")
+AROUND = "around them"
+
+
+class Timer:
+    """Seconds by part; the device is waited for at both ends, so nothing overlaps."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self.seconds: dict[str, float] = {}
+
+    def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The same call, which counts."""
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            start = self.now()
+            result = call(*arguments, **named)
+            self.seconds[part] = self.seconds.get(part, 0.0) + self.now() - start
+            return result
+
+        return timed
+
+    def now(self) -> float:
+        """Seconds, once the device has done all it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return perf_counter()
+
+
+def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
+    """Shares of a recipe's rounds, one value a round; the first is not counted."""
+    config = load_config(recipe, ["train.sample_every=1000000", *settings])
+    prompts, device = load_prompts(config.prompts).rows, pick_device()
+    diffuser, rewards = load(config, prompts, device)
+    timer, judge = Timer(device), recogniser(config, device)
+    recognisable = timer.timed("judge", judge) if judge else None
+    shares: dict[str, list[float]] = {name: [] for name in (*PARTS, AROUND)}
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        trainer = Trainer(
+            config, diffuser, rewards, prompts, RunFolder(Path(folder)), device, recognisable=recognisable
+        )
+        encoder: Any = trainer.rewards.parts[0].function
+        for part, owner, name in (
+            ("network forward", diffuser.network, "forward"),
+            ("network backward", torch.autograd, "backward"),
+            ("decoder", diffuser.pipeline.vae.decoder, "forward"),
+            ("encoder", encoder.encoder.model.vision_model, "forward"),
+            ("optimizer", trainer.learner.optimizer, "step"),
+        ):
+            stack.enter_context(patch.object(owner, name, timer.timed(part, getattr(owner, name))))
+        trainer.round()
+        for _ in range(rounds):
+            timer.seconds = {}
+            total = sum(trainer.round()["seconds"].values())
+            seconds.append(total)
+            for part in PARTS:
+                shares[part].append(timer.seconds.get(part, 0.0) / total)
+            shares[AROUND].append(1 - sum(timer.seconds.values()) / total)
+    return {
+        "recipe": recipe,
+        "settings": settings,
+        "images": config.rollout.prompts * config.rollout.group_size,
+        "seconds": Mean.of(seconds).value,
+        "shares": as_json({name: Mean.of(values) for name, values in shares.items()}),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """One row a recipe, in percent of a round, with the range over rounds of what is around the networks."""
+    rows = []
+    for row in result["rows"]:
+        means = [f"{100 * row['shares'][part]['value']:.1f}" for part in PARTS]
+        around = row["shares"][AROUND]
+        low, high = min(around["seeds"]), max(around["seeds"])
+        means.append(f"**{100 * around['value']:.1f}** ({100 * low:.1f} to {100 * high:.1f})")
+        rows.append((f"`{row['recipe']}`", f"{row['seconds']:.1f}", *means))
+    return markdown(("recipe", "a round, s", *(f"{part}, %" for part in PARTS), f"{AROUND}, %"), rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="What a training round spends around its networks.")
+    parser.add_argument("recipes", nargs="*", default=list(RECIPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    words = parser.parse_args()
+    result = {
+        "command": "python benchmarks/overhead.py",
+        "rounds": words.rounds,
+        "device": device_name(pick_device()),
+        "rows": [measure(recipe, words.rounds, words.settings) for recipe in words.recipes],
+    }
+    path = write_result("overhead", result)
+    print(f"\n{table(result)}\n{path}")
+
+
+if __name__ == "__main__":
+    main()
