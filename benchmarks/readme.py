@@ -63,7 +63,11 @@ def current(page: Path) -> str:
     """The page as it should be."""
     text = page.read_text(encoding="utf-8")
     for name, table in PAGES[page].items():
-        text = filled(text, name, table())
+        try:
+            content = table()
+        except FileNotFoundError:
+            content = "Not measured yet.\n"
+        text = filled(text, name, content)
     return text
 
 
