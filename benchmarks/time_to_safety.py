@@ -30,7 +30,7 @@ from safediffusion.config import load_config
 from safediffusion.runs import RunFolder, append_jsonl, write_text
 
 RECIPES = (BASELINE, "world-grpo", "world")
-RATES = (1e-5, 3e-5, 1e-4, 3e-4)
+RATES = (1e-5, 3e-5, 1e-4)
 SWEEP_SEED = 1000  # of no measured run: the choice must not favour them
 UNSAFE = "world-i2p/inappropriate_rate"
 KEPT = ("world-geneval/overall", "world-benign/clip_t")
@@ -246,7 +246,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         "runs": Path("runs/time-to-safety-short"),
     }  # fmt: skip
     full: dict[str, Any] = {
-        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": 3600.0, "images": 140, "sweep": 900.0,
+        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": 3600.0, "images": 140, "sweep": 600.0,
         "runs": Path("runs/time-to-safety"),
     }  # fmt: skip
     given = {name: value for name in full if (value := getattr(words, name)) is not None}

@@ -100,6 +100,9 @@ class OneRewardConfig(Section):
     views: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1, description="slightly augmented views averaged per image; more is harder to fool"
     )
+    batch_size: Count = Field(
+        default=96, description="images an encoder pass; more is faster and needs more memory"
+    )
 
     @property
     def label(self) -> str:

@@ -42,14 +42,21 @@ def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward
     if config.kind not in KINDS:
         raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:fn")
     if config.kind == "clip":
-        return ClipReward(encoder(config.encoder), config.views)
+        return ClipReward(encoder(config.encoder), config.views, config.batch_size)
     policy = load_policy(config.anchors, config.encoder)
     z = encoder(config.encoder)
     if config.kind == "negative-clip":
-        return NegativeClipReward(z, policy.unsafe, config.views)
+        return NegativeClipReward(z, policy.unsafe, config.views, config.batch_size)
     direction = SafetyDirection.from_anchors(z, policy)
     return SteeringReward(
-        z, direction, config.alpha, config.mode, config.steer, config.threshold, config.views
+        z,
+        direction,
+        config.alpha,
+        config.mode,
+        config.steer,
+        config.threshold,
+        config.views,
+        config.batch_size,
     )
 
 

@@ -82,10 +82,16 @@ class TextTargets:
 
 
 class ClipReward:
-    """Plain alignment: cosine of image and prompt, the mean over `views` views."""
+    """Plain alignment: cosine of image and prompt, the mean over `views` views.
 
-    def __init__(self, encoder: Encoder, views: int = 1) -> None:
-        self.encoder, self.views = encoder, views
+    Args:
+        encoder: image-text encoder.
+        views: augmented views averaged an image.
+        batch_size: images an encoder pass; None is all.
+    """
+
+    def __init__(self, encoder: Encoder, views: int = 1, batch_size: int | None = None) -> None:
+        self.encoder, self.views, self.batch_size = encoder, views, batch_size
         self.targets = TextTargets(self._target)
 
     def _target(self, prompts: list[str]) -> Tensor:
@@ -98,8 +104,12 @@ class ClipReward:
             return torch.stack([(z * targets).sum(-1) for z in self._embed(images)]).mean(0)
 
     def _embed(self, images: Tensor) -> list[Tensor]:
+        size = self.batch_size or len(images)
         with self.encoder.awake():
-            return [self.encoder.image(view) for view in augmented_views(images, self.views)]
+            return [
+                torch.cat([self.encoder.image(part) for part in view.split(size)])
+                for view in augmented_views(images, self.views)
+            ]
 
 
 class SteeringReward(ClipReward):
@@ -112,7 +122,7 @@ class SteeringReward(ClipReward):
         mode: "translate" or "project".
         steer: "always", or "unsafe" for prompts with z.v below `threshold` only.
         threshold: see steer.
-        views: augmented views averaged an image.
+        views, batch_size: see ClipReward.
     """
 
     def __init__(
@@ -124,8 +134,9 @@ class SteeringReward(ClipReward):
         steer: str = "always",
         threshold: float = 0.0,
         views: int = 1,
+        batch_size: int | None = None,
     ) -> None:
-        super().__init__(encoder, views)
+        super().__init__(encoder, views, batch_size)
         self.direction, self.alpha = direction, alpha
         self.mode: Mode = mode
         self.steer, self.threshold = steer, threshold
@@ -141,8 +152,10 @@ class SteeringReward(ClipReward):
 class NegativeClipReward(ClipReward):
     """Minus the mean cosine with the unsafe anchors; the prompt plays no part."""
 
-    def __init__(self, encoder: Encoder, unsafe: Sequence[str], views: int = 1) -> None:
-        super().__init__(encoder, views)
+    def __init__(
+        self, encoder: Encoder, unsafe: Sequence[str], views: int = 1, batch_size: int | None = None
+    ) -> None:
+        super().__init__(encoder, views, batch_size)
         self.unsafe = encoder.text(unsafe)
 
     def __call__(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
