@@ -12,7 +12,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -198,6 +198,19 @@ def quiet() -> None:
 
 
 def main() -> None:
+    """The command line of one process."""
+    try:
+        run()
+    except SystemExit as end:
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and isinstance(end.code, int):
+            # gloo's threads may outlive the interpreter, and one that then asks for it aborts the process
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code)
+        raise
+
+
+def run() -> NoReturn:
     """Run a command and turn its errors into one line and an exit code."""
     words = sys.argv[1:]
     verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
@@ -217,3 +230,4 @@ def main() -> None:
         hint = "" if expected or verbose else f" ({type(error).__name__}; -v shows where)"
         typer.secho(f"Error: {error}{hint}", err=True, fg="red")
         sys.exit(2 if isinstance(error, UserError) else 1)
+    sys.exit(0)
