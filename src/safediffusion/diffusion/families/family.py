@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
@@ -160,9 +161,9 @@ class Family(ABC):
             return self.forward(latents, t, cond, guidance).float()
 
     def _attention(self) -> AbstractContextManager[Any]:
-        """Kernels to train with: a CPU's fused attention is slow backwards.
+        """Kernels to train a transformer with: a CPU's fused attention is slow backwards.
 
-        Rollout and update share them, or ratios would not start at 1.
+        Rollout and update share them, or ratios would not start at 1. UNets have `AttnProcessor` instead.
         """
         trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
         return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
@@ -208,6 +209,8 @@ class Family(ABC):
             shard: this process keeps a piece of each weight only, see `Sharded`.
         """
         network: Any = self.network
+        if self.device.type == "cpu" and self.network_name == "unet":
+            network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
         self._lora = lora_rank > 0
         if self._lora:
             network.add_adapter(
