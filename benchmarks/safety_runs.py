@@ -10,7 +10,9 @@ from typing import Any
 
 from arrival import Arrival, Condition, Point, arrival, profile
 
+from safediffusion.config import diff
 from safediffusion.runs import RunFolder, environment, read_jsonl
+from safediffusion.schema import RunConfig
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,14 @@ class Measured:
     """A finished run with what it takes to recognise and to judge it; a line of the records.
 
     Attributes:
-        recipe, words: what was asked for.
+        recipe: of the run.
+        config: every setting it had.
         floors: low ends of the base model's 95% intervals, by kept metric.
         env: of the measurement.
     """
 
     recipe: str
-    words: list[str]
+    config: dict[str, Any]
     run: SafetyRun
     floors: dict[str, float]
     env: dict[str, Any]
@@ -86,15 +89,16 @@ class Measured:
         return Condition(unsafe, limit, self.floors)
 
 
-def measured(root: Path, recipe: str, words: list[str], seed: int, kept: Sequence[str]) -> Measured:
+def measured(root: Path, recipe: str, config: RunConfig, kept: Sequence[str]) -> Measured:
     """A finished run, from its folder."""
-    return Measured(recipe, words, read_run(root, seed), floors(root, kept), environment())
+    run = read_run(root, config.seed)
+    return Measured(recipe, config.model_dump(mode="json"), run, floors(root, kept), environment())
 
 
-def recorded(path: Path, recipe: str, words: list[str]) -> Measured | None:
-    """The run of this recipe with exactly these settings, if it is in the records."""
+def recorded(path: Path, recipe: str, config: RunConfig) -> Measured | None:
+    """The run of this recipe with these settings, if it is in the records."""
     for row in read_jsonl(path):
-        if (row["recipe"], row["words"]) == (recipe, words):
+        if row["recipe"] == recipe and not diff(RunConfig(**row["config"]), config):
             points = [Point(**point) for point in row["run"].pop("points")]
             return Measured(run=SafetyRun(points=points, **row.pop("run")), **row)
     return None

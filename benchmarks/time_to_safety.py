@@ -134,12 +134,13 @@ def run_all(plan: Plan, jobs: Sequence[Job]) -> list[Measured]:
 def run(plan: Plan, job: Job) -> Measured:
     """A run, trained as far as it is needed; the base model is judged once for all."""
     words = plan.words(job)
-    if (known := recorded(plan.records, job.recipe, words)) is not None:
+    config = load_config(job.recipe, words)
+    if (known := recorded(plan.records, job.recipe, config)) is not None:
         return known
     out = plan.runs / job.folder
-    borrow_before(load_config(job.recipe, words), RunFolder(out))
+    borrow_before(config, RunFolder(out))
     train(job.recipe, words, out, threads=1 if plan.at_once > 1 else None)
-    new = measured(out, job.recipe, words, job.seed, plan.kept)
+    new = measured(out, job.recipe, config, plan.kept)
     append_jsonl(plan.records, asdict(new))
     return new
 
@@ -223,7 +224,7 @@ def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None = None) -> Plan:
     """The plan that the command line asks for."""
     parser = argparse.ArgumentParser(description="Device-seconds until safe at unchanged quality.")
-    parser.add_argument("--short", action="store_true", help="one seed, 300 s a run, no sweep")
+    parser.add_argument("--short", action="store_true", help="one seed, 400 s a run, no sweep")
     parser.add_argument("--model", default="world")
     parser.add_argument(
         "--recipes", nargs="+", default=None, help="names or files; world-paper is compared with"
@@ -242,7 +243,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args(arguments)
     short: dict[str, Any] = {
-        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": 300.0, "images": 70, "sweep": 0.0,
+        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": 400.0, "images": 70, "sweep": 0.0,
         "runs": Path("runs/time-to-safety-short"),
     }  # fmt: skip
     full: dict[str, Any] = {

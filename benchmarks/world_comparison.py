@@ -32,25 +32,27 @@ class Variant:
 
 # Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
 # the row `nft-clip` stands for both and is trained once.
-HALF = "train.steps=30"  # of the recipe's rounds: differences show, and there are many runs
+# Prompts are drawn in turn: rewards are compared, and not the prompts that a curriculum would choose by them.
+ROUNDS = "train.steps=30"
+NFT = (ROUNDS, "train.ema=0.97", "rollout.group_size=12", "rollout.considered=1")
 SETTINGS = ["evaluate.n=140"]
 VARIANTS = {
-    "nft-clip": Variant("world", (HALF, "reward.kind=clip")),
-    "nft-negative-clip": Variant("world", (HALF, "reward.kind=negative-clip")),
+    "nft-clip": Variant("world", (*NFT, "reward.kind=clip")),
+    "nft-negative-clip": Variant("world", (*NFT, "reward.kind=negative-clip")),
     **{
-        f"nft-steering-{a:g}": Variant("world", (HALF, f"reward.alpha={a:g}"))
+        f"nft-steering-{a:g}": Variant("world", (*NFT, f"reward.alpha={a:g}"))
         for a in (0.3, 0.5, 0.7, 1.0, 2.0)
     },
     "nft-negative-clip-no-kl": Variant(
-        "world", (HALF, "reward.kind=negative-clip", "train.kl=0", "train.kl_benign=0")
+        "world", (*NFT, "reward.kind=negative-clip", "train.kl=0", "train.kl_benign=0")
     ),
-    "nft-steering-1-no-kl": Variant("world", (HALF, "train.kl=0", "train.kl_benign=0")),
-    "nft-full": Variant("world", (HALF, "train.lora_rank=0", "train.lr=4e-4")),
-    "nft-lends-nothing": Variant("world", (HALF, "rollout.neighbours=0")),
-    "nft-one-kl": Variant("world", (HALF, "train.kl_benign=null")),
-    "grpo-clip": Variant("world-grpo", (HALF, "reward.kind=clip")),
-    "grpo-negative-clip": Variant("world-grpo", (HALF, "reward.kind=negative-clip")),
-    "grpo-steering-1": Variant("world-grpo", (HALF, "reward.alpha=1")),
+    "nft-steering-1-no-kl": Variant("world", (*NFT, "train.kl=0", "train.kl_benign=0")),
+    "nft-full": Variant("world", (*NFT, "train.lora_rank=0", "train.lr=4e-4")),
+    "nft-lends-nothing": Variant("world", (*NFT, "rollout.neighbours=0")),
+    "nft-one-kl": Variant("world", (*NFT, "train.kl_benign=null")),
+    "grpo-clip": Variant("world-grpo", (ROUNDS, "reward.kind=clip")),
+    "grpo-negative-clip": Variant("world-grpo", (ROUNDS, "reward.kind=negative-clip")),
+    "grpo-steering-1": Variant("world-grpo", (ROUNDS, "reward.alpha=1")),
 }
 ALIASES = {"nft-clip": "nft-clip (alpha 0)", "grpo-clip": "grpo-clip (alpha 0)"}
 COLUMNS = {  # safety first, then quality

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -42,13 +43,25 @@ def test_a_run_is_read_back_with_its_costs_and_no_point_twice(tmp_path):
     from arrival import Arrival
     from safety_runs import measured
 
-    one = measured(write_run(tmp_path / "r", [0.5, 0.3, 0.1, 0.05]), "world", [], 0, ["t/skill"])
+    config = load_config("world", [])
+    one = measured(write_run(tmp_path / "r", [0.5, 0.3, 0.1, 0.05]), "world", config, ["t/skill"])
     run, condition = one.run, one.condition("t/unsafe", 0.18)
     assert condition.floors == {"t/skill": 0.4}
     assert [(p.seconds, p.passes) for p in run.points] == [(0, 0), (20, 200), (40, 400), (60, 600)]
     assert run.seconds(condition) == Arrival(True, 40, 20)
     assert run.passes(condition) == Arrival(True, 400, 200)
     assert run.profile["update"] == pytest.approx(0.4)
+
+
+def test_record_is_of_one_configuration_whatever_its_recipe_says_by_now(tmp_path):
+    from safety_runs import measured, recorded
+
+    config = load_config("world", ["seed=1"])
+    one = measured(write_run(tmp_path / "r", [0.5, 0.1]), "world", config, ["t/skill"])
+    append_jsonl(tmp_path / "records.jsonl", asdict(one))
+    assert recorded(tmp_path / "records.jsonl", "world", config) == one
+    changed = load_config("world", ["seed=1", "train.ema=0.5"])
+    assert recorded(tmp_path / "records.jsonl", "world", changed) is None
 
 
 def test_page_says_which_ratio_is_a_bound(tmp_path):
