@@ -197,13 +197,19 @@ def considered_prompts(
     return found
 
 
-def shares(weights: Sequence[float], k: int) -> list[int]:
-    """k prompts dealt out by weight with the largest remainders rounded up; the same in every step."""
+def deal(k: int, weights: Sequence[float]) -> list[int]:
+    """k things dealt out by weight, the largest remainders rounded up."""
     exact = [k * weight / sum(weights) for weight in weights]
     dealt = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: (dealt[i] - exact[i], i))
     for i in by_remainder[: k - sum(dealt)]:
         dealt[i] += 1
+    return dealt
+
+
+def shares(weights: Sequence[float], k: int) -> list[int]:
+    """k prompts dealt out to the sources, each of which has some; the same in every step."""
+    dealt = deal(k, weights)
     if 0 in dealt:
         raise UserError(
             f"rollout.prompts is {k}, which leaves no prompt a step for source {dealt.index(0)} of the "

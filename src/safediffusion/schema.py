@@ -143,8 +143,8 @@ class RolloutConfig(Section):
     prompts: Count = Field(default=8, description="prompts a step")
     considered: Count = Field(
         default=1,
-        description="prompts considered for each that is drawn: those are drawn whose rewards differed most "
-        "when last seen; 1 draws all in turn",
+        description="prompts considered for each that is drawn: those of each label are drawn whose rewards "
+        "differed most when last seen; 1 draws all in turn",
     )
     branches: CountOrZero = Field(
         default=0,

@@ -70,20 +70,29 @@ def test_grpo_learns_from_its_own_samples_only(make_trainer):
     assert groups.batch.drawn is groups.batch.cond and len(groups.own) == groups.batch.total
 
 
+HARMS = [Prompt(f"harm {i}", "unsafe", "hate") for i in range(2)]  # 4 and 5, after PROMPTS
+
+
 def test_prompts_that_spread_most_are_drawn_in_their_order():
-    curriculum = Curriculum(PROMPTS)  # two kinds: 0 and 2, 1 and 3
-    assert curriculum.choose([2, 0, 1], 2) == [2, 0]  # nothing is known: in turn
-    curriculum.observe([0, 1], [0.1, 0.5])
-    assert curriculum.choose([0, 1, 2, 3], 2) == [1, 3]  # 3 is like 1, 2 like 0
-    curriculum.observe([3], [0.0])
-    assert curriculum.choose([0, 1, 2, 3], 2) == [0, 1]
-    assert Curriculum([*PROMPTS, Prompt("new", "unsafe", "hate")]).choose([0, 4], 1) == [0]
+    curriculum = Curriculum([*PROMPTS, *HARMS])
+    assert curriculum.choose([3, 1], 1) == [3]  # nothing is known: in turn
+    curriculum.observe([1, 4], [0.1, 0.5])
+    assert curriculum.choose([1, 4, 3, 5], 2) == [4, 5]  # 5 is like 4, 3 like 1
+    curriculum.observe([5], [0.0])
+    assert curriculum.choose([1, 5, 4, 3], 3) == [1, 4, 3]
 
 
 def test_a_kind_that_was_never_drawn_comes_first():
-    curriculum = Curriculum([*PROMPTS, Prompt("new", "unsafe", "hate")])
-    curriculum.observe([0, 1], [0.1, 0.5])
-    assert curriculum.choose([0, 1, 4], 1) == [4]
+    curriculum = Curriculum([*PROMPTS, *HARMS])
+    curriculum.observe([1], [0.5])
+    assert curriculum.choose([1, 3, 4], 1) == [4]
+
+
+def test_labels_keep_their_shares_however_little_one_of_them_spreads():
+    curriculum = Curriculum([*PROMPTS, *HARMS])
+    curriculum.observe([0, 2, 1, 3, 4, 5], [0.0, 0.01, 0.5, 0.6, 0.7, 0.8])
+    assert curriculum.choose([0, 1, 2, 3], 2) == [2, 3]
+    assert curriculum.choose([0, 1, 2, 3, 4, 5], 3) == [2, 4, 5]
 
 
 def test_a_curriculum_draws_a_share_of_what_it_considers_and_survives_a_checkpoint(make_trainer):

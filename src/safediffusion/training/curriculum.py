@@ -2,13 +2,14 @@
 
 A group of equal rewards teaches nothing. Rounds without such groups learn more an image, and something else:
 the mean over prompts that they estimate leans towards prompts of much contrast, and away from those that are
-solved and from those that are hopeless. What must be kept on such prompts needs a KL, not a group.
+solved and from those that are hopeless. Labels keep their shares: benign prompts seldom spread as
+much as unsafe ones, and without them nothing holds what must be kept.
 """
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from safediffusion.prompts import Prompt
+from safediffusion.prompts import Prompt, deal
 
 Kind = tuple[int, str | None, str | None]
 
@@ -25,7 +26,7 @@ class Curriculum:
         self.spreads: dict[int, float] = {}
 
     def choose(self, considered: Sequence[int], count: int) -> list[int]:
-        """The `count` of the considered prompts that are expected to spread most, in their order.
+        """Of each label's share of `count`, the considered prompts expected to spread most, in their order.
 
         A prompt that was never drawn is expected to spread like the mean of its kind (source, label and
         category); of a kind that was never drawn, more than all others.
@@ -33,7 +34,12 @@ class Curriculum:
         means = self._means()
         unknown = float("inf")
         expected = [self.spreads.get(i, means.get(self.kinds[i], unknown)) for i in considered]
-        best = sorted(range(len(considered)), key=lambda place: (-expected[place], place))[:count]
+        places: dict[str | None, list[int]] = {}
+        for place, i in enumerate(considered):
+            places.setdefault(self.kinds[i][1], []).append(place)
+        best: list[int] = []
+        for own, share in zip(places.values(), deal(count, [*map(len, places.values())]), strict=True):
+            best += sorted(own, key=lambda place: (-expected[place], place))[:share]
         return [considered[place] for place in sorted(best)]
 
     def observe(self, drawn: Sequence[int], spreads: Sequence[float]) -> None:
