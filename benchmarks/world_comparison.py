@@ -32,9 +32,8 @@ class Variant:
 
 # Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
 # the row `nft-clip` stands for both and is trained once.
-# Prompts are drawn in turn: rewards are compared, and not the prompts that a curriculum would choose by them.
 ROUNDS = "train.steps=30"
-NFT = (ROUNDS, "train.ema=0.97", "rollout.group_size=12", "rollout.considered=1")
+NFT = (ROUNDS, "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1")
 SETTINGS = ["evaluate.n=140"]
 VARIANTS = {
     "nft-clip": Variant("world", (*NFT, "reward.kind=clip")),
