@@ -29,7 +29,7 @@ from training_runs import borrow_before, markdown, train, write_result
 from safediffusion.config import load_config
 from safediffusion.runs import RunFolder, append_jsonl, write_text
 
-RECIPES = (BASELINE, "world-grpo", "world")
+RECIPES = (BASELINE, "world")
 RATES = (1e-5, 3e-5, 1e-4)
 SWEEP_SEED = 1000  # of no measured run: the choice must not favour them
 UNSAFE = "world-i2p/inappropriate_rate"
@@ -170,10 +170,10 @@ def sweep(plan: Plan) -> tuple[float | None, dict[str, Any]]:
 
 
 def measure(plan: Plan) -> str:
-    """Run what is missing, seed by seed so that drift of the machine hits all recipes alike; the page."""
+    """Run what is missing, the long runs of the baseline first; the page."""
     rate, record = sweep(plan)
     rates = {plan.baseline: rate}
-    jobs = [Job(name, seed, plan.budget, rates.get(name)) for seed in plan.seeds for name in plan.recipes]
+    jobs = [Job(name, seed, plan.budget, rates.get(name)) for name in plan.recipes for seed in plan.seeds]
     found = run_all(plan, jobs)
     runs: dict[str, list[SafetyRun]] = {recipe: [] for recipe in plan.recipes}
     for one in found:

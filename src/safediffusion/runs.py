@@ -176,12 +176,13 @@ def pick_device() -> str:
 
 
 def device_name(device: str) -> str:
-    """A readable name of the device, for example "NVIDIA H100" or "cpu, 2 threads"."""
+    """A readable name of the device, for example "NVIDIA H100" or "cpu, AVX2, 2 threads"."""
     import torch
 
-    return (
-        torch.cuda.get_device_name() if device == "cuda" else f"{device}, {torch.get_num_threads()} threads"
-    )
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    instructions = f", {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else ""
+    return f"{device}{instructions}, {torch.get_num_threads()} threads"
 
 
 def git_commit() -> str | None:
