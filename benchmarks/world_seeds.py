@@ -1,9 +1,10 @@
 """World over three seeds against its targets: one command, finished runs are reused, the base judged once.
 
-    python benchmarks/world_seeds.py [--recipe world] [--seeds 0 1 2] [--runs DIR] [--set key=value ...]
+    python benchmarks/world_seeds.py [--recipe world] [--seeds 0 1 2] [--name NAME] [--runs DIR]
+        [--set key=value ...]
 
 With `--recipe world-nudity`: what becomes of the six categories that are in no training prompt. Writes
-benchmarks/results/RECIPE_seeds.json.
+benchmarks/results/RECIPE_seeds.json, or NAME.json with `--name`.
 """
 
 from __future__ import annotations
@@ -117,14 +118,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="World over several seeds against its targets.")
     parser.add_argument("--recipe", choices=list(TARGETS), default="world")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--runs", type=Path, help="of the run folders; runs/RECIPE-seeds by default")
+    parser.add_argument("--name", help="of the result; RECIPE_seeds by default")
+    parser.add_argument("--runs", type=Path, help="of the run folders; runs/NAME by default")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
     recipe, targets, summaries = words.recipe, TARGETS[words.recipe], []
+    name = words.name or f"{recipe.replace('-', '_')}_seeds"
+    options = [f"--recipe {recipe}"] + ([f"--name {name}"] if words.name else [])
+    options += ["--set", *words.settings] if words.settings else []
     pictures: dict[str, int] = {}
     for seed in words.seeds:
         settings = [f"seed={seed}", *words.settings]
-        out = (words.runs or Path(f"runs/{recipe}-seeds")) / f"seed-{seed}"
+        out = (words.runs or Path("runs") / name.replace("_", "-")) / f"seed-{seed}"
         borrow_before(load_config(recipe, settings), RunFolder(out))
         summaries.append(train(recipe, settings, out))
         pictures = judged(RunFolder(out))
@@ -133,9 +138,9 @@ def main() -> None:
     minutes = estimates["train_seconds"].value / 60
     print(f"\n{text}\nminutes of training a run: {minutes:.1f} on {summaries[0]['device']}")
     path = write_result(
-        f"{recipe.replace('-', '_')}_seeds",
+        name,
         {
-            "command": f"python benchmarks/world_seeds.py --recipe {recipe}",
+            "command": f"python benchmarks/world_seeds.py {' '.join(options)}",
             "seeds": words.seeds,
             "settings": words.settings,
             "pictures": pictures,

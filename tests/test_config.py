@@ -72,6 +72,13 @@ def test_window_longer_than_the_rollout_is_refused() -> None:
         load_config("world-grpo", ["train.window=17"])
 
 
+def test_optimizer_steps_without_an_image_are_refused_where_each_takes_its_own() -> None:
+    few = ["rollout.prompts=1", "rollout.group_size=2", "train.updates=3"]
+    with pytest.raises(UserError, match=r"train\.updates=2 or less"):
+        load_config("world-grpo", few)
+    assert load_config("world", few).train.updates == 3
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -322,6 +322,12 @@ class RunConfig(Section):
                 f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
                 "two or more; set it to a divisor of rollout.group_size, at most half of it"
             )
+        images = self.rollout.prompts * size
+        if self.train.algorithm == "grpo" and self.train.updates > images:
+            raise ValueError(
+                f"train.updates is {self.train.updates}, but the {images} images of a round make {images} "
+                f"optimizer steps at most; set train.updates={images} or less, or raise rollout.prompts"
+            )
         if self.train.compile and (self.train.shard or self.train.recompute):
             raise ValueError(
                 "train.compile takes a network that is whole and keeps its activations; set "

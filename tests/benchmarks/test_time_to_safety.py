@@ -123,7 +123,7 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
         "--model", str(tmp_path / "tiny"), "--recipes", "world-paper", "--seeds", "0",
         "--every", "1", "--images", "7", "--sweep", "100", "--rates", "1e-3", "--limit", "-1",
         "--at-once", "1", "--keep", "world-geneval/overall", "--runs", str(tmp_path / "runs"),
-        "--set", "train.steps=2",
+        "--set", "train.steps=2", "train.updates=1",
         f"prompts.path={tmp_path / 'p.csv'}", "reward.kind=tests.cli.rewards:brightness", "model.dtype=fp32",
         "rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2", "evaluate.steps=2",
     ])  # fmt: skip
