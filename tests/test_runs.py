@@ -39,8 +39,8 @@ def test_full_disk_is_a_failed_run_and_no_permission_is_usage() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_disk_while_writing_is_reported() -> None:
-    with pytest.raises(RunError, match="no space left"), replacing(Path("/tmp/never")):
+def test_full_disk_while_writing_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no space left"), replacing(tmp_path / "never"):
         Path("/dev/full").write_text("x")
 
 
