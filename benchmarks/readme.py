@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attention
 import items
 import overhead
 import tables
@@ -48,6 +49,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ALL: {
         "index": tables.index_table,
         "items": lambda: items.table(read("items")),
+        "attention": lambda: attention.table(read("attention")),
         "overhead": lambda: overhead.table(read("overhead")),
     },
 }

@@ -182,7 +182,8 @@ def device_name(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     instructions = f", {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else ""
-    return f"{device}{instructions}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{device}{instructions}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def git_commit() -> str | None:

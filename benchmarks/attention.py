@@ -1,0 +1,88 @@
+"""Plain and fused attention of a UNet in training: rounds of a recipe with one and the other, in turn.
+
+    python benchmarks/attention.py [RECIPE ...] [--rounds 4] [--set key=value ...]
+
+Decides what `Family.make_trainable` takes on a CPU. Writes results/attention.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from training_runs import Estimate as Mean
+from training_runs import as_json, markdown, write_result
+
+from safediffusion.config import load_config
+from safediffusion.prompts import load_prompts
+from safediffusion.runs import RunFolder, device_name, pick_device
+from safediffusion.train import load
+from safediffusion.training.trainer import Trainer
+
+RECIPES = ("world", "world-grpo")
+KINDS = {"plain": AttnProcessor, "fused": AttnProcessor2_0}
+PHASES = ("sample", "update")
+
+
+def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
+    """Seconds of plain rounds over those of the fused ones after them; the first pair is not counted."""
+    config = load_config(recipe, ["train.sample_every=1000000", *settings])
+    prompts, device = load_prompts(config.prompts).rows, pick_device()
+    diffuser, rewards = load(config, prompts, device)
+    network: Any = diffuser.network
+    pairs: list[dict[str, dict[str, float]]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)), device)
+        for _ in range(1 + rounds):
+            pair = {}
+            for kind, processor in KINDS.items():
+                network.set_attn_processor(processor())
+                pair[kind] = trainer.round()["seconds"]
+            pairs.append(pair)
+    counted = pairs[1:]
+    ratios = {
+        phase: Mean.of([pair["plain"][phase] / pair["fused"][phase] for pair in counted]) for phase in PHASES
+    }
+    ratios["round"] = Mean.of([sum(p["plain"].values()) / sum(p["fused"].values()) for p in counted])
+    return {
+        "recipe": recipe,
+        "settings": settings,
+        "dtype": str(diffuser.dtype).removeprefix("torch."),
+        "seconds_fused": Mean.of([sum(pair["fused"].values()) for pair in counted]).value,
+        "ratios": as_json(ratios),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """One row a recipe, with the range over the pairs of the whole round."""
+    rows = []
+    for row in result["rows"]:
+        cells = [f"{row['ratios'][kind]['value']:.2f}" for kind in (*PHASES, "round")]
+        values = row["ratios"]["round"]["seeds"]
+        cells[-1] = f"**{cells[-1]}** ({min(values):.2f} to {max(values):.2f})"
+        rows.append((f"`{row['recipe']}`", row["dtype"], f"{row['seconds_fused']:.1f}", *cells))
+    return markdown(("recipe", "network", "a fused round, s", *PHASES, "round"), rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Plain attention of a UNet in training beside fused.")
+    parser.add_argument("recipes", nargs="*", default=list(RECIPES))
+    parser.add_argument("--rounds", type=int, default=4, help="pairs that count")
+    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
+    words = parser.parse_args()
+    result = {
+        "command": "python benchmarks/attention.py",
+        "rounds": words.rounds,
+        "device": device_name(pick_device()),
+        "rows": [measure(recipe, words.rounds, words.settings) for recipe in words.recipes],
+    }
+    path = write_result("attention", result)
+    print(f"\n{table(result)}\n{path}")
+
+
+if __name__ == "__main__":
+    main()
