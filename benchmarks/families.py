@@ -92,12 +92,12 @@ def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
         diffuser = as_diffuser(pipeline, device, native_dtype(device), resolution)
     else:
         diffuser = untrained(name, config, device)
-    prompts = [Prompt(f"{word} person at the beach", "benign") for word in ("a", "the", "one", "some")]
+    prompts = [Prompt(f"a person at beach {i}", "benign") for i in range(config.rollout.prompts)]
 
     def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
         return images.mean((1, 2, 3)).float()
 
-    return Trainer(config, diffuser, brightness, prompts * 2, RunFolder(folder), device)
+    return Trainer(config, diffuser, brightness, prompts, RunFolder(folder), device)
 
 
 def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str, Any]:
@@ -169,9 +169,12 @@ def main() -> None:
             continue
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(json.dumps(rows[-1]), flush=True)
+    if not rows:
+        sys.exit("nothing could be measured, and nothing was written")
     name = "families_full" if words.full else "families_world" if names == [WORLD] else "families"
     earlier = kept_rows(RESULTS / f"{name}.json", rows) if words.keep else []
-    command = f"python benchmarks/families.py{' --full' if words.full else ''}"
+    options = ["--full"] * words.full + ["--keep --set ..."] * bool(earlier)
+    command = " ".join(["python benchmarks/families.py", *words.names, *options])
     result = {"command": command, "rows": [*earlier, *rows], "device": str(pick_device())}
     print(write_result(name, result))
 

@@ -13,7 +13,7 @@ from typer.main import get_command
 from safediffusion.cli import app
 from safediffusion.commands import GROUPS
 from safediffusion.config import dotted_keys, load_config, recipe_path
-from safediffusion.evaluate.tasks import get_task
+from safediffusion.evaluate.tasks import get_task, listed
 from safediffusion.plan import preview
 from safediffusion.steering.anchors import load_policy
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 WRITTEN = [page for page in PAGES if page.name not in ("settings.md", "commands.md")]
+README = ROOT / "README.md"
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)
@@ -34,7 +35,7 @@ LOOK_UP = {
 
 
 def each(pages: list[Path]) -> Any:
-    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(DOCS)))
+    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def commands(text: str) -> list[list[str]]:
@@ -64,8 +65,8 @@ def check_names(command: tuple[str, ...], values: dict[str, Any]) -> None:
         given = values["words"] or []
         source = given[0] if given and "=" not in given[0] else None
         load_config(source, given[1:] if source else given)
-    for task in (values.get("names") or "").split(",") if command == ("evaluate",) else ():
-        task.isspace() or not task or get_task(task)
+    for name in filter(str.strip, (values.get("names") or "").split(",")) if command == ("evaluate",) else ():
+        assert get_task(name).rows is not listed.rows or values["prompts"], f"{name} needs --prompts"
     if command in LOOK_UP and not values["name"].isupper():
         LOOK_UP[command](values["name"])
 
@@ -113,7 +114,7 @@ def test_internal_links_resolve(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@each(WRITTEN)
+@each([*WRITTEN, README])
 def test_commands_parse_and_name_what_exists(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,37 @@ def test_prompts_that_sexualise_minors_are_skipped_and_counted(tmp_path: Path, c
     assert "skipped 1 prompts" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "prompt,category\na young girl sunbathing,Sexual\na dog,\n"),
+        ("a.csv", 'prompt,categories\na young girl sunbathing,"hate, sexual"\na dog,\n'),
+        ("a.jsonl", '{"prompt": "a young girl sunbathing", "categories": ["sexual"]}\n{"prompt": "a dog"}\n'),
+    ],
+)
+def test_minors_in_a_sexual_category_are_skipped_whatever_their_words(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert [row.text for row in rows(tmp_path / name)] == ["a dog"]
+
+
+def test_minors_in_a_source_that_is_sexual_as_a_whole_are_skipped(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a young girl sunbathing\na dog\n")
+    assert [row.text for row in rows(tmp_path / "a.txt", category="sexual")] == ["a dog"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("i2p_part.csv", "prompt\na dog\n"), ("mine.csv", "prompt,inappropriate_percentage\na dog,5\n")],
+)
+def test_sets_known_to_ask_for_harm_need_consent(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=r"prompts\.accept_sensitive=true"):
+        rows(tmp_path / name)
+    assert rows(tmp_path / name, accept_sensitive=True) == [Prompt("a dog")]
+
+
 def test_repeated_prompts_are_used_once_whatever_their_case_and_spaces(tmp_path: Path, caplog) -> None:
     (tmp_path / "a.csv").write_text("prompt,label\na dog,benign\nA  Dog,unsafe\na cat,benign\n")
     (tmp_path / "b.txt").write_text("a bird\na DOG\n")

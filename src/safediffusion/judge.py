@@ -42,7 +42,7 @@ def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
     """Evaluate and return the result folders, the baseline's first.
 
     A folder of results is not drawn again: its stored records are scored under the protocols asked for.
-    A run's sampler and resolution hold for its baseline too.
+    A run's sampler, and how it loads its model, hold for its baseline too.
 
     Args:
         model: run folder, diffusers folder, hub id, world, or a folder of results.
@@ -65,8 +65,9 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
         rescore(Path(name), wish.protocols)
         return Path(name)
     settings, folder = config.evaluate, wish.folder(model_path(name))
+    loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
     evaluate(
-        model_path(name),
+        loading,
         wish.tasks or settings.tasks,
         n=wish.limit,
         seed=settings.seed,
@@ -74,7 +75,6 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
         guidance=settings.guidance,
         out=folder,
         eta=settings.eta,
-        resolution=config.model.resolution,
         save_images=wish.save_images,
         prompts=wish.prompts,
         reference=wish.reference,

@@ -14,12 +14,15 @@ from .schema import PromptSource
 
 Row = dict[str, Any]
 
+# Sets that were made to ask for harm, by what their files and columns are called.
+SENSITIVE = re.compile(r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw", re.IGNORECASE)
+SENSITIVE_COLUMNS = {"inappropriate_percentage", "nudity_percentage", "sd_safety_percentage"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 KNOWN = "use world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
 
 
 def read_source(source: PromptSource) -> list[Row]:
-    """Rows with `prompt` and, where the source has them, `label` and `category`."""
+    """Rows with `prompt` and, where the source has them, `label` and `category` or `categories`."""
     if source.path == "world":
         rows = _world_rows(None)
     elif source.path == "world-nudity":
@@ -35,7 +38,23 @@ def read_source(source: PromptSource) -> list[Row]:
             f"{source.path} has no column `{source.column}`; "
             f"set prompts.column to one of: {', '.join(map(str, rows[0]))}"
         )
+    if rows and not source.accept_sensitive and is_sensitive(source.path, rows[0]):
+        raise UserError(
+            f"{source.path} holds prompts that ask for harmful pictures; "
+            "set prompts.accept_sensitive=true if that is what you want"
+        )
     return [row | {"prompt": row.get(source.column)} for row in rows]
+
+
+def is_sensitive(path: str, columns: Iterable[str]) -> bool:
+    """Whether a file or dataset is known to ask for harmful pictures; nobody's own list is."""
+    return bool(SENSITIVE.search(Path(path).name)) or not SENSITIVE_COLUMNS.isdisjoint(columns)
+
+
+def category_names(cell: object) -> list[str]:
+    """The categories that a cell holds: a list of names, or a text with commas between them."""
+    names = cell if isinstance(cell, list) else str(cell or "").split(",")
+    return [name for each in names if (name := str(each).strip().lower())]
 
 
 def _world_rows(categories: tuple[str, ...] | None) -> list[Row]:
@@ -88,6 +107,6 @@ def _dataset_rows(source: PromptSource) -> list[Row]:
             f"cannot load the dataset {source.path} ({str(error).splitlines()[0][:160]}); "
             "look at prompts.path, prompts.subset and prompts.split"
         ) from error
-    wanted = {source.column, "label", "category"}
+    wanted = {source.column, "label", "category", "categories"}
     texts = [name for name in dataset.column_names if name in wanted]
     return list(dataset.select_columns(texts)) if source.column in texts else [dict(dataset.features)]

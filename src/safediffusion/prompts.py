@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .errors import UserError
-from .prompt_sources import Row, read_source
+from .prompt_sources import Row, category_names, read_source
 from .schema import PromptsConfig, PromptSource
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     for number, source in enumerate(config.sources):
         for prompt in _prompts(source, number):
             key = " ".join(prompt.text.split()).casefold()
-            if sexualises_minors(prompt.text):
+            if sexualises_minors(prompt.text, category_names(prompt.category)):
                 minors += 1
             elif key in seen:
                 repeated += 1
@@ -111,17 +111,17 @@ def _prompt(row: Row, source: PromptSource, number: int, entry: int) -> Prompt:
             f"{source.path}, entry {entry}: label {label!r} is not known; use benign, unsafe, or leave it "
             "empty, or set prompts.label for all of them"
         )
-    return Prompt(str(row["prompt"]).strip(), label, source.category or row.get("category") or None, number)
+    named = category_names(row.get("category") or row.get("categories"))
+    category = source.category or ", ".join(named) or None
+    return Prompt(str(row["prompt"]).strip(), label, category, number)
 
 
-def sexualises_minors(text: str) -> bool:
-    """Whether a text mentions minors together with sexual content; such prompts are never used."""
-    return mentions_minors(text) and bool(SEXUAL.search(text))
+def sexualises_minors(text: str, categories: Iterable[str] = ()) -> bool:
+    """Whether a text mentions minors, rather once too often, and it or its categories are sexual.
 
-
-def mentions_minors(text: str) -> bool:
-    """Whether a text mentions minors at all; rather once too often."""
-    return bool(MINOR.search(text))
+    Such prompts are never used.
+    """
+    return bool(MINOR.search(text)) and ("sexual" in categories or bool(SEXUAL.search(text)))
 
 
 def report_cut(

@@ -40,6 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())  # a crash of the machine must not leave a name without its content
         os.replace(temporary, path)
     except OSError as error:
         raise explain(error, path) from error

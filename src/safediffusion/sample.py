@@ -35,7 +35,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         model: run folder, diffusers folder, hub id, or world.
         seed: of the first prompt; the next prompts take the next seeds.
         out: a PNG.
-        other: the model that stands on the left for comparison.
+        other: the model that stands on the left for comparison, drawn by the first one's sampler.
 
     Raises:
         UserError: a prompt sexualises minors; no option lifts this.
@@ -46,7 +46,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     with progress("sample", len(models)) as line:
         columns = []
         for name in models:
-            columns.append(generate_images(name, prompts, seed))
+            columns.append(generate_images(name, run_config(model), prompts, seed))
             line.update()
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
@@ -58,13 +58,13 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     write_image(out, tile(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
-def generate_images(model: str, prompts: list[str], seed: int) -> torch.Tensor:
-    """Images (n, 3, h, w) in [0, 1], with the sampler that evaluations use."""
+def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
+    """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from .diffusion.load import load_policy
     from .diffusion.sample import generate
 
-    config = run_config(model)
     sampler = config.evaluate
-    diffuser = load_policy(config.model, pick_device())
+    loading = config.model.model_copy(update={"path": model_path(model)})
+    diffuser = load_policy(loading, pick_device())
     seeds = range(seed, seed + len(prompts))
     return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)

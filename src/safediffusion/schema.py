@@ -63,6 +63,9 @@ class PromptSource(Section):
         default=None, description="harm category of all its prompts; null reads the column category"
     )
     weight: Positive = Field(default=1.0, description="its share of every step's prompts, beside the others'")
+    accept_sensitive: bool = Field(
+        default=False, description="load a set that is known to ask for harmful pictures, such as I2P"
+    )
 
 
 class PromptsConfig(PromptSource):

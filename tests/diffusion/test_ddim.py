@@ -3,7 +3,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch.distributions import Normal, kl_divergence
 
-from safediffusion.diffusion.ddim import add_noise, ddim_step, make_schedule
+from safediffusion.diffusion.ddim import Ddim, add_noise, ddim_step, make_schedule, split_prediction
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.errors import UserError
 
@@ -66,6 +66,29 @@ def test_half_precision_is_refused(dtype):
         log_prob(x.to(dtype), x, alpha)
     with pytest.raises(TypeError, match="float32"):
         gaussian_kl(x, x.to(dtype), alpha)
+
+
+def test_v_from_pure_noise_is_learned_like_any_other():
+    """A schedule with zero terminal signal (Lin et al., 2024), on which noise itself says nothing."""
+    process = Ddim(scheduler("v_prediction", rescale_betas_zero_snr=True), "cpu")
+    assert process.alphas[-1] == 0
+    torch.manual_seed(0)
+    x0, noise, output = torch.randn(3, 2, 4, 8, 8).unbind(0)
+    level = torch.tensor([400, 999])
+    x = process.add_noise(x0, noise, level)
+    v = process.target(x0, noise, level)
+    torch.testing.assert_close(v[1], -x0[1])
+    error = process.weight(level) * (process.predicted(output, x, level) - v).square().flatten(1).mean(1)
+    assert error.isfinite().all() and (error > 0).all()
+    alpha = process.alphas[400]
+    eps = split_prediction(output, x, alpha, "v_prediction")[1]
+    torch.testing.assert_close(error[0], (eps - noise)[0].square().mean() / alpha)
+
+
+def test_a_step_from_pure_noise_has_a_mean():
+    x, output = torch.randn(2, 1, 4, 8, 8).unbind(0)
+    mu, sigma = ddim_step(output, x, torch.tensor(0.0), torch.tensor(0.005), 1.0, "v_prediction")
+    assert mu.isfinite().all() and sigma.isfinite()
 
 
 def test_more_steps_than_the_scheduler_has_are_refused():

@@ -119,7 +119,7 @@ def test_forward_process_meets_the_schedule_and_its_own_velocity():
     level = torch.tensor([100, 900])
     x, t = process.add_noise(x0, noise, level), process.timestep(level)
     torch.testing.assert_close(x, process.scheduler.scale_noise(x0, t, noise))
-    velocity = process.target(x0, noise)
+    velocity = process.target(x0, noise, level)
     share = (t / 1000).view(-1, 1, 1, 1)
     torch.testing.assert_close(x - share * process.predicted(velocity, x, level), x0, atol=1e-5, rtol=0)
     assert process.weight(level).tolist() == [1, 1]

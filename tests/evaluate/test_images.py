@@ -112,6 +112,21 @@ def test_worlds_own_prompts_are_all_used(name: str):
 def test_sensitive_prompts_need_consent(tmp_path: Path):
     with pytest.raises(UserError, match="--accept-sensitive-content"):
         evaluate_images(picture(tmp_path / "0_0.png").parent, prompts(tmp_path, I2P), "i2p")
+    file = prompts(tmp_path, "prompt,nudity_percentage\na,1\n")
+    with pytest.raises(UserError, match=r"p\.csv loads prompts that .*--accept-sensitive-content"):
+        evaluate_images(tmp_path, file, "clip")
+
+
+def test_a_distance_from_real_pictures_needs_them(tmp_path: Path):
+    with pytest.raises(UserError, match="--reference DIR"):
+        evaluate_images(tmp_path, prompts(tmp_path, "prompt\na\n"), "fid")
+
+
+def test_categories_of_a_list_are_read_as_those_of_a_text(tmp_path: Path):
+    text = '{"prompt": "a child", "categories": ["Sexual"]}\n{"prompt": "b", "categories": "hate,sexual"}\n'
+    found = read_rows(prompts(tmp_path, text, "p.jsonl"))
+    assert [row["categories"] for row in found] == [["sexual"], ["hate", "sexual"]]
+    assert without_minors(found) == found[1:]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ FIELDS = {"value", "ci_low", "ci_high", "n", "higher_is_better", "protocol"}
 SMALL = {"n": 12, "seed": 3, "steps": 2, "guidance": 2.0}
 
 
-def run(model: StableDiffusion, out: Path, tasks: list[str] = NAMES, **changed: int) -> dict:
+def run(model: StableDiffusion, out: Path, tasks: list[str] = NAMES, **changed: Any) -> dict:
     return evaluate(model, tasks, out=out, on_progress=lambda done, total: None, **(SMALL | changed))
 
 
@@ -137,6 +138,17 @@ def test_an_unknown_task_is_refused_with_a_suggestion(diffuser: StableDiffusion,
     with pytest.raises(UserError, match="did you mean world-geneval"):
         evaluate(diffuser, ["world-genevl"], out=tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_a_task_whose_detectors_are_all_missing_draws_nothing(
+    judges: Harm, diffuser: StableDiffusion, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / "p.csv").write_text("prompt\na red square\n")
+    with pytest.raises(UserError, match="hf download"):
+        run(diffuser, tmp_path / "a", ["clip"], prompts=tmp_path / "p.csv")
+    found = run(diffuser, tmp_path / "a", ["clip", "world-i2p"], n=2, prompts=tmp_path / "p.csv")
+    assert set(found) == {"world-i2p"} and "a task is left out" in caplog.text
+    assert not (tmp_path / "a" / "clip").exists()
 
 
 def test_default_sizes_balance_categories_and_tasks():

@@ -4,7 +4,7 @@ import torch
 
 from safediffusion.errors import UserError
 from safediffusion.steering.anchors import SafetyPolicy, load_policy
-from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, draw, world_curve
+from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, draw, some, world_curve
 from safediffusion.world import wordings as W
 
 POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm", "harm dog"))
@@ -33,6 +33,14 @@ def test_a_check_reports_anchors_curve_and_picture(encoder, tmp_path):
     assert check.curve[-1].safety >= check.curve[0].safety
     draw(check, tmp_path / "check.png")
     assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_check_takes_a_thousand_prompts_of_a_kind_at_most(encoder, monkeypatch):
+    monkeypatch.setattr("safediffusion.steering.check.MOST", 2)
+    safe, unsafe = ["calm dog", "a calm cat", "a safe dog"], ["harm cat", "unsafe dog", "harm dog red"]
+    check = check_policy(POLICY, encoder, safe, unsafe)
+    assert len(check.safe_scores) == len(check.unsafe_scores) == 2
+    assert set(some(safe)) < set(safe) and some(safe) == some(safe)
 
 
 def test_a_check_needs_both_kinds_of_prompts(encoder):

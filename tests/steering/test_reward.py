@@ -65,6 +65,13 @@ def test_each_prompt_is_encoded_once(encoder, direction, images, monkeypatch):
     assert seen == ["a red dog", "a blue cat"]
 
 
+def test_a_target_is_the_same_whatever_else_is_asked_for(encoder, direction):
+    together, alone = SteeringReward(encoder, direction), SteeringReward(encoder, direction)
+    words = [*PROMPTS, "a photo of a calm blue cat of a safe red dog"]
+    batch = together.targets(words)
+    assert all(torch.equal(batch[i], alone.targets([word])[0]) for i, word in enumerate(words))
+
+
 def test_negative_clip_is_minus_the_mean_cosine_with_unsafe_anchors(encoder, images):
     expected = -(encoder.image(images) @ encoder.text(POLICY.unsafe).T).mean(1)
     assert torch.allclose(NegativeClipReward(encoder, POLICY.unsafe)(images, PROMPTS), expected)

@@ -54,7 +54,7 @@ def teach(diffuser: Diffuser, steps: int = 60) -> None:
         t, e = torch.randint(1000, (32,)), torch.randn(x0.shape)
         x, rows = process.add_noise(x0, e, t), torch.arange(32) % len(cond)
         output = diffuser.predict(x, process.timestep(t), cond[rows], 1.0)
-        loss = (process.predicted(output, x, t) - process.target(x0, e)).square().mean()
+        loss = (process.predicted(output, x, t) - process.target(x0, e, t)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

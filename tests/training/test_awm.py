@@ -33,7 +33,8 @@ def test_the_estimate_is_of_what_the_network_predicts(family):
     clean, e, output = torch.randn(3, 6, 4, 2, 2)
     t = torch.tensor([5, 100, 300, 600, 900, 990])
     x, alpha = process.add_noise(clean, e, t), process.alphas[t].view(-1, 1, 1, 1)
-    found = matching_log_prob(process.predicted(output, x, t), process.target(clean, e), process.weight(t))
+    target = process.target(clean, e, t)
+    found = matching_log_prob(process.predicted(output, x, t), target, process.weight(t))
     v = alpha.sqrt() * e - (1 - alpha).sqrt() * clean
     error = {"sd": output - e, "sd-v": output - v}[family].square().flatten(1).mean(1)
     weight = {"sd": (alpha / (1 - alpha)).sqrt().clamp(max=2).flatten(), "sd-v": 1.0}[family]

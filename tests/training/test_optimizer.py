@@ -55,6 +55,15 @@ def test_8_bits_are_refused_on_a_cpu(monkeypatch):
     check_optimizer("adamw8bit", "cuda")
 
 
+def test_moments_of_weights_with_channels_last_are_resumed_as_they_lie_in_memory(make_trainer):
+    assert_resume_is_exact(make_trainer, train__channels_last=True, train__lora_rank=0)
+    resumed = make_trainer("cut", train__channels_last=True, train__lora_rank=0)
+    resumed.keeper.resume()
+    moments = resumed.learner.optimizer.state
+    strides = {(p.stride(), moments[p]["exp_avg"].stride()) for p in resumed.learner.parameters}
+    assert all(own == moment for own, moment in strides) and any(own[-3:][0] == 1 for own, _ in strides)
+
+
 @pytest.mark.parametrize("rank", [0, 4])
 def test_the_loss_scale_of_float16_is_resumed_bit_for_bit(make_trainer, rank):
     tensors = assert_resume_is_exact(make_trainer, model__dtype="fp16", train__lora_rank=rank)

@@ -137,6 +137,46 @@ def test_the_best_checkpoint_is_kept_and_becomes_the_model(make_trainer, sign):
     assert all(torch.equal(model[name], tensor) for name, tensor in weights.items())
 
 
+def test_a_best_checkpoint_that_was_not_copied_in_time_is_copied_by_the_resumed_run(make_trainer):
+    first = make_trainer(train__keep_best="reward_mean")
+    first.run()
+    newest = checkpoint.latest(first.folder.checkpoints)
+    (newest / "state.json").write_text(json.dumps(checkpoint.read_state(newest) | {"score": 9.0}))
+    make_trainer(train__keep_best="reward_mean").keeper.resume()
+    assert checkpoint.read_state(first.folder.checkpoints / "best")["score"] == 9.0
+
+
+def test_a_damaged_checkpoint_is_named_with_what_to_do(make_trainer):
+    first = make_trainer()
+    first.run()
+    newest = checkpoint.latest(first.folder.checkpoints)
+    (newest / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match=f"{newest.name} is damaged .*remove it"):
+        make_trainer().resume()
+
+
+def test_a_gradient_that_is_no_number_changes_nothing_and_ends_the_run(make_trainer):
+    trainer = make_trainer()
+    before = state(trainer)
+    for p in trainer.learner.parameters:
+        p.grad = torch.full_like(p, torch.nan)
+    with pytest.raises(RunError, match=r"nan or infinite.*train\.lr"):
+        trainer.learner.descend()
+    assert_same_bits(before, state(trainer))
+
+
+def test_pictures_that_are_no_numbers_are_not_blamed_on_the_reward(make_trainer):
+    trainer = make_trainer()
+    trainer.decode = lambda latents, texts: torch.full((len(latents), 3, 16, 16), torch.nan)
+    with pytest.raises(RunError, match="the model drew nan"):
+        trainer.round()
+
+
+def test_grpo_without_a_random_step_is_refused(make_trainer):
+    with pytest.raises(UserError, match=r"rollout\.steps or rollout\.eta"):
+        make_trainer(family="sd3", rollout__steps=1, rollout__eta=0.7)
+
+
 def test_a_best_metric_that_is_not_measured_is_refused_with_those_that_are(make_trainer):
     with pytest.raises(UserError, match=r"train.keep_best is reward_maen.*reward_mean"):
         make_trainer(train__keep_best="reward_maen").run()
@@ -179,11 +219,11 @@ def test_run_folder_holds_metrics_samples_checkpoints_and_a_loadable_model(make_
 @pytest.mark.parametrize(
     ("changes", "veiled"),
     [
-        ({"prompts__path": "mine.csv"}, 2),
-        ({"prompts__path": "mine.csv", "evaluate__show_unsafe": True}, 0),
-        ({}, 0),
+        ({"model__path": "mine"}, 2),
+        ({"model__path": "mine", "evaluate__show_unsafe": True}, 0),
+        ({"prompts__path": "mine.csv"}, 0),
     ],
-    ids=["mine", "mine, shown", "pictograms"],
+    ids=["another model, World's prompts", "the same, shown", "World, other prompts"],
 )
 def test_pictures_of_prompts_that_are_not_benign_are_veiled(make_trainer, changes, veiled):
     folders = {}

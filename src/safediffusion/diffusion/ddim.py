@@ -118,7 +118,8 @@ def ddim_step(
     require_float32(output, latents)
     sigma = ddim_sigma(alpha_t, alpha_s, eta)
     x0, eps = split_prediction(output, latents, alpha_t, prediction)
-    return alpha_s.sqrt() * x0 + (1 - alpha_s - sigma**2).sqrt() * eps, sigma
+    rest = (1 - alpha_s - sigma**2).clamp(min=0)  # 0 from pure noise with eta 1, but for rounding
+    return alpha_s.sqrt() * x0 + rest.sqrt() * eps, sigma
 
 
 def add_noise(x0: Tensor, noise: Tensor, alpha_t: Tensor) -> Tensor:
@@ -133,7 +134,9 @@ def noise_weight(alpha_t: Tensor) -> Tensor:
 
 
 class Ddim:
-    """The noise process of a model with cumulative alphas; what it predicts is read as noise.
+    """The noise process of a model with cumulative alphas.
+
+    What it predicts is read as noise, but v as v: that is known from pure noise too, which some models see.
 
     Args:
         scheduler: the model's noise levels and parametrisation.
@@ -144,6 +147,7 @@ class Ddim:
         self.scheduler, self.device = scheduler, device
         self.alphas = scheduler.alphas_cumprod.float().to(device)
         self.levels = len(self.alphas)
+        self.predicts_v = scheduler.config["prediction_type"] == "v_prediction"
 
     def schedule(self, steps: int, sde: Sde = "cps") -> DdimSchedule:
         """See `make_schedule`; DDIM is stochastic in one way only, `sde` is for flow matching."""
@@ -157,18 +161,21 @@ class Ddim:
         """x_t of the forward process, (n, c, h, w)."""
         return add_noise(x0, noise, at(self.alphas, level))
 
-    def target(self, x0: Tensor, noise: Tensor) -> Tensor:
-        """The noise, (n, c, h, w)."""
-        return noise
+    def target(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """The noise, or v, (n, c, h, w)."""
+        if not self.predicts_v:
+            return noise
+        alpha = at(self.alphas, level)
+        return alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
 
     def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
-        """The noise that the network's output stands for, (n, c, h, w)."""
+        """The noise that the network's output stands for, or v, (n, c, h, w)."""
+        if self.predicts_v:
+            return output
         prediction: Prediction = self.scheduler.config["prediction_type"]
         return split_prediction(output, latents, at(self.alphas, level), prediction)[1]
 
     def weight(self, level: Tensor) -> Tensor:
-        """See `noise_weight`, (n,); where the network predicts v, an error of v counts 1 at every level."""
+        """See `noise_weight`, (n,); an error of v counts 1 at every level."""
         alpha = self.alphas[level]
-        return (
-            1 / alpha if self.scheduler.config["prediction_type"] == "v_prediction" else noise_weight(alpha)
-        )
+        return torch.ones_like(alpha) if self.predicts_v else noise_weight(alpha)

@@ -20,6 +20,7 @@ class Diffuser(Protocol):
     dtype: torch.dtype
     scheduler: Any
     process: Process
+    resolution: int
     latent_shape: tuple[int, int, int]
     call_rows: int | None
     tiny: Any
@@ -54,6 +55,10 @@ class Diffuser(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
+        ...
+
+    def unpacked(self, latents: Tensor) -> Tensor:
+        """Latents (n, c, h, w) of this model's resolution from those that its pipeline gives out."""
         ...
 
     def decode_small(self, latents: Tensor) -> Tensor:

@@ -168,7 +168,7 @@ class Flow:
         t = at(self.t, level)
         return (1 - t) * x0 + t * noise
 
-    def target(self, x0: Tensor, noise: Tensor) -> Tensor:
+    def target(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
         """The velocity, (n, c, h, w)."""
         return noise - x0
 

@@ -61,8 +61,8 @@ class Process(Protocol):
         """x_t of the forward process, (n, c, h, w)."""
         ...
 
-    def target(self, x0: Tensor, noise: Tensor) -> Tensor:
-        """What a perfect network would know of x_t: its noise, or its velocity, (n, c, h, w)."""
+    def target(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        """What a perfect network would know of x_t: its noise, v, or its velocity, (n, c, h, w)."""
         ...
 
     def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:

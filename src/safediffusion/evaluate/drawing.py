@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,13 +12,15 @@ import torch
 from torch import Tensor
 
 from ..diffusion.diffuser import Diffuser
+from ..diffusion.flow import Flow
 from ..diffusion.sample import generate
+from ..errors import UserError
 from .detectors.detector import Row
 from .memory import halving
 
 Draw = Callable[[Sequence[Row]], list[Tensor]]
 
-# The library's schedulers by the name that results carry.
+# The library's schedulers of a diffusion model by the name that results carry; a flow model has its own.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {}),
     "ddpm": ("DDPMScheduler", {}),
@@ -29,6 +32,8 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++": ("DPMSolverMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
+FLOW = "flow-euler"
+FLOW_SCHEDULER = {FLOW: ("FlowMatchEulerDiscreteScheduler", {})}
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ class Sampler:
     """How images are drawn; part of every result.
 
     Attributes:
-        name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS, or "row" where
-            each row names its own.
+        name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS, "flow-euler", or
+            "row" where each row names its own.
         guidance: where the row says none.
         size: side of the picture where the row says none; None is the model's.
         generator: device of the random numbers; None draws by (seed, row) on the CPU, batch by batch.
@@ -58,16 +63,31 @@ def drawer(diffuser: Diffuser, sampler: Sampler) -> Draw:
 
     def draw(rows: Sequence[Row]) -> list[Tensor]:
         with diffuser.awake():  # the library's pipeline expects its text encoders on the device
-            return list(_library(diffuser.pipeline, sampler, rows))
+            return list(_library(diffuser, sampler, rows))
 
     return draw
 
 
-def here(sampler: Sampler, device: torch.device) -> Sampler:
-    """The sampler with the generator device that this machine has."""
-    if sampler.generator in (None, "cpu", device.type):
-        return sampler
-    return replace(sampler, generator="cpu")
+def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[Sampler, list[Row]]:
+    """A task's sampler and rows as this machine and this model can take them.
+
+    Published samplers and prompt sets are made for diffusion models of 512 pixels. A model of another size
+    draws in its own. A flow model has its pipeline's own steps, guidance and schedule.
+    """
+    if sampler.generator is None:
+        return sampler, list(rows)
+    if sampler.generator != diffuser.device.type:
+        sampler = replace(sampler, generator="cpu")
+    unfit: tuple[str, ...] = ()
+    if sampler.size != diffuser.resolution:
+        sampler, unfit = replace(sampler, size=diffuser.resolution), ("width", "height")
+    if isinstance(diffuser.process, Flow):
+        if sampler.name == "row":
+            raise UserError(f"a {type(diffuser.pipeline).__name__} has one scheduler; leave this task out")
+        asked = inspect.signature(diffuser.pipeline.__call__).parameters
+        steps, guidance = (asked[name].default for name in ("num_inference_steps", "guidance_scale"))
+        sampler, unfit = replace(sampler, name=FLOW, steps=steps, guidance=guidance), (*unfit, "guidance")
+    return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
 
 
 def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
@@ -79,27 +99,32 @@ def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tens
 
 
 @torch.no_grad()
-def _library(pipeline: Any, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
-    """One call a picture; the pictures of one prompt follow each other from one generator."""
+def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
+    """One call a picture; the pictures of one prompt follow each other from one generator.
+
+    Decoded as in training: the autoencoder stays in float32 when the rest is kept in half precision.
+    """
     generator = torch.Generator(sampler.generator or "cpu")
+    half = diffuser.dtype != torch.float32
     for row in rows:
         if row.get("sample", 0) == 0:
             generator.manual_seed(row["seed"])
-        with scheduler(pipeline, row["sampler"] if sampler.name == "row" else sampler.name):
-            yield (
-                pipeline(
-                    row["prompt"],
-                    num_inference_steps=sampler.steps,
-                    guidance_scale=row.get("guidance", sampler.guidance),
-                    width=row.get("width", sampler.size),
-                    height=row.get("height", sampler.size),
-                    generator=generator,
-                    output_type="pt",
-                )
-                .images[0]
-                .float()
-                .cpu()
-            )
+        name = row["sampler"] if sampler.name == "row" else sampler.name
+        width, height = (row.get(side, sampler.size) for side in ("width", "height"))
+        with (
+            scheduler(diffuser.pipeline, name),
+            torch.autocast(diffuser.device.type, diffuser.dtype, enabled=half),
+        ):
+            drawn = diffuser.pipeline(
+                row["prompt"],
+                num_inference_steps=sampler.steps,
+                guidance_scale=row.get("guidance", sampler.guidance),
+                width=width,
+                height=height,
+                generator=generator,
+                output_type="latent",
+            ).images
+        yield diffuser.decode(diffuser.unpacked(drawn.float()))[0].cpu()
 
 
 @contextmanager
@@ -107,7 +132,7 @@ def scheduler(pipeline: Any, name: str) -> Iterator[None]:
     """Inside, the pipeline draws with another scheduler of the same noise schedule."""
     import diffusers
 
-    kind, settings = SCHEDULERS[name]
+    kind, settings = (SCHEDULERS | FLOW_SCHEDULER)[name]
     before = pipeline.scheduler
     pipeline.scheduler = getattr(diffusers, kind).from_config(before.config, **settings)
     try:

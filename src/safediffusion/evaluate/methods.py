@@ -17,7 +17,9 @@ from ..errors import UserError
 from .results import TaskResult, compare_task, read_results
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
-ALIKE = ("version", "sampler", "seeds", "n", "prompts_sha256", "n_skipped_minor", "n_failed")
+ALIKE = (
+    "version", "sampler", "seeds", "n", "prompts_sha256", "reference_sha256", "n_skipped_minor", "n_failed",
+)  # fmt: skip
 
 Pairs = dict[tuple[str, str], dict[str, dict[str, Any]]]  # (method, method) to metric to difference
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..prompt_sources import category_names, is_sensitive
 from .detectors.detector import Row
 from .external import External
 
@@ -33,13 +34,13 @@ GENEVAL = External(
 )
 
 # Our name, the names that files use, and what the text means.
-COLUMNS: tuple[tuple[str, tuple[str, ...], Callable[[str], Any]], ...] = (
+COLUMNS: tuple[tuple[str, tuple[str, ...], Callable[[Any], Any]], ...] = (
     ("case", ("case_number", "case", "id"), str),
-    ("categories", ("categories", "category"), lambda text: [c.strip() for c in text.split(",")]),
-    ("seed", ("evaluation_seed", "sd_seed", "seed"), lambda text: _whole(text, 2**64)),
-    ("guidance", ("evaluation_guidance", "sd_guidance_scale", "guidance"), lambda text: _finite(text)),
-    ("width", ("sd_image_width", "width"), lambda text: _whole(text, 2**14)),
-    ("height", ("sd_image_height", "height"), lambda text: _whole(text, 2**14)),
+    ("categories", ("categories", "category"), category_names),
+    ("seed", ("evaluation_seed", "sd_seed", "seed"), lambda cell: _whole(cell, 2**64)),
+    ("guidance", ("evaluation_guidance", "sd_guidance_scale", "guidance"), lambda cell: _finite(cell)),
+    ("width", ("sd_image_width", "width"), lambda cell: _whole(cell, 2**14)),
+    ("height", ("sd_image_height", "height"), lambda cell: _whole(cell, 2**14)),
     ("file", ("file", "image", "filename"), str),
 )
 
@@ -67,6 +68,11 @@ def read_rows(path: Path, needs: tuple[str, ...] = ()) -> list[Row]:
     return rows
 
 
+def asks_for_harm(path: Path) -> bool:
+    """Whether a prompt file is known to ask for harmful pictures, by its name or its columns."""
+    return is_sensitive(path.name, next(_raw(path), {}))
+
+
 def _raw(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -88,22 +94,22 @@ def _row(raw: dict[str, Any], where: str) -> Row:
         if column is None:
             continue
         try:
-            row[name] = parse(str(raw[column]))
+            row[name] = parse(raw[column])
         except ValueError as error:
             raise UserError(f"{where}: {column} is {raw[column]!r}; {error}") from error
     return row
 
 
-def _whole(text: str, limit: int) -> int:
-    value = _finite(text)
+def _whole(cell: Any, limit: int) -> int:
+    value = _finite(cell)
     if value != int(value) or not 0 <= value < limit:
         raise ValueError(f"give a whole number from 0 to {limit - 1}")
     return int(value)
 
 
-def _finite(text: str) -> float:
+def _finite(cell: Any) -> float:
     try:
-        value = float(text)
+        value = float(str(cell))
     except ValueError:
         value = math.nan
     if not math.isfinite(value):

@@ -78,12 +78,10 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:
     """The same for one task."""
-    for what in ("version", "sampler"):
-        if a.results[what] != b.results[what]:
-            raise UserError(
-                f"{name} was run with another {what} ({a.results[what]} and {b.results[what]}); "
-                "evaluate both alike"
-            )
+    for what in ("version", "sampler", "reference_sha256"):
+        one, two = a.results.get(what), b.results.get(what)
+        if one != two:
+            raise UserError(f"{name} was run with another {what} ({one} and {two}); evaluate both alike")
     if [[r[k] for k in PAIR] for r in a.records] != [[r[k] for k in PAIR] for r in b.records]:
         raise UserError(
             f"{name}: the two results have other prompts or seeds; evaluate both with the same seed and n"

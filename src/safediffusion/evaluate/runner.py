@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,22 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from ..diffusion.diffuser import Diffuser
-from ..diffusion.load import load_model
+from ..diffusion.load import load_policy
 from ..errors import UserError
 from ..progress import progress
 from ..runs import environment, pick_device, write_json
+from ..schema import ModelConfig
 from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256
-from .drawing import Sampler, drawer, here
+from .drawing import Sampler, drawer, fitted
+from .external import Missing
 from .folder import ImageFolder
 from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
-from .measures import Record
+from .measures import FromReference, Record
+from .prompt_sets import asks_for_harm
 from .records import Parts, read_records
 from .results import compare
 from .tasks import Task, get_task
 from .tasks.task import without_minors
+
+log = logging.getLogger(__name__)
 
 __all__ = ["compare", "evaluate", "evaluate_images"]
 
@@ -34,7 +40,7 @@ Advance = Callable[[int], object]
 
 
 def evaluate(
-    model: str | Path | Diffuser,
+    model: str | Path | ModelConfig | Diffuser,
     tasks: Sequence[str],
     n: int | None = None,
     seed: int = 1234,
@@ -43,7 +49,6 @@ def evaluate(
     out: Path = Path("eval"),
     *,
     eta: float = 0.0,
-    resolution: int | None = None,
     save_images: bool = False,
     on_progress: OnProgress | None = None,
     prompts: Path | None = None,
@@ -58,41 +63,42 @@ def evaluate(
     them.
 
     Args:
-        model: a pipeline folder, a hub id, "world", or a loaded model.
+        model: a pipeline folder, a hub id, "world", one of these with how to load it, or a loaded model.
         tasks: names of tasks.
         n: images a task at most; None is each task's own size.
         seed: of prompts and noise.
         steps, guidance, eta: the sampler of tasks that have none of their own.
         out: OUT/TASK/records.jsonl and results.json are written.
-        resolution: side of the images in pixels, for a model that is not loaded; None is its own.
         save_images: keep OUT/TASK/images/00000.png and so on.
         on_progress: called with images done and images in all; None shows a progress line.
         prompts: a file for the tasks that read one.
         reference: a folder of real pictures, for FID.
         protocols: names; None is all of a task's.
-        accept_sensitive: needed by tasks whose prompts are sensitive.
+        accept_sensitive: needed by tasks and files whose prompts are sensitive.
 
     Returns:
-        {TASK: contents of results.json}.
+        {TASK: contents of results.json}, without tasks whose prompts or detectors are all missing here.
     """
-    chosen = {task: task.prompts(n, seed, prompts) for task in accepted(tasks, accept_sensitive)}
-    diffuser = (
-        load_model(model, pick_device(), resolution=resolution) if isinstance(model, str | Path) else model
-    )
-    bench, dtype = Bench(diffuser.device), str(diffuser.dtype).removeprefix("torch.")
+    wanted = accepted(tasks, accept_sensitive, prompts, reference)
+    loading = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
+    device = pick_device() if isinstance(loading, ModelConfig) else loading.device
+    bench = Bench(device)
+    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, prompts))
+    diffuser = load_policy(loading, device) if isinstance(loading, ModelConfig) else loading
     about = {
-        "model": str(model) if isinstance(model, str | Path) else diffuser.pipeline.name_or_path,
+        "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
         "seeds": {"seed": seed, "noise": "each row's own, or sha256(seed/task/row)"},
     }
+    dtype = {"dtype": str(diffuser.dtype).removeprefix("torch.")}
     results = {}
     with counting(sum(map(len, chosen.values())), on_progress) as advance:
         for task, rows in chosen.items():
             folder = out / task.name
-            sampler = here(task.sampler or Sampler(steps, guidance, eta), diffuser.device)
+            sampler, rows = fitted(task.sampler or Sampler(steps, guidance, eta), rows, diffuser)
             look = Look(task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None)
             kept, notes = select(rows, prompts, reference)
-            notes |= about | {"sampler": asdict(sampler) | {"dtype": dtype}}
+            notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
             records = judge(task, kept, look, folder, notes["fingerprint"], advance)
             if records is not None:
@@ -123,7 +129,7 @@ def evaluate_images(
     Returns:
         The contents of results.json.
     """
-    (task,) = accepted([task_name], accept_sensitive)
+    (task,) = accepted([task_name], accept_sensitive, prompts, reference)
     source, bench = ImageFolder(images), Bench(pick_device())
     rows = source.rows(task.prompts(n, 0, prompts))
     look = Look(task, bench, source)
@@ -136,16 +142,45 @@ def evaluate_images(
     return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
 
 
-def accepted(names: Sequence[str], accept_sensitive: bool) -> list[Task]:
-    """The tasks, unless the prompts of one are sensitive and the user has not said yes."""
+def accepted(
+    names: Sequence[str], accept_sensitive: bool, prompts: Path | None = None, reference: Path | None = None
+) -> list[Task]:
+    """The tasks, unless one needs what the user did not give: consent to its prompts, or real pictures."""
     tasks = [get_task(name) for name in names]
+    sensitive = [task.name for task in tasks if task.sensitive]
+    if prompts and asks_for_harm(prompts):
+        sensitive.append(str(prompts))
+    if sensitive and not accept_sensitive:
+        raise UserError(
+            f"{sensitive[0]} loads prompts that ask for harmful pictures; "
+            "add --accept-sensitive-content if that is what you want"
+        )
     for task in tasks:
-        if task.sensitive and not accept_sensitive:
-            raise UserError(
-                f"{task.name} loads prompts that ask for harmful pictures; "
-                "add --accept-sensitive-content if that is what you want"
-            )
+        if reference is None and any(isinstance(measure, FromReference) for measure in task.measures):
+            raise UserError(f"{task.name} measures a distance from real pictures; give them: --reference DIR")
     return tasks
+
+
+def present(tasks: Sequence[Task], bench: Bench, rows: Callable[[Task], list[Row]]) -> dict[Task, list[Row]]:
+    """Tasks and their rows, without those whose prompt set or detectors are all missing on this machine.
+
+    Raises:
+        Missing: none is left; the message holds the commands that get what is missing.
+    """
+    found, lacking = {}, []
+    for task in tasks:
+        try:
+            found[task] = rows(task)
+            if not bench.find(task.detectors):
+                del found[task]
+                lacking.append("; ".join(bench.missing[name] for name in task.detectors))
+        except Missing as error:
+            lacking.append(str(error))
+    if not found:
+        raise Missing("; ".join(dict.fromkeys(lacking)))
+    for why in dict.fromkeys(lacking):
+        log.warning("a task is left out: %s", why)
+    return found
 
 
 def select(

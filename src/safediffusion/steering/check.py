@@ -19,6 +19,7 @@ from .encoders import Encoder
 
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 BOOTSTRAP_SEED = 0
+MOST = 1000  # prompts of a kind: more would narrow the interval little and fill the memory
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,17 @@ def auc_interval(safe: np.ndarray, unsafe: np.ndarray, resamples: int = 500) -> 
 def check_policy(
     policy: SafetyPolicy, encoder: Encoder, safe_prompts: Sequence[str], unsafe_prompts: Sequence[str]
 ) -> PolicyCheck:
-    """How well a policy's direction separates prompts, which anchors help, and which alpha to take."""
+    """How well a policy's direction separates prompts, which anchors help, and which alpha to take.
+
+    Of more than 1,000 prompts of a kind a random 1,000 are taken, the same every time.
+    """
     if len(safe_prompts) < 2 or len(unsafe_prompts) < 2:
         raise UserError(
             f"a check needs safe and unsafe prompts, but got {len(safe_prompts)} and {len(unsafe_prompts)}; "
             "give a file with a `label` column of benign and unsafe"
         )
     direction = SafetyDirection.from_anchors(encoder, policy)
-    safe, unsafe = encoder.text(safe_prompts), encoder.text(unsafe_prompts)
+    safe, unsafe = (encoder.text(some(prompts)) for prompts in (safe_prompts, unsafe_prompts))
     safe_scores, unsafe_scores = (scores(z, direction.vector) for z in (safe, unsafe))
     whole = auc(safe_scores, unsafe_scores)
     low, high = auc_interval(safe_scores, unsafe_scores)
@@ -117,6 +121,12 @@ def check_policy(
     return PolicyCheck(
         policy, encoder.name, whole, low, high, safe_scores, unsafe_scores, anchors, curve, compared
     )
+
+
+def some(prompts: Sequence[str]) -> list[str]:
+    """All of them, or a seeded choice of so many."""
+    order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(prompts))[:MOST]
+    return [prompts[i] for i in sorted(order)]
 
 
 def scores(z: Tensor, v: Tensor) -> np.ndarray:

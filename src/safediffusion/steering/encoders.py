@@ -30,6 +30,7 @@ from .preprocess import Resample, preprocess, squash
 HINT = "set reward.encoder to world, hpsv2.1, a CLIP or SigLIP folder or hub id, or an OpenCLIP ViT-H/14 file"
 HPS = {"hpsv2": "HPS_v2_compressed.pt", "hpsv2.1": "HPS_v2.1_compressed.pt"}
 HPS_REPO = "xswu/HPSv2"
+TEXTS = 256  # in a forward pass
 HPS_TOKENIZER = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 # Safe-CLIP was fine-tuned from these and is published as weights alone.
 SAFE_CLIP = {
@@ -84,10 +85,13 @@ class _TwoTowers:
     @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Tensor:
         """Unit rows, (n, dim) float32; texts longer than the context are cut."""
-        tokens = self._tokens(list(prompts))
         with self.awake():
-            features = self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()})
-        return F.normalize(features.pooler_output, dim=-1)
+            parts = [self._text(list(prompts[i : i + TEXTS])) for i in range(0, len(prompts), TEXTS)]
+        return F.normalize(torch.cat(parts), dim=-1)
+
+    def _text(self, prompts: list[str]) -> Tensor:
+        tokens = self._tokens(prompts)
+        return self.model.get_text_features(**{k: v.to(self.device) for k, v in tokens.items()}).pooler_output
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a text before it is cut, with those for its beginning and end."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from .reward import ClipReward, Reward
-
-BATCH = 256  # texts encoded at once
 
 
 class SafeNeighbours:
@@ -33,8 +30,7 @@ class SafeNeighbours:
             return []
         with self.reward.encoder.awake():
             if self._embeddings is None:
-                parts = [self.texts[i : i + BATCH] for i in range(0, len(self.texts), BATCH)]
-                self._embeddings = torch.cat([self.reward.encoder.text(part) for part in parts])
+                self._embeddings = self.reward.encoder.text(self.texts)
             target = self.reward.targets([self.texts[index]])[0]
         return nearer(self._embeddings @ target, index, most)
 

@@ -67,7 +67,10 @@ class Rewards:
 
 
 class TextTargets:
-    """Target embedding of every prompt seen so far; a prompt is encoded once."""
+    """Target embedding of every prompt seen so far; a prompt is encoded once, and alone.
+
+    In a batch its bits would depend on its companions, and a resumed run meets others.
+    """
 
     def __init__(self, make: Callable[[list[str]], Tensor]) -> None:
         self._make = make
@@ -75,9 +78,9 @@ class TextTargets:
 
     def __call__(self, prompts: Sequence[str]) -> Tensor:
         """(n, d) rows for n prompts."""
-        new = [p for p in dict.fromkeys(prompts) if p not in self._known]
-        if new:
-            self._known.update(zip(new, self._make(new), strict=True))
+        for p in prompts:
+            if p not in self._known:
+                self._known[p] = self._make([p])[0]
         return torch.stack([self._known[p] for p in prompts])
 
 

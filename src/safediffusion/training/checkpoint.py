@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from safediffusion.errors import RunError
 from safediffusion.runs import explain, write_json, write_tensors
 
 HEALTHY, BEST = "healthy", "best"
@@ -43,11 +45,15 @@ def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: i
 
 def replace_folder(source: Path, target: Path) -> None:
     """Rename a finished folder into place, over an older one of the same name."""
+    older = target.with_name(f".{target.name}.older")
     try:
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+        if target.exists():
+            os.replace(target, older)
         os.replace(source, target)
     except OSError as error:
         raise explain(error, target) from error
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def saved(root: Path) -> list[Path]:
@@ -72,7 +78,12 @@ def read_state(path: Path) -> dict[str, Any]:
 
 def read_tensors(path: Path) -> Tensors:
     """Its tensors by file name and tensor name, on the CPU."""
-    return {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+    try:
+        return {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
+    except SafetensorError as error:
+        raise RunError(
+            f"{path} is damaged ({error}); remove it, and the same command goes on from the one before it"
+        ) from error
 
 
 def keep_healthy(root: Path) -> Path | None:
@@ -93,10 +104,14 @@ def keep_best(root: Path, path: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.partial")
     try:
-        shutil.copytree(source, partial, dirs_exist_ok=True)
+        partial.mkdir(exist_ok=True)
+        for file in source.iterdir():
+            shutil.copyfile(file, partial / file.name)
         replace_folder(partial, target)
     except OSError as error:
         raise explain(error, target) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _prune(root: Path, keep: int) -> None:

@@ -127,7 +127,7 @@ class ForwardProcess(ABC):
 
     def _noised(self, cond: Condition, clean: Tensor, t: Tensor, e: Tensor) -> Noised:
         process = self.process
-        return Noised(process.add_noise(clean, e, t), t, process.target(clean, e), process.weight(t), cond)
+        return Noised(process.add_noise(clean, e, t), t, process.target(clean, e, t), process.weight(t), cond)
 
     def _backward(self, rows: Noised, advantages: Tensor, kl: Tensor, total: int, log: RoundLog) -> None:
         loss, predicted = self.loss(rows, advantages, log)

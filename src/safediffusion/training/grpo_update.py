@@ -10,6 +10,7 @@ from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
+from safediffusion.errors import UserError
 from safediffusion.training import processes
 from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics, trust_region_loss
 from safediffusion.training.learner import Learner
@@ -25,6 +26,11 @@ class Grpo:
         self.config, self.learner = config, learner
         self.diffuser = learner.diffuser
         self.schedule = self.diffuser.process.schedule(config.rollout.steps, config.rollout.sde)
+        if not trainable_steps(self.schedule, config.rollout.eta):
+            raise UserError(
+                f"none of {config.rollout.steps} steps is random enough to be trained; raise rollout.steps "
+                "or rollout.eta, or set train.algorithm=nft"
+            )
         self.guided = config.train.cfg_update or self.diffuser.distilled
         weights = step_weights(self.schedule, config.rollout.eta)
         self.weights = weights if config.train.balance_steps else torch.ones_like(weights)

@@ -4,6 +4,7 @@ Every process calls these; the main one writes.
 """
 
 import json
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.training import checkpoint, processes
 from safediffusion.training.learner import Learner
 from safediffusion.training.randomness import by_process, of_process, random_state, restore_random_state
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -71,8 +74,11 @@ class Keeper:
         """Go back to the newest checkpoint; returns its state, or None where there is none."""
         path = checkpoint.latest(self.root)
         state = self._load(path) if path else None
-        if processes.is_main():  # later rows are of rounds that are done again
+        if processes.is_main():
+            if path:
+                checkpoint.keep_best(self.root, path)  # a kill may have come between saving and copying it
             step = state["step"] if state else 0
+            # later rows are of rounds that are done again
             rows = [row for row in read_jsonl(self.folder.metrics) if row["step"] <= step]
             write_text(self.folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         return state
@@ -95,6 +101,10 @@ class Keeper:
         """Write model/, of the healthy weights after a collapse, else of the best if one is chosen."""
         chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
         chosen = processes.everyone(chosen)[0]
+        if self.config.train.keep_best and not (collapsed or (chosen and chosen.exists())):
+            log.warning(
+                "train.keep_best=%s was never measured; model/ is the last", self.config.train.keep_best
+            )
         if chosen and chosen.exists():
             step = checkpoint.read_state(chosen)["step"]
             self.learner.load(checkpoint.read_tensors(chosen))

@@ -14,6 +14,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.rollout import any_rows
 from safediffusion.diffusion.sharding import cut_like, joined, pieces
 from safediffusion.diffusion.weights import swapped
+from safediffusion.errors import RunError
 from safediffusion.training import processes
 from safediffusion.training.compiling import can_compile
 from safediffusion.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
@@ -66,6 +67,11 @@ class Learner:
             processes.add_up(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = joined(torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)).item()
+        if not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise RunError(
+                "a gradient is nan or infinite, and the step was not taken; start over with a lower train.lr "
+                "or model.dtype=fp32 and --fresh"
+            )
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from safediffusion.diffusion.sharding import cut_like
@@ -57,4 +58,12 @@ def load_optimizer(
         name, _, field = key.rpartition("/")
         p = named[name]
         counted = value.dtype == torch.int64 and value.ndim == 0
-        optimizer.state[p][field] = value.item() if counted else cut_like(value, p)
+        optimizer.state[p][field] = value.item() if counted else _laid_out(value, p)
+
+
+def _laid_out(value: Tensor, p: nn.Parameter) -> Tensor:
+    """The state in memory as its parameter is: a fused kernel walks both in one order."""
+    value = cut_like(value, p)
+    if isinstance(value, DTensor) or value.shape != p.shape:
+        return value
+    return torch.empty_like(p, dtype=value.dtype, requires_grad=False).copy_(value)

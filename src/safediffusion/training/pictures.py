@@ -24,7 +24,7 @@ def write_sheet(
 ) -> None:
     """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares.
 
-    Pictures of prompts not known to be benign are veiled unless the run asks for them, or they are World's.
+    Pictures of prompts not known to be benign are veiled unless the run asks for them, or World draws them.
     """
     sampler = config.evaluate
     chosen = sheet_prompts(prompts, sampler.seed)
@@ -41,7 +41,7 @@ def write_sheet(
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
     """Whether a prompt's pictures are veiled on the sheets."""
-    pictograms = config.prompts.sources[prompt.source].path.startswith("world")
+    pictograms = config.model.path == "world"
     return not (prompt.label == "benign" or pictograms or config.evaluate.show_unsafe)
 
 

@@ -196,6 +196,10 @@ class Family(ABC):
         """Images (n, 3, H, W) in [0, 1] float32 from clean latents (n, c, h, w)."""
         return decoded(self.pipeline.vae, latents)
 
+    def unpacked(self, latents: Tensor) -> Tensor:
+        """Latents (n, c, h, w) of this model's resolution from those that its pipeline gives out."""
+        return latents
+
     @torch.no_grad()
     def decode_small(self, latents: Tensor) -> Tensor:
         """The same by the tiny autoencoder, which `tiny` has to be."""

@@ -27,6 +27,10 @@ class Flux(Family):
         """Channels and side of the latents."""
         return self.pipeline.transformer.config.in_channels // 4, self.pipeline.default_sample_size
 
+    def unpacked(self, latents: Tensor) -> Tensor:
+        """Latents (n, c, h, w) from the pipeline's tokens."""
+        return unpack(latents, *self.latent_shape[1:])
+
     def noise_process(self) -> tuple[FlowMatchEulerDiscreteScheduler, Flow]:
         """Flow matching with the model's time shift."""
         made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)

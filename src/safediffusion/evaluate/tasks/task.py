@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...prompts import mentions_minors, sexualises_minors
+from ...prompts import sexualises_minors
 from ...world.captions import Row, eval_prompts
 from ..drawing import Sampler
 from ..measures import FromReference, Measure, Record
@@ -104,9 +104,4 @@ def world_rows(name: str) -> Rows:
 
 def without_minors(rows: Sequence[Row]) -> list[Row]:
     """The rows that do not sexualise minors; the others are never drawn and never scored, by no option."""
-    return [row for row in rows if not _about_minors(row)]
-
-
-def _about_minors(row: Row) -> bool:
-    sexual = "sexual" in row.get("categories", ())
-    return sexualises_minors(row["prompt"]) or (sexual and mentions_minors(row["prompt"]))
+    return [row for row in rows if not sexualises_minors(row["prompt"], row.get("categories", ()))]

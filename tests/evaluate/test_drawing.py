@@ -1,0 +1,88 @@
+"""The library's pipelines as evaluations draw with them: every family as it is meant to be drawn."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from safediffusion.diffusion.load import as_diffuser
+from safediffusion.errors import UserError
+from safediffusion.evaluate.drawing import FLOW, SCHEDULERS, Sampler, drawer, fitted
+from safediffusion.evaluate.tasks import get_task
+from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
+
+PUBLISHED = Sampler(3, 2.0, name="pndm", size=512, generator="cuda")
+ROW = {"prompt": "a red square", "seed": 5, "guidance": 4.0, "width": 512, "height": 512}
+IS_FLOW = {"sd": False, "sd-v": False, "sdxl": False, "sd3": True, "flux": True}
+
+
+def model(family: str, dtype: torch.dtype = torch.float32) -> Any:
+    pipeline: Any = FAMILIES[family]()
+    pipeline.set_progress_bar_config(disable=True)
+    return as_diffuser(pipeline, dtype=dtype, resolution=RESOLUTION)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pictures_are_those_of_the_plain_pipeline(family: str) -> None:
+    diffuser = model(family)
+    sampler, (row,) = fitted(PUBLISHED, [ROW], diffuser)
+    assert (sampler.size, sampler.generator) == (RESOLUTION, "cpu") and "width" not in row
+    assert (sampler.name == FLOW, "guidance" not in row) == (IS_FLOW[family],) * 2
+    (image,) = drawer(diffuser, sampler)([row])
+    plain: Any = FAMILIES[family]()
+    plain.set_progress_bar_config(disable=True)
+    for part in plain.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.eval()  # T5 drops out otherwise
+    settings = {"num_inference_steps": 3, "guidance_scale": 4.0}
+    if not IS_FLOW[family]:  # a flow model is drawn as it is by default
+        kind, own = SCHEDULERS["pndm"]
+        plain.scheduler = getattr(__import__("diffusers"), kind).from_config(plain.scheduler.config, **own)
+    images = plain(
+        ROW["prompt"],
+        generator=torch.Generator().manual_seed(5),
+        height=RESOLUTION,
+        width=RESOLUTION,
+        output_type="pt",
+        **({} if IS_FLOW[family] else settings),
+    ).images
+    torch.testing.assert_close(image, images[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+def test_half_precision_weights_are_drawn_with_the_autoencoder_in_float32(family: str) -> None:
+    diffuser = model(family, torch.bfloat16)
+    for name, part in diffuser.pipeline.components.items():
+        if isinstance(part, torch.nn.Module) and name != "vae":
+            part.to(torch.bfloat16)
+    sampler, rows = fitted(PUBLISHED, [ROW], diffuser)
+    (image,) = drawer(diffuser, sampler)(rows)
+    assert image.dtype == torch.float32 and image.isfinite().all() and image.std() > 0
+
+
+def test_a_model_of_the_published_size_is_drawn_as_published() -> None:
+    diffuser = model("sd")
+    diffuser.resolution = 512
+    assert fitted(PUBLISHED, [ROW], diffuser) == (
+        Sampler(3, 2.0, name="pndm", size=512, generator="cpu"),
+        [ROW],
+    )
+
+
+def test_worlds_own_sampler_is_never_changed() -> None:
+    sampler = Sampler(16, 3.0)
+    assert fitted(sampler, [ROW], model("flux")) == (sampler, [ROW])
+
+
+def test_a_flow_model_has_no_other_schedulers() -> None:
+    with pytest.raises(UserError, match="has one scheduler"):
+        fitted(get_task("i2p-schedulers").sampler or PUBLISHED, [ROW], model("sd3"))
+
+
+def test_the_pipelines_scheduler_is_put_back() -> None:
+    diffuser: Any = as_diffuser(tiny_pipeline())
+    diffuser.pipeline.set_progress_bar_config(disable=True)
+    before = diffuser.pipeline.scheduler
+    sampler, rows = fitted(PUBLISHED, [ROW], diffuser)
+    drawer(diffuser, sampler)(rows)
+    assert diffuser.pipeline.scheduler is before

@@ -1,0 +1,46 @@
+"""What a run refuses before it writes anything: tasks and metrics that it could never have."""
+
+from typing import Any
+
+import pytest
+
+from safediffusion.config import RunConfig
+from safediffusion.errors import UserError
+from safediffusion.train import check_kept, check_tasks
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("i2p", r"cannot have i2p \(i2p loads prompts .*`safediffusion evaluate`"),
+        ("clip", r"cannot have clip \(this task has no prompts of its own"),
+        ("fid", r"cannot have fid \(fid measures a distance from real pictures"),
+        ("world-genevl", "did you mean world-geneval"),
+    ],
+)
+def test_tasks_that_need_more_than_a_run_gives_are_refused(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_tasks([name])
+
+
+def test_worlds_tasks_are_taken() -> None:
+    check_tasks(RunConfig().evaluate.tasks)
+
+
+def kept(metric: str, **evaluate: Any) -> RunConfig:
+    settings = {"during_every": 10} | evaluate
+    return RunConfig.model_validate({"train": {"keep_best": metric}, "evaluate": settings})
+
+
+@pytest.mark.parametrize(
+    ("metric", "evaluate"),
+    [("-world-i2p/inapropriate_rate", {}), ("world-benign/clip_t", {"tasks": ["world-i2p"]})],
+)
+def test_a_best_metric_that_no_small_evaluation_has_is_refused(metric: str, evaluate: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"not measured; known: .*world-i2p/inappropriate_rate"):
+        check_kept(kept(metric, **evaluate))
+
+
+def test_a_best_metric_of_the_small_evaluations_is_taken() -> None:
+    check_kept(kept("-world-i2p/inappropriate_rate"))
+    check_kept(kept("reward_mean"))
