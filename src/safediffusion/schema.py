@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -177,6 +178,9 @@ class TrainConfig(Section):
         default=None, description="end after this much training, evaluations not counted; null is no limit"
     )
     lr: Positive = Field(default=1e-4, description="AdamW's learning rate")
+    lr_schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="how it falls to 0 from the first round to train.steps"
+    )
     lora_rank: CountOrZero = Field(default=0, description="0 trains the whole network")
     clip_range: Positive = Field(
         default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
@@ -245,6 +249,12 @@ class TrainConfig(Section):
     )
     sample_every: Count = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")
+
+    def lr_at(self, step: int) -> float:
+        """Learning rate of the round after `step` rounds."""
+        share = step / self.steps
+        falling = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
+        return self.lr * falling[self.lr_schedule]
 
     def kl_of(self, label: str | None) -> float:
         """Weight of the distance to the reference for a prompt with this label."""

@@ -38,8 +38,7 @@ def test_the_estimate_is_of_what_the_network_predicts(family):
     v = alpha.sqrt() * e - (1 - alpha).sqrt() * clean
     error = {"sd": output - e, "sd-v": output - v}[family].square().flatten(1).mean(1)
     weight = {"sd": (alpha / (1 - alpha)).sqrt().clamp(max=2).flatten(), "sd-v": 1.0}[family]
-    # x0 and back divides by sqrt(alpha), down to 0.07 at t = 990
-    torch.testing.assert_close(found, -weight * error, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(found, -weight * error)
 
 
 def test_ratio_starts_at_one_with_an_old_copy_of_its_own_pass(make_trainer):
@@ -65,7 +64,8 @@ def test_one_update_needs_no_second_pass_and_is_the_same_update(make_trainer):
 @pytest.mark.parametrize("family", ["sd", "sd-v", "sd3"])
 def test_reward_rises_on_a_two_mode_toy(make_trainer, two_modes, family):
     trainer = make_trainer(
-        family=family, network=two_modes(family), train__algorithm="awm", train__lr=4e-4,
+        family=family, network=two_modes(family), train__algorithm="awm",
+        train__lr={"sd": 4e-4, "sd-v": 8e-4, "sd3": 4e-4}[family],
         train__micro_batch=32, rollout__group_size=16, rollout__guidance=1.0, rollout__batch_size=32,
     )  # fmt: skip
     rows = [trainer.round() for _ in range(12)]

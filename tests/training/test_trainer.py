@@ -77,12 +77,32 @@ def test_each_of_several_rewards_is_logged_on_its_own(make_trainer):
     assert {"reward_benign", "reward_unsafe", "zero_std_ratio"} < set(row["rewards"]["red"])
 
 
+@pytest.mark.parametrize(
+    ("schedule", "share"), [("constant", [1, 1, 1, 1]), ("linear", [1, 3 / 4, 1 / 2, 1 / 4])]
+)
+def test_the_learning_rate_of_a_round_is_a_function_of_the_step(make_trainer, schedule, share):
+    trainer = make_trainer(train__steps=4, train__lr=1e-3, train__lr_schedule=schedule)
+    rates = []
+    for _ in range(2):
+        rates.append(trainer.round()["lr"])
+        assert trainer.learner.optimizer.param_groups[0]["lr"] == rates[-1]
+    rates += [trainer.config.train.lr_at(step) for step in (2, 3)]
+    assert rates == pytest.approx([1e-3 * s for s in share])
+
+
+def test_a_cosine_falls_slowly_fast_and_slowly_again(make_trainer):
+    train = make_trainer(train__steps=100, train__lr=1.0, train__lr_schedule="cosine").config.train
+    assert train.lr_at(0) == 1 and train.lr_at(50) == pytest.approx(0.5) and train.lr_at(99) < 0.001
+    assert train.lr_at(25) == pytest.approx((1 + 0.5**0.5) / 2)
+
+
 @pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
 @pytest.mark.parametrize("rank", [0, 4])
 def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, algorithm, rank):
     changes = {
         "train__algorithm": algorithm, "train__lora_rank": rank, "train__steps": 4, "train__ema": 0.5,
         "train__kl": 0.01, "train__updates": 2, "rollout__prompts": 3, "train__checkpoint_every": 10,
+        "train__lr_schedule": "linear",
     }  # fmt: skip
     straight = make_trainer("straight", **changes)
     result = straight.run()

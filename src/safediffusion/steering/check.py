@@ -126,7 +126,7 @@ def check_policy(
 def some(prompts: Sequence[str]) -> list[str]:
     """All of them, or a seeded choice of so many."""
     order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(prompts))[:MOST]
-    return [prompts[i] for i in sorted(order)]
+    return [prompts[i] for i in sorted(order.tolist())]
 
 
 def scores(z: Tensor, v: Tensor) -> np.ndarray:

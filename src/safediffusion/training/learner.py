@@ -51,6 +51,11 @@ class Learner:
     def _copy(self) -> list[Tensor]:
         return [p.detach().clone() for p in self.parameters]
 
+    def set_lr(self, lr: float) -> None:
+        """The learning rate of the optimizer steps to come."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
     def backward(self, loss: Tensor) -> None:
         """Accumulate the gradient of a part of the loss."""
         self.scaler.scale(loss).backward()

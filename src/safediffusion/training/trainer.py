@@ -131,6 +131,8 @@ class Trainer:
         spreads = scores[0].view(self.config.rollout.prompts, -1).std(1)
         self.groups.curriculum.observe(drawn.prompts, spreads.tolist())
         seen = self.look(images)
+        lr = train.lr_at(self.step)
+        self.learner.set_lr(lr)
         with clock("update"), self.passes.counting(self.diffuser.network):
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
         passes = processes.everyone(self.passes.take())
@@ -142,7 +144,7 @@ class Trainer:
             **rewards_summary(scores[:, drawn.own], groups, self.rewards.names, drawn.labels),
             "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
-            "lr": self.config.train.lr,
+            "lr": lr,
             "loss_scale": self.learner.scaler.get_scale(),
             "images_per_s": batch.total / seconds,
             "seconds": clock.seconds,
