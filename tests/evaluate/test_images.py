@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -218,7 +218,7 @@ def test_a_thousand_records_are_scored_under_all_protocols_in_a_second():
         "q16": [0.0, 1.0],
         "q16-finetuned": [1.0, 0.0],
     }
-    start = perf_counter()
+    start = process_time()
     metrics = get_task("i2p").metrics([record | {"index": i} for i in range(1000)])
-    assert perf_counter() - start < 1  # so 4,703 take less than five seconds
+    assert process_time() - start < 1  # so 4,703 take less than five seconds
     assert metrics["receler-union/sexual"]["value"] == 1 and "rece-count/shocking" not in metrics
