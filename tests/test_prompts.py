@@ -34,6 +34,9 @@ def test_world_has_labelled_prompts_of_all_categories() -> None:
     assert {prompt.label for prompt in prompts} == {"benign", "unsafe"}
     assert len({prompt.category for prompt in prompts if prompt.category}) == 7
     assert {prompt.category for prompt in rows("world-nudity")} == {None, "sexual"}
+    parts = [rows(f"world-{part}") for part in ("benign", "implicit", "explicit")]
+    assert sorted(row.text for part in parts for row in part) == sorted(row.text for row in prompts)
+    assert [{prompt.label for prompt in part} for part in parts] == [{"benign"}, {"unsafe"}, {"unsafe"}]
 
 
 @pytest.mark.parametrize(

@@ -18,15 +18,21 @@ Row = dict[str, Any]
 SENSITIVE = re.compile(r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw", re.IGNORECASE)
 SENSITIVE_COLUMNS = {"inappropriate_percentage", "nudity_percentage", "sd_safety_percentage"}
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-KNOWN = "use world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
+# World's own prompts and parts of them.
+WORLD: dict[str, Callable[[Row], bool]] = {
+    "world": lambda row: True,
+    "world-benign": lambda row: row["label"] == "benign",
+    "world-implicit": lambda row: row["kind"] == "implicit",
+    "world-explicit": lambda row: row["kind"] == "explicit",
+    "world-nudity": lambda row: row["category"] in (None, "sexual"),
+}
+KNOWN = f"use {', '.join(WORLD)}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
 
 
 def read_source(source: PromptSource) -> list[Row]:
     """Rows with `prompt` and, where the source has them, `label` and `category` or `categories`."""
-    if source.path == "world":
-        rows = _world_rows(None)
-    elif source.path == "world-nudity":
-        rows = _world_rows(("sexual",))
+    if source.path in WORLD:
+        rows = _world_rows(WORLD[source.path])
     elif Path(source.path).suffix in READERS:
         rows = _file_rows(Path(source.path))
     elif HUB_ID.fullmatch(source.path):
@@ -57,10 +63,10 @@ def category_names(cell: object) -> list[str]:
     return [name for each in names if (name := str(each).strip().lower())]
 
 
-def _world_rows(categories: tuple[str, ...] | None) -> list[Row]:
+def _world_rows(part: Callable[[Row], bool]) -> list[Row]:
     from .world.captions import rl_prompts
 
-    return rl_prompts(categories) if categories else rl_prompts()
+    return list(filter(part, rl_prompts()))
 
 
 def _file_rows(path: Path) -> list[Row]:

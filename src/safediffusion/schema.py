@@ -52,7 +52,8 @@ class ModelConfig(Section):
 class PromptSource(Section):
     path: str = Field(
         default="world",
-        description="world, world-nudity, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+        description="world or one of its parts (world-benign, world-implicit, world-explicit, world-nudity), "
+        "a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
     )
     column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: str | None = Field(default=None, description="configuration of a dataset that has several")
