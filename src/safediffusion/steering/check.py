@@ -125,8 +125,8 @@ def check_policy(
 
 def some(prompts: Sequence[str]) -> list[str]:
     """All of them, or a seeded choice of so many."""
-    order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(prompts))[:MOST]
-    return [prompts[i] for i in sorted(order.tolist())]
+    order: list[int] = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(prompts)).tolist()
+    return [prompts[i] for i in sorted(order[:MOST])]
 
 
 def scores(z: Tensor, v: Tensor) -> np.ndarray:
