@@ -33,7 +33,10 @@ class Variant:
 # Steering with alpha 0 is the plain CLIP reward to the last bit (a test of the steering folder), so
 # the row `nft-clip` stands for both and is trained once.
 ROUNDS = "train.steps=30"
-NFT = (ROUNDS, "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1")
+NFT = (
+    ROUNDS, "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1", "train.lr=2e-3",
+    "train.lr_schedule=constant", "train.grad_norm=1", "prompts.path=world", "prompts.weight=1", "prompts.also=[]",
+)  # fmt: skip
 SETTINGS = ["evaluate.n=140"]
 VARIANTS = {
     "nft-clip": Variant("world", (*NFT, "reward.kind=clip")),
