@@ -5,6 +5,7 @@ import torch
 
 from safediffusion.config import list_recipes, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
+from safediffusion.errors import UserError
 from safediffusion.plan import preview
 
 # What the publishers state of the trained network, in millions.
@@ -55,3 +56,8 @@ def test_architectures_have_as_many_parameters_as_the_published_models(name: str
         pipeline = ARCHITECTURES[load_config(name, []).model.path]()
     network = getattr(pipeline, "unet", None) or pipeline.transformer
     assert round(sum(p.numel() for p in network.parameters()) / 1e6) == NETWORKS[name]
+
+
+def test_what_the_run_would_refuse_is_not_planned() -> None:
+    with pytest.raises(UserError, match=r"evaluate\.tasks cannot have i2p"):
+        preview(load_config("world", ["evaluate.tasks=[i2p]"]))

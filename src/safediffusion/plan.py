@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .config import RunConfig
-from .errors import UserError
-from .prompts import considered_prompts, load_prompts, source_sizes
+from .preflight import check_config, check_model
+from .prompts import load_prompts, source_sizes
 from .training.optimizer import MOMENTS
 
 if TYPE_CHECKING:
@@ -70,48 +69,6 @@ def make_plan(config: RunConfig, diffuser: Diffuser, processes: int = 1) -> Plan
     )
 
 
-def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
-    """Refuse more denoising steps than the model's noise schedule has."""
-    most = diffuser.scheduler.config["num_train_timesteps"]
-    for key, steps in (("rollout.steps", config.rollout.steps), ("evaluate.steps", config.evaluate.steps)):
-        if steps > most:
-            raise UserError(
-                f"{key} is {steps}, but the model's scheduler has {most}; set {key} to {most} or less"
-            )
-
-
-def check_prompts(config: RunConfig, sizes: Sequence[int]) -> None:
-    """Refuse a round of more prompts than a source has."""
-    r = config.rollout
-    considered_prompts(sizes, config.prompts.weights, config.seed, 0, r.prompts, r.considered)
-
-
-def check_processes(config: RunConfig, diffuser: Diffuser, count: int) -> None:
-    """Refuse more processes than prompts, and pieces of a network whose processes would not keep step."""
-    prompts, train = config.rollout.prompts, config.train
-    if count > prompts:
-        raise UserError(
-            f"rollout.prompts is {prompts}, but each of {count} processes needs a prompt; "
-            f"set rollout.prompts={count} or more, or start fewer processes"
-        )
-    if count == 1 or not train.shard:
-        return
-    if prompts % count:
-        raise UserError(
-            "train.shard needs as many prompts in every process; "
-            f"set rollout.prompts to {prompts // count * count}"
-        )
-    if prompts // count * config.rollout.group_size % train.updates:
-        raise UserError(
-            f"train.shard needs as many images in every process and optimizer step; set train.updates to a "
-            f"divisor of {prompts // count * config.rollout.group_size}"
-        )
-    if train.optimizer != "adamw" or diffuser.dtype == torch.float16:
-        raise UserError(
-            "train.shard works with train.optimizer=adamw, and with model.dtype=bf16 or fp32; set these"
-        )
-
-
 def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int, processes: int) -> float:
     """Bytes: weights, a gradient and two moments each, copies, stored latents.
 
@@ -160,9 +117,7 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
     from .diffusion.load import load_policy, shapes_of
     from .runs import pick_device
 
-    sizes = source_sizes(load_prompts(config.prompts).rows)
-    check_prompts(config, sizes)
+    check_config(config, source_sizes(load_prompts(config.prompts).rows))
     diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
-    check_steps(config, diffuser)
-    check_processes(config, diffuser, processes)
+    check_model(config, diffuser, processes)
     return make_plan(config, diffuser, processes)

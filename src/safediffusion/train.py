@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .checking import by_label, record
 from .config import RunConfig
-from .errors import UserError
-from .plan import check_processes, check_prompts, check_steps
+from .preflight import check_config, check_machine, check_model
 from .progress import progress
 from .prompts import Prompt, PromptSet, load_prompts, report_cut, source_sizes
 from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
 from .session import choose_folder, claimed, failures, is_finished, resumable
 from .stopwatch import Stopwatch
 from .training import processes
-from .training.optimizer import check_optimizer
-from .watching import check_watchers, tracker, watching
+from .watching import tracker, watching
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,43 +69,11 @@ def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuse
     from .diffusion.load import load_policy
     from .steering.build import build_rewards
 
-    check_prompts(config, source_sizes(prompts))
-    check_watchers(config.watch)
-    check_optimizer(config.train.optimizer, device)
-    check_tasks(config.evaluate.tasks)
-    check_kept(config)
+    check_config(config, source_sizes(prompts))
+    check_machine(config, device)
     diffuser = load_policy(config.model, device)
-    check_steps(config, diffuser)
-    check_processes(config, diffuser, processes.count())
+    check_model(config, diffuser, processes.count())
     return diffuser, build_rewards(config.reward, device, config.model.offload)
-
-
-def check_tasks(names: Sequence[str]) -> None:
-    """Refuse tasks that do not exist, and those that need more than a run gives them."""
-    from .evaluate.runner import accepted
-    from .evaluate.tasks import get_task
-
-    for task in map(get_task, names):
-        try:
-            accepted([task.name], accept_sensitive=False)
-            task.prompts(1, seed=0)
-        except UserError as error:
-            raise UserError(
-                f"evaluate.tasks cannot have {task.name} ({error}); judge the run afterwards, with "
-                "`safediffusion evaluate`"
-            ) from error
-
-
-def check_kept(config: RunConfig) -> None:
-    """Refuse to keep the best by a metric that the small evaluations do not have."""
-    from .evaluate.tasks import get_task
-
-    wanted = (config.train.keep_best or "").removeprefix("-")
-    known = [
-        f"{name}/{measure.name}" for name in config.evaluate.tasks for measure in get_task(name).measures
-    ]
-    if "/" in wanted and wanted not in known:
-        raise UserError(f"train.keep_best is {wanted}, which is not measured; known: {', '.join(known)}")
 
 
 def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, folder: RunFolder) -> None:
