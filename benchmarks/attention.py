@@ -7,27 +7,26 @@ Decides what `Family.make_trainable` takes on a CPU. Writes results/attention.js
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import rounds
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from training_runs import Estimate as Mean
-from training_runs import as_json, markdown, write_result
+from training_runs import as_json, markdown
 
 from safediffusion.config import load_config
 from safediffusion.prompts import load_prompts
-from safediffusion.runs import RunFolder, device_name, pick_device
+from safediffusion.runs import RunFolder, pick_device
 from safediffusion.train import load
 from safediffusion.training.trainer import Trainer
 
-RECIPES = ("world", "world-grpo")
 KINDS = {"plain": AttnProcessor, "fused": AttnProcessor2_0}
 PHASES = ("sample", "update")
 
 
-def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
+def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
     """Seconds of plain rounds over those of the fused ones after them; the first pair is not counted."""
     config = load_config(recipe, ["train.sample_every=1000000", *settings])
     prompts, device = load_prompts(config.prompts).rows, pick_device()
@@ -36,7 +35,7 @@ def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
     pairs: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)), device)
-        for _ in range(1 + rounds):
+        for _ in range(1 + count):
             pair = {}
             for kind, processor in KINDS.items():
                 network.set_attn_processor(processor())
@@ -67,22 +66,5 @@ def table(result: dict[str, Any]) -> str:
     return markdown(("recipe", "network", "a fused round, s", *PHASES, "round"), rows)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="Plain attention of a UNet in training beside fused.")
-    parser.add_argument("recipes", nargs="*", default=list(RECIPES))
-    parser.add_argument("--rounds", type=int, default=4, help="pairs that count")
-    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
-    words = parser.parse_args()
-    result = {
-        "command": "python benchmarks/attention.py",
-        "rounds": words.rounds,
-        "device": device_name(pick_device()),
-        "rows": [measure(recipe, words.rounds, words.settings) for recipe in words.recipes],
-    }
-    path = write_result("attention", result)
-    print(f"\n{table(result)}\n{path}")
-
-
 if __name__ == "__main__":
-    main()
+    rounds.main("attention", "Plain attention of a UNet in training beside fused.", measure, table)

@@ -1,6 +1,6 @@
 """Which share of a training round is spent in networks, and which around them.
 
-    python benchmarks/overhead.py [RECIPE ...] [--rounds 3] [--set key=value ...]
+    python benchmarks/overhead.py [RECIPE ...] [--rounds 4] [--set key=value ...]
 
 Networks are the policy forward and back, the decoder, the reward's encoder and the alarm's judge; around them
 are the sampler's arithmetic, noise, advantages, the loss, image preprocessing and statistics. The optimizer's
@@ -9,7 +9,6 @@ steps stand apart: they cost the same whatever the number of images. Writes resu
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -18,17 +17,17 @@ from time import perf_counter
 from typing import Any
 from unittest.mock import patch
 
+import rounds
 import torch
 from training_runs import Estimate as Mean
-from training_runs import as_json, markdown, write_result
+from training_runs import as_json, markdown
 
 from safediffusion.config import load_config
 from safediffusion.prompts import load_prompts
-from safediffusion.runs import RunFolder, device_name, pick_device
+from safediffusion.runs import RunFolder, pick_device
 from safediffusion.train import load, recogniser
 from safediffusion.training.trainer import Trainer
 
-RECIPES = ("world", "world-grpo")
 PARTS = ("network forward", "network backward", "decoder", "encoder", "judge", "optimizer")
 AROUND = "around them"
 
@@ -58,7 +57,7 @@ class Timer:
         return perf_counter()
 
 
-def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
+def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
     """Shares of a recipe's rounds, one value a round; the first is not counted."""
     config = load_config(recipe, ["train.sample_every=1000000", *settings])
     prompts, device = load_prompts(config.prompts).rows, pick_device()
@@ -81,7 +80,7 @@ def measure(recipe: str, rounds: int, settings: list[str]) -> dict[str, Any]:
         ):
             stack.enter_context(patch.object(owner, name, timer.timed(part, getattr(owner, name))))
         trainer.round()
-        for _ in range(rounds):
+        for _ in range(count):
             timer.seconds = {}
             total = sum(trainer.round()["seconds"].values())
             seconds.append(total)
@@ -109,22 +108,5 @@ def table(result: dict[str, Any]) -> str:
     return markdown(("recipe", "a round, s", *(f"{part}, %" for part in PARTS), f"{AROUND}, %"), rows)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="What a training round spends around its networks.")
-    parser.add_argument("recipes", nargs="*", default=list(RECIPES))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
-    words = parser.parse_args()
-    result = {
-        "command": "python benchmarks/overhead.py",
-        "rounds": words.rounds,
-        "device": device_name(pick_device()),
-        "rows": [measure(recipe, words.rounds, words.settings) for recipe in words.recipes],
-    }
-    path = write_result("overhead", result)
-    print(f"\n{table(result)}\n{path}")
-
-
 if __name__ == "__main__":
-    main()
+    rounds.main("overhead", "What a training round spends around its networks.", measure, table)
