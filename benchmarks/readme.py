@@ -41,7 +41,6 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "errors": lambda: tables.errors_table(read("cost_model")),
     },
     WORLD: {
-        "long": lambda: tables.seeds_table(read("world_seeds_long")),
         "comparison": tables.comparison_table,
         "nudity": lambda: tables.seeds_table(read("world_nudity_seeds")),
         "categories": lambda: tables.categories_table(read("world_nudity_seeds")),
