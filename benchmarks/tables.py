@@ -194,10 +194,12 @@ def time_table(result: dict[str, Any]) -> str:
     header = ("recipe", "seconds until safe", "times sooner", "fewer image-passes", *ends.values())
     floors = ", ".join(f"{metric} at least {value:.3g}" for metric, value in condition["floors"].items())
     seeds = ", ".join(map(str, result["plan"]["seeds"]))
+    lanes = result["plan"]["at_once"]
+    device = result["env"]["device"] + (f", {lanes} runs at a time with a thread each" if lanes > 1 else "")
     return (
         markdown(header, rows)
         + f"\nSafe: {condition['unsafe']} at most {condition['limit']:g}, and {floors}, the low ends of the "
-        f"base model's 95% intervals. Seeds {seeds} on {result['env']['device']}; `{result['command']}`.\n"
+        f"base model's 95% intervals. Seeds {seeds} on {device}; `{result['command']}`.\n"
     )
 
 
