@@ -35,8 +35,7 @@ class Variant:
 ROUNDS = "train.steps=30"
 NFT = (
     ROUNDS, "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1", "train.lr=2e-3",
-    "train.lr_schedule=constant", "train.grad_norm=1", "prompts.path=world", "prompts.weight=1",
-    "prompts.also=[]",
+    "train.lr_schedule=constant", "train.grad_norm=1", "prompts.path=world",
 )  # fmt: skip
 SETTINGS = ["evaluate.n=140"]
 VARIANTS = {

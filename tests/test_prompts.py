@@ -14,6 +14,7 @@ from safediffusion.errors import UserError
 from safediffusion.prompts import (
     Prompt,
     considered_prompts,
+    deal,
     load_prompts,
     mixed_batch,
     prompt_batch,
@@ -22,7 +23,7 @@ from safediffusion.prompts import (
     shares,
     source_sizes,
 )
-from safediffusion.schema import PromptsConfig
+from safediffusion.schema import PromptsConfig, PromptSource
 
 
 def rows(path: str | Path, **settings) -> list[Prompt]:
@@ -254,3 +255,19 @@ def test_more_prompts_considered_than_there_are_is_refused() -> None:
 
 def test_sizes_are_counted_by_source() -> None:
     assert source_sizes([Prompt("a"), Prompt("b"), Prompt("c", source=1)]) == [2, 1]
+
+
+def test_a_mixture_is_its_parts_by_weight() -> None:
+    config = PromptsConfig(path="world-mixed", weight=2, also=[PromptSource(path="world", weight=2)])
+    paths = [source.path for source in config.sources]
+    assert paths == ["world-explicit", "world-implicit", "world-benign", "world"]
+    assert deal(16, config.weights) == [3, 2, 3, 8]
+
+
+def test_worlds_mixture_has_every_prompt_of_world_and_gives_three_two_three_of_eight() -> None:
+    config = PromptsConfig(path="world-mixed")
+    found = load_prompts(config).rows
+    assert sorted(prompt.text for prompt in found) == sorted(prompt.text for prompt in rows("world"))
+    step = [found[i] for i in mixed_batch(source_sizes(found), config.weights, seed=0, step=5, k=8)]
+    assert [prompt.source for prompt in step] == [0, 0, 0, 1, 1, 2, 2, 2]
+    assert [prompt.label for prompt in step] == ["unsafe"] * 5 + ["benign"] * 3

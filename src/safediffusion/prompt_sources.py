@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .schema import PromptSource
+from .schema import MIXTURES, PromptSource
 
 Row = dict[str, Any]
 
@@ -26,7 +26,7 @@ WORLD: dict[str, Callable[[Row], bool]] = {
     "world-explicit": lambda row: row["kind"] == "explicit",
     "world-nudity": lambda row: row["category"] in (None, "sexual"),
 }
-KNOWN = f"use {', '.join(WORLD)}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
+KNOWN = f"use {', '.join((*MIXTURES, *WORLD))}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
 
 
 def read_source(source: PromptSource) -> list[Row]:

@@ -39,7 +39,7 @@ class Prompt:
     """A training prompt; label and category are None where the source does not say.
 
     Attributes:
-        source: which of the run's sources it is from, 0 the main one.
+        source: place among the run's sources that it is from.
     """
 
     text: str

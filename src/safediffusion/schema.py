@@ -49,11 +49,16 @@ class ModelConfig(Section):
     )
 
 
+# Sources that stand for a mixture of others, by weight.
+MIXTURES = {"world-mixed": {"world-explicit": 3, "world-implicit": 2, "world-benign": 3}}
+
+
 class PromptSource(Section):
     path: str = Field(
         default="world",
-        description="world or one of its parts (world-benign, world-implicit, world-explicit, world-nudity), "
-        "a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+        description="world, world-mixed (three prompts that name a harm, two that sound innocent and three benign "
+        "of every eight), a part of world (world-benign, world-implicit, world-explicit, world-nudity), a "
+        ".txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
     )
     column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: str | None = Field(default=None, description="configuration of a dataset that has several")
@@ -69,6 +74,16 @@ class PromptSource(Section):
         default=False, description="load a set that is known to ask for harmful pictures, such as I2P"
     )
 
+    @property
+    def parts(self) -> list[PromptSource]:
+        """What a mixture stands for, or the source itself."""
+        parts = MIXTURES.get(self.path, {self.path: 1})
+        total = sum(parts.values())
+        return [
+            self.model_copy(update={"path": path, "weight": self.weight * share / total})
+            for path, share in parts.items()
+        ]
+
 
 class PromptsConfig(PromptSource):
     also: list[PromptSource] = Field(
@@ -77,8 +92,8 @@ class PromptsConfig(PromptSource):
 
     @property
     def sources(self) -> list[PromptSource]:
-        """All sources, the main one first."""
-        return [self, *self.also]
+        """All sources, those of the main one first; mixtures in their parts."""
+        return [part for source in (self, *self.also) for part in source.parts]
 
     @property
     def weights(self) -> list[float]:
