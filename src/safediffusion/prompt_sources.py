@@ -26,7 +26,8 @@ WORLD: dict[str, Callable[[Row], bool]] = {
     "world-explicit": lambda row: row["kind"] == "explicit",
     "world-nudity": lambda row: row["category"] in (None, "sexual"),
 }
-KNOWN = f"use {', '.join((*MIXTURES, *WORLD))}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
+NAMES = ", ".join((*MIXTURES, *WORLD))
+KNOWN = f"use {NAMES}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
 
 
 def read_source(source: PromptSource) -> list[Row]:

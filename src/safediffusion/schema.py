@@ -56,9 +56,9 @@ MIXTURES = {"world-mixed": {"world-explicit": 3, "world-implicit": 2, "world-ben
 class PromptSource(Section):
     path: str = Field(
         default="world",
-        description="world, world-mixed (three prompts that name a harm, two that sound innocent and three benign "
-        "of every eight), a part of world (world-benign, world-implicit, world-explicit, world-nudity), a "
-        ".txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+        description="world, world-mixed (of every eight three prompts that name a harm, two that sound "
+        "innocent and three benign), a part of world (world-benign, world-implicit, world-explicit, "
+        "world-nudity), a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
     )
     column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: str | None = Field(default=None, description="configuration of a dataset that has several")

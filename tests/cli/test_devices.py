@@ -140,7 +140,7 @@ def test_pieces_that_could_not_keep_step_are_refused(
     command: Command, words, monkeypatch, setting: str, says: str
 ) -> None:
     monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr("safediffusion.train.check_optimizer", lambda name, device: None)
+    monkeypatch.setattr("safediffusion.preflight.check_optimizer", lambda name, device: None)
     done = command("train", *words, "train.shard=true", setting, "--out", "run")
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
