@@ -204,9 +204,9 @@ def time_table(result: dict[str, Any]) -> str:
 
 
 def index_table() -> str:
-    """Every result with its command, device and commit."""
+    """Every result with its command, device and commit, but for those of `make bench`, which are not kept."""
     rows = []
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
         result = json.loads(path.read_text())
         env = result["env"]
         rows.append(
