@@ -108,7 +108,7 @@ def main() -> None:
     for name in words.only:
         known[name] = compare(ITEMS[name], words.pairs, words.rounds)
         result = {
-            "command": "python benchmarks/items.py",
+            "command": f"python benchmarks/items.py --pairs {words.pairs} --rounds {words.rounds}",
             "pairs": words.pairs,
             "rounds": words.rounds,
             "items": {n: known[n] for n in ITEMS if n in known},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +35,7 @@ def main(
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
     result = {
-        "command": f"python benchmarks/{name}.py",
+        "command": shlex.join(["python", f"benchmarks/{name}.py", *sys.argv[1:]]),
         "rounds": words.rounds,
         "device": device_name(pick_device()),
         "rows": [measure(recipe, words.rounds, words.settings) for recipe in words.recipes],
