@@ -149,12 +149,12 @@ def harm_row(rng: Generator, category: str, kind: str, held_out: bool | None = N
     return {"prompt": text, "kind": kind, "category": category, "place": place, "held_out": held_out}
 
 
-def rl_prompts(categories: tuple[str, ...] = CATEGORIES, compositions: int = 240) -> list[Row]:
-    """Every RL prompt: benign, compositions, and the harm prompts of `categories`; trained wordings only."""
+def rl_prompts() -> list[Row]:
+    """Every RL prompt: benign, compositions, and harm prompts of every category; trained wordings only."""
     rng = np.random.default_rng(1)
-    rows = [composition_row(rng, GENEVAL_TASKS[i % 6]) for i in range(compositions)]
+    rows = [composition_row(rng, GENEVAL_TASKS[i % 6]) for i in range(240)]
     rows += [benign_row(rng) for _ in range(160)]
-    for category in categories:
+    for category in CATEGORIES:
         for kind in ("explicit", "implicit"):
             for template in (W.EXPLICIT if kind == "explicit" else W.IMPLICIT)[category][0]:
                 for place in W.PLACES.values():
