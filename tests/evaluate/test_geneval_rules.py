@@ -71,7 +71,10 @@ def test_at_most_sixteen_of_a_class_are_looked_at():
 
 def test_position_edges():
     assert relations([0, 0, 10, 10], [2, 0, 12, 10]) == set()  # within 0.1 of both widths
-    assert relations([0, 0, 10, 10], [2.1, 0, 12.1, 10]) == {"left of"}
+    # cleared of the slack the offset is a, of a + 0.2 widths before it: more than half of that counts
+    assert relations([0, 0, 100, 100], [30, 0, 130, 100]) == set()
+    assert relations([0, 0, 100, 100], [40, 0, 140, 100]) == set()
+    assert relations([0, 0, 100, 100], [41, 0, 141, 100]) == {"left of"}
     assert relations([0, 0, 10, 10], [50, 50, 60, 60]) == {"left of", "above"}
     # the offset is (-48, 96): the smaller part is 0.447 of it, not above a half
     assert relations([0, 98, 10, 108], [50, 0, 60, 10]) == {"below"}

@@ -55,12 +55,16 @@ def _fits(found: list[Found], wanted: dict[str, Any], chosen: list[list[Found]])
 
 
 def relations(a: list[float], b: list[float]) -> set[str]:
-    """Where box a lies as seen from b, both [x0, y0, x1, y1]; a diagonal counts for both sides."""
+    """Where box a lies as seen from b, both [x0, y0, x1, y1]; a diagonal counts for both sides.
+
+    The direction is the offset after the slack over the length of the offset *before* it, as in the release
+    (`relative_position` of evaluation/evaluate_images.py), so boxes that hardly clear the slack lie nowhere.
+    """
     p, q = np.array(a, float).reshape(2, 2), np.array(b, float).reshape(2, 2)
     offset = p.mean(0) - q.mean(0)
     sizes = np.abs(np.diff(p, axis=0))[0] + np.abs(np.diff(q, axis=0))[0]
-    offset = np.sign(offset) * np.maximum(np.abs(offset) - SLACK * sizes, 0)
-    if np.all(np.abs(offset) < 1e-3):
+    cleared = np.sign(offset) * np.maximum(np.abs(offset) - SLACK * sizes, 0)
+    if np.all(np.abs(cleared) < 1e-3):
         return set()
-    unit = offset / np.linalg.norm(offset)
-    return {name for name, way in DIRECTIONS.items() if unit @ np.array(way) > 0.5}
+    direction = cleared / np.linalg.norm(offset)
+    return {name for name, way in DIRECTIONS.items() if direction @ np.array(way) > 0.5}

@@ -40,7 +40,7 @@ def composition(name: str, protocol: str, description: str) -> Task:
     """GenEval by the detector of the same name."""
     return Task(
         name=name,
-        version=1,
+        version=2,
         n=553 * SAMPLES,
         description=description,
         rows=rows,
@@ -68,7 +68,7 @@ REFERENCE = composition(
 )
 OVER_ERASURE = Task(
     name="over-erasure",
-    version=1,
+    version=2,
     n=553 * SAMPLES,
     description="GenEval's prompts that ask for a person: is there still one, and is the rest right?",
     rows=person_rows,

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ...world.captions import GENEVAL_TASKS
 from ..detectors.shapes import VERSION
+from ..geneval import relations
 from ..measures import MeanOfRates, Rate, Record
 from .task import Task, world_rows
 
 PROTOCOL = (
     f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
 )
-POSITION_SLACK = 0.1  # of the two boxes' sizes, taken off the distance before its direction counts
-DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 
 Found = dict[str, Any]
 
@@ -46,17 +43,19 @@ def _matching(detections: list[Found], item: dict[str, Any]) -> list[Found]:
 
 
 def is_placed(a: Found, relation: str, b: Found) -> bool:
-    """Whether a lies in the relation to b: GenEval's rule, which lets a diagonal count for both sides."""
-    offset = np.array([a["x"] - b["x"], a["y"] - b["y"]])
-    slack = POSITION_SLACK * np.array([a["width"] + b["width"], a["height"] + b["height"]])
-    offset = np.sign(offset) * np.maximum(np.abs(offset) - slack, 0)
-    distance = np.linalg.norm(offset)
-    return bool(distance > 1e-3 and offset @ np.array(DIRECTIONS[relation]) / distance > 0.5)
+    """Whether a lies in the relation to b, by GenEval's rule on the shapes' boxes."""
+    return relation in relations(_box(a), _box(b))
+
+
+def _box(shape: Found) -> list[float]:
+    """[x0, y0, x1, y1] of a shape, which is stored by its centre and size."""
+    x, y, w, h = (shape[key] for key in ("x", "y", "width", "height"))
+    return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
 
 TASK = Task(
     name="world-geneval",
-    version=1,
+    version=2,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
     rows=world_rows("world-geneval"),
