@@ -21,7 +21,9 @@ LATEX = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     **{c: f"\\{c}" for c in "{}$&#_%"},
-    **{c: f"{{{c}}}" for c in "[]*-`'"},  # as in an optional argument, a starred command, a ligature
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    **{c: f"{{{c}}}" for c in "[]*"},  # which a line break takes for its own
 }
 
 
@@ -52,7 +54,7 @@ def csv_text(text: object) -> str:
 
 def latex_text(text: object) -> str:
     """Text that LaTeX prints as it is, also as the first cell of a row."""
-    return "".join(LATEX.get(c, c) for c in plain(text))
+    return re.sub("-(?=-)", "-{}", "".join(LATEX.get(c, c) for c in plain(text)))
 
 
 def chart_text(text: object) -> str:

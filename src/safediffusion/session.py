@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from .config import RunConfig, diff, dump, load_run_config
 from .errors import RunError, Terminated, UserError
 from .runs import FULL, RunFolder, environment, explain, write_json, write_text
+from .terminal import PlainFormatter
 from .training import processes
 from .training.process import handling, stop
 
@@ -124,7 +125,7 @@ def failures(folder: RunFolder) -> Iterator[None]:
 def log_file(path: Path) -> Iterator[None]:
     """Copy this package's log lines to a file."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("safediffusion")
     logger.addHandler(handler)
     try:

@@ -18,9 +18,10 @@ def say(*lines: object) -> None:
         typer.echo(plain(line))
 
 
-def complain(message: object) -> None:
-    """Print an error on stderr, as one line."""
-    typer.secho(f"Error: {plain(message)}", err=True, fg="red")
+def complain(*lines: object) -> None:
+    """The same on stderr, in red."""
+    for line in lines:
+        typer.secho(plain(line), err=True, fg="red")
 
 
 def show(table: RenderableType) -> None:
