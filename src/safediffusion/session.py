@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 
 from .config import RunConfig, diff, dump, load_run_config
 from .errors import RunError, Terminated, UserError
+from .links import refuse_links_out
 from .runs import FULL, RunFolder, environment, explain, write_json, write_text
 from .terminal import PlainFormatter
 from .training import processes
@@ -29,6 +30,7 @@ def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
     folder = RunFolder(root)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; choose a folder with --out")
+    refuse_links_out(root)
     if not root.exists() or not any(root.iterdir()):
         return folder
     if not folder.config.exists():
@@ -54,6 +56,7 @@ def open_run(root: Path) -> RunFolder:
     """An existing run folder."""
     if not RunFolder(root).config.is_file():
         raise UserError(f"{root} is no run folder: it has no config.yaml; give a folder that train wrote")
+    refuse_links_out(root)
     return RunFolder(root)
 
 
