@@ -85,6 +85,12 @@ class Writer(yaml.SafeDumper):
     """SafeDumper that quotes what Reader would take for a number."""
 
 
+def _text(writer: Writer, value: str) -> ScalarNode:
+    """Quotes that escape, where a text has line breaks or the like: the other kinds would fold them."""
+    style = None if plain(value) == value else '"'
+    return writer.represent_scalar("tag:yaml.org,2002:str", value, style)
+
+
 def _keep_dates(kind: Any) -> None:
     """Dates stay texts; 1e-5 is a number."""
     kind.yaml_implicit_resolvers = {
@@ -96,6 +102,7 @@ def _keep_dates(kind: Any) -> None:
 
 _keep_dates(Reader)
 _keep_dates(Writer)
+Writer.add_representer(str, _text)
 
 
 def read_mapping(path: Path, holds: str) -> dict[str, Any]:
