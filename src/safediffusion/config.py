@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from . import strict_yaml
 from .errors import UserError
+from .escaping import shorten
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -143,11 +144,6 @@ def _merge(below: Values, above: Values) -> Values:
         if isinstance(below[key], dict) and isinstance(above[key], dict)
     }
     return below | above | both
-
-
-def shorten(text: str, most: int = 80) -> str:
-    """The beginning of a text that would fill the screen."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:

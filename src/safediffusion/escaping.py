@@ -11,6 +11,7 @@ import unicodedata
 JOINERS = "\u200c\u200d"  # Persian words and emoji need them, and they move nothing
 MARKDOWN = re.compile(r"[\\`*\[\]|~$!#]|(?<![^\W_])_|_(?![^\W_])")
 ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+LABEL = 60  # characters of a text in a chart
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -40,6 +41,11 @@ def _is_shown(c: str) -> bool:
     return c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs"
 
 
+def shorten(text: str, most: int = 80) -> str:
+    """The beginning of a text that would fill the screen."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def markdown_text(text: object) -> str:
     """Text that a line or a table's cell of Markdown shows as it is."""
     escaped = re.sub("[&<>]", lambda found: ENTITIES[found[0]], plain(text))
@@ -58,6 +64,9 @@ def latex_text(text: object) -> str:
 
 
 def chart_text(text: object) -> str:
-    """Text that matplotlib writes as it is: no mathematics between dollars, no label hidden by `_`."""
-    label = plain(text).replace("$", r"\$")
+    """Text that matplotlib writes as it is: no mathematics between dollars, no label hidden by `_`.
+
+    Long text would leave no room for the chart, so its end is cut off.
+    """
+    label = shorten(plain(text), LABEL).replace("$", r"\$")
     return f" {label}" if label.startswith("_") else label
