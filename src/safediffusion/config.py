@@ -69,7 +69,9 @@ def validate(values: Any) -> RunConfig:
         raise UserError(_explain(error)) from error
     name = config.recipe
     if Path(name).name != name or not name.strip(".") or not name.isprintable():
-        raise UserError(f"recipe={name!r} is not accepted: it names a folder under runs/; give a name without slashes")
+        raise UserError(
+            f"recipe={name!r} is not accepted: it names a folder under runs/; give a name without slashes"
+        )
     return config
 
 

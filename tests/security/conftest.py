@@ -12,7 +12,7 @@ from safediffusion.runs import RunFolder
 from tests.pipelines import tiny_pipeline
 from tests.report.conftest import synthetic_run
 
-# Markup of a terminal and of HTML, an escape sequence, a line break, and an override of the reading direction.
+# Markup of a terminal and of HTML, an escape sequence, a line break, and a change of the reading direction.
 HOSTILE = "[/red]<script>alert(1)</script>\x1b[2J\nsecond\u202eline & \"quoted' $x_1^2$ | `code` :warning:"
 Run = Callable[..., tuple[int, str, str]]
 

@@ -39,7 +39,9 @@ def draw(table: MethodTable, path: Path) -> None:
     plot = figure.subplots()
     for name, row in table.rows.items():
         x, y = (row[metric] for metric in chosen)
-        plot.errorbar(x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=chart_text(name))
+        plot.errorbar(
+            x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=chart_text(name)
+        )
     safety, quality = map(chart_text, chosen)
     plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
     plot.grid(alpha=0.3)

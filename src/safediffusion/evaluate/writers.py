@@ -50,7 +50,9 @@ def markdown(table: MethodTable) -> str:
     lines += ["", LEGEND, *(f"Warning: {markdown_text(w)}" for w in table.warnings), ""]
     if table.published:
         lines += [ANCHORS, "", "| method | metric | value | protocol | note |", "|---|---|---:|---|---|"]
-        lines += ["| " + " | ".join(map(markdown_text, row.values())) + " |" for row in table.published] + [""]
+        lines += ["| " + " | ".join(map(markdown_text, row.values())) + " |" for row in table.published] + [
+            ""
+        ]
     protocols = {m: next(r[m].protocol for r in table.rows.values() if m in r) for m in metrics}
     lines += [f"- {markdown_text(m)}: {markdown_text(protocol)}" for m, protocol in protocols.items()]
     return "\n".join([*lines, ""])

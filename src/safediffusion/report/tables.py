@@ -150,7 +150,9 @@ def draw(sheet: Sheet) -> Table | str:
     for task, rows in sheet.groups.items():
         table.add_row(Text(plain(task), "bold"))
         for row in rows:
-            table.add_row(*(Text(("  " if not i else "") + plain(c.text), style(c)) for i, c in enumerate(row)))
+            table.add_row(
+                *(Text(("  " if not i else "") + plain(c.text), style(c)) for i, c in enumerate(row))
+            )
         table.add_section()
     return table
 
