@@ -22,7 +22,7 @@ from safediffusion.export import Target, export
 from safediffusion.judge import Wish
 from safediffusion.prompts import load_prompts
 from safediffusion.report.report import write_report
-from safediffusion.runs import RunFolder, write_image, write_json, write_text
+from safediffusion.runs import RunFolder, append_jsonl, write_image, write_json, write_text
 from safediffusion.schema import PromptsConfig
 from safediffusion.session import choose_folder, open_run
 from safediffusion.steering.anchors import load_policy
@@ -182,6 +182,18 @@ def test_writing_to_a_link_replaces_the_link_and_not_what_it_shows(
     (tmp_path / "out").symlink_to(secret)
     write(tmp_path / "out")  # type: ignore[operator]
     assert secret.read_text() == "a secret" and not (tmp_path / "out").is_symlink()
+
+
+def test_files_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "a.txt", "x")
+        write_json(tmp_path / "a.json", {})
+        append_jsonl(tmp_path / "a.jsonl", {})
+        write_image(tmp_path / "a.png", Image.new("L", (1, 1)))
+    finally:
+        os.umask(before)
+    assert {oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()} == {"0o640"}
 
 
 def png(width: int, height: int) -> bytes:
