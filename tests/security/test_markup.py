@@ -16,13 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from safediffusion.card import model_card
 from safediffusion.config import dump, load_config
 from safediffusion.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 from safediffusion.evaluate.methods import MethodTable, Value
 from safediffusion.evaluate.pareto import draw
 from safediffusion.evaluate.writers import FORMATS
-from safediffusion.export import USE
+from safediffusion.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
 from safediffusion.report.tables import Cell, Sheet, markdown
@@ -224,34 +223,38 @@ CARDS = [
 ]
 
 
-@pytest.mark.parametrize("base", CARDS)
-@pytest.mark.parametrize("use", USE.values(), ids=[str(to) for to in USE])
-def test_a_base_cannot_add_to_the_head_or_the_code_of_a_card(
-    base: str, use: str, finished: RunFolder, tmp_path: Path
-) -> None:
-    folder = RunFolder(tmp_path / "run")
+def card_of(finished: RunFolder, root: Path, to: Target, *words: str) -> str:
+    """The card that an export of a run with the given settings gets."""
+    folder = RunFolder(root / "run")
     shutil.copytree(finished.root, folder.root, ignore=shutil.ignore_patterns("eval", "samples"))
-    words = [f"model.path={json.dumps(base)}", f"prompts.path={json.dumps(base)}"]
-    write_text(folder.config, dump(load_config(None, [*words, f"reward.anchors={json.dumps(base)}"])))
-    card = model_card(folder, use)
+    write_text(folder.config, dump(load_config(words[0], list(words[1:]))))
+    write_json(folder.model / "model_index.json", {})
+    write_text(folder.model / "lora" / "pytorch_lora_weights.safetensors", "")
+    export(folder.root, to, root / "copy")
+    return (root / "copy" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("base", CARDS)
+@pytest.mark.parametrize("to", [Target.diffusers, Target.lora])
+def test_a_base_cannot_add_to_the_head_or_the_code_of_a_card(
+    base: str, to: Target, finished: RunFolder, tmp_path: Path
+) -> None:
+    keys = ("model.path", "prompts.path", "reward.anchors", "reward.encoder")
+    card = card_of(finished, tmp_path, to, "world", *(f"{key}={json.dumps(base)}" for key in keys))
     _, head, body = card.split("---\n", 2)
     assert set(yaml.safe_load(head)) == {"library_name", "pipeline_tag"}
     tokens = MARKDOWN.parse(body)
-    shown = [token.content for token in tokens if token.type == "inline"]
+    kinds = {child.type for token in tokens for child in token.children or []}
+    assert kinds <= {"text", "text_special", "softbreak"}
+    assert sum(token.type == "heading_open" for token in tokens) == 4
     assert not any(token.type.startswith("html") for token in tokens)
-    assert sum(token.type == "heading_open" for token in tokens) == 4 and shown
-    assert not any(child.type not in ("text", "text_special", "softbreak")
-                   for token in tokens for child in token.children or [])  # fmt: skip
-    code = next(token.content for token in tokens if token.type == "code_block")
-    strings = {node.value for node in ast.walk(ast.parse(code.strip())) if isinstance(node, ast.Constant)}
-    assert not strings - {base, "FOLDER", "FILE"} and code.count("\n") == 1
-    assert "__import__" not in {n.id for n in ast.walk(ast.parse(code.strip())) if isinstance(n, ast.Name)}
+    code = ast.parse(next(t.content for t in tokens if t.type in ("code_block", "fence")).strip())
+    called = {node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+              for node in ast.walk(code) if isinstance(node, ast.Call)}  # fmt: skip
+    assert called <= {"from_pretrained", "load_lora_weights", "asset"}
 
 
 def test_the_head_of_a_card_is_written_by_a_writer_of_yaml(finished: RunFolder, tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path / "run")
-    shutil.copytree(finished.root, folder.root, ignore=shutil.ignore_patterns("samples"))
-    write_text(folder.config, dump(load_config("sd14", [])))
-    head = yaml.safe_load(model_card(folder, USE["diffusers"]).split("---\n")[1])  # type: ignore[index]
+    head = yaml.safe_load(card_of(finished, tmp_path, Target.diffusers, "sd14").split("---\n")[1])
     assert head["base_model"] == "CompVis/stable-diffusion-v1-4"
     assert head["license_name"] == "creativeml-openrail-m"

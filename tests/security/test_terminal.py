@@ -161,6 +161,7 @@ def test_a_progress_line_cannot_steer_the_terminal(
 ) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "0")
     with progress(HOSTILE, 2) as line:
+        assert line.desc.strip() == plain(HOSTILE)
         line.delay = 0
         line.name_phase(HOSTILE)
         line.display()
