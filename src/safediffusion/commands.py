@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -88,7 +89,7 @@ def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar=
     if target.exists():
         raise UserError(f"{target} exists already; give another file name")
     write_text(target, recipe_path(name).read_text())
-    say(target, f"run it with: safediffusion train {target}")
+    say(target, f"run it with: safediffusion train {quote(str(target))}")
 
 
 @tasks.command("list")

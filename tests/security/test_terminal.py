@@ -1,6 +1,7 @@
 """Nothing from outside styles the terminal, moves in it, hides in it, or adds lines to a log."""
 
 import logging
+import shlex
 import shutil
 import sys
 import unicodedata
@@ -16,6 +17,7 @@ from safediffusion import cli, strict_yaml, terminal
 from safediffusion.checking import describe
 from safediffusion.errors import UserError
 from safediffusion.escaping import plain
+from safediffusion.evaluate.detectors.nudenet import PAPERS
 from safediffusion.pictures import sheet
 from safediffusion.progress import progress
 from safediffusion.runs import RunFolder
@@ -122,6 +124,16 @@ def test_an_error_is_one_line_that_shows_the_name_as_it_is(words: list[str], run
     assert code == 2 and out == ""
     assert harmless(err) and len(err.splitlines()) == 1 and err.startswith("Error: "), err
     assert "[/red]<script>" in err, err
+
+
+def test_commands_to_copy_quote_what_a_shell_would_run(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a b;$(c)"
+    monkeypatch.setenv("SAFEDIFFUSION_HOME", str(place))
+    assert shlex.split(PAPERS.command())[-1] == str(place)
+    code, out, err = run("recipes", "copy", "world", str(tmp_path / "a;b.yaml"))
+    assert code == 0 and shlex.split(out.splitlines()[-1])[-1] == str(tmp_path / "a;b.yaml"), err
 
 
 def test_tracebacks_cannot_steer_the_terminal(run: Run) -> None:
