@@ -5,6 +5,7 @@ Layers, later ones win: schema defaults, the recipe a file extends, the file, ke
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from . import strict_yaml
 from .errors import UserError
 from .escaping import shorten
+from .invalid import explain_invalid
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 Values = dict[str, Any]
+COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -66,7 +69,7 @@ def validate(values: Any) -> RunConfig:
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error)) from error
+        raise UserError(explain_invalid(error)) from error
     name = config.recipe
     if Path(name).name != name or not name.strip(".") or not name.isprintable():
         raise UserError(
@@ -131,6 +134,8 @@ def _parse_words(words: list[str]) -> Values:
             raise UserError(f"{word!r} holds an interpolation, ${{...}}; write the name itself")
         if not key or not equals:
             raise UserError(f"{word!r} is no setting; write it as key=value, for example reward.alpha=0.7")
+        if COMMENT.search(value):
+            raise UserError(f"{shorten(word)!r} holds ` #`, which begins a comment; put quotes around the value")
         setting = strict_yaml.parse(value, shorten(word))
         for name in reversed(key.split(".")):
             setting = {name: setting}
@@ -170,12 +175,3 @@ def _did_you_mean(word: str, known: list[str], leaf: str | None = None) -> str:
     if near:
         return f"; did you mean {near[0]}?"
     return "; `safediffusion train --dry-run` prints all settings" if leaf else f"; known: {', '.join(known)}"
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    key = ".".join(str(part) for part in first["loc"])
-    if not key:
-        return message
-    return f"{key}={shorten(repr(first['input']))} is not accepted: {message[0].lower()}{message[1:]}"

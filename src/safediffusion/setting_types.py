@@ -1,0 +1,31 @@
+"""Types of settings: every number has both bounds, every text can be written on one line.
+
+Upper bounds are far above what is of use and below what asks for a terabyte or does not fit a 64-bit number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+from pydantic import AfterValidator, Field
+
+from .words import distinct, path_text, text
+
+LARGEST = 1e9
+
+Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+StepsOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
+Images = Annotated[int, Field(ge=1, le=100_000)]  # at once, or of a group
+Denoising = Annotated[int, Field(ge=1, le=10_000)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]
+Guidance = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Text = Annotated[str, Field(max_length=1000), AfterValidator(text)]
+Place = Annotated[str, AfterValidator(path_text)]
+
+Item = TypeVar("Item", bound=str)
+Distinct = Annotated[list[Item], Field(max_length=100), AfterValidator(distinct)]
