@@ -16,6 +16,7 @@ from . import strict_yaml
 from .errors import UserError
 from .escaping import shorten
 from .invalid import explain_invalid
+from .paths import read_path
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
 
 Values = dict[str, Any]
 COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
+DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -47,7 +49,7 @@ def list_recipes() -> list[str]:
 def recipe_path(name: str) -> Path:
     """The YAML file of a shipped recipe."""
     if name not in list_recipes():  # a name, never a path
-        raise UserError(f"there is no recipe {name!r}{_did_you_mean(name, list_recipes())}")
+        raise UserError(f"there is no recipe {shorten(name)!r}{_did_you_mean(name, list_recipes())}")
     return RECIPES / f"{name}.yaml"
 
 
@@ -67,15 +69,9 @@ def validate(values: Any) -> RunConfig:
     """A plain mapping as a RunConfig; the first thing wrong with it becomes one readable line."""
     _refuse_unknown(values, keys=dotted_keys())
     try:
-        config = RunConfig.model_validate(values)
+        return RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(explain_invalid(error)) from error
-    name = config.recipe
-    if Path(name).name != name or not name.strip(".") or not name.isprintable():
-        raise UserError(
-            f"recipe={name!r} is not accepted: it names a folder under runs/; give a name without slashes"
-        )
-    return config
 
 
 def load_run_config(path: Path) -> RunConfig:
@@ -110,7 +106,7 @@ def dotted_keys() -> list[str]:
 def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
     """A recipe or file merged over what it extends; `recipe` becomes the outermost name."""
     is_file = str(source).endswith((".yaml", ".yml"))
-    path = Path(source) if is_file else recipe_path(str(source))
+    path = read_path(str(source)) if is_file else recipe_path(str(source))
     if path in seen:
         raise UserError(f"{path} extends itself; remove one of the `extends:` lines")
     values = _read_yaml(path)
@@ -130,12 +126,18 @@ def _parse_words(words: list[str]) -> Values:
     values: Values = {}
     for word in words:
         key, equals, value = word.partition("=")
+        if any(ord(c) < 32 for c in word) or key.count(".") > DEEPEST:
+            raise UserError(f"{shorten(word)!r} is not a setting; write it on one line as section.name=value")
         if "${" in key:
-            raise UserError(f"{word!r} holds an interpolation, ${{...}}; write the name itself")
+            raise UserError(f"{shorten(word)!r} holds an interpolation, ${{...}}; write the name itself")
         if not key or not equals:
-            raise UserError(f"{word!r} is no setting; write it as key=value, for example reward.alpha=0.7")
+            raise UserError(
+                f"{shorten(word)!r} is no setting; write it as key=value, for example reward.alpha=0.7"
+            )
         if COMMENT.search(value):
-            raise UserError(f"{shorten(word)!r} holds ` #`, which begins a comment; put quotes around the value")
+            raise UserError(
+                f"{shorten(word)!r} holds ` #`, which begins a comment; put quotes around the value"
+            )
         setting = strict_yaml.parse(value, shorten(word))
         for name in reversed(key.split(".")):
             setting = {name: setting}
@@ -162,7 +164,7 @@ def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
         elif key in sections:
             raise UserError(f"{key} is a group of settings, not a value; write {key}.NAME=...")
         elif key not in keys:
-            leaf = key.rpartition(".")[2]
+            key, leaf = shorten(key), shorten(key.rpartition(".")[2])
             raise UserError(f"{key} is not a setting{_did_you_mean(key, keys, leaf)}")
 
 

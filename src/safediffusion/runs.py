@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import RunError, UserError
+from .paths import PICTURES, refuse_special
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,6 +38,7 @@ def explain(error: OSError, path: Path | str) -> UserError | RunError:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` once the block succeeded."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -62,9 +64,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a PNG atomically."""
+    """Write a picture atomically, in the format that its ending names, else as PNG."""
+    kind = PICTURES.get(path.suffix.lower(), "PNG")
+    finest: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format=kind, **finest)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

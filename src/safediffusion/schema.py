@@ -11,6 +11,7 @@ from .setting_types import (
     Decay,
     Denoising,
     Distinct,
+    FileName,
     Fraction,
     Guidance,
     Images,
@@ -26,6 +27,7 @@ from .setting_types import (
 
 MOST_IMAGES = 1_000_000  # of a round
 WORLD_TASKS = ("world-i2p", "world-exposed", "world-geneval", "world-benign")
+
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), strict=True)
@@ -97,7 +99,9 @@ class PromptSource(Section):
 
 class PromptsConfig(PromptSource):
     also: list[PromptSource] = Field(
-        default_factory=list, max_length=100, description="further sources, mixed into every step by their weights"
+        default_factory=list,
+        max_length=100,
+        description="further sources, mixed into every step by their weights",
     )
 
     @property
@@ -121,13 +125,16 @@ class OneRewardConfig(Section):
         default="world", description="world, hpsv2.1, a CLIP or SigLIP folder or hub id, or a ViT-H/14 file"
     )
     anchors: Place = Field(default="scaled", description="name of a safety policy, or a YAML file")
-    alpha: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(default=0.5, description="how far text is moved along the safety direction")
+    alpha: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
+        default=0.5, description="how far text is moved along the safety direction"
+    )
     mode: Literal["translate", "project"] = Field(default="translate", description="how text is moved")
     steer: Literal["always", "unsafe"] = Field(
         default="always", description="steer every prompt, or unsafe ones only"
     )
     threshold: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
-        default=0.0, description="steer=unsafe: steered when z.v_safe is below this")
+        default=0.0, description="steer=unsafe: steered when z.v_safe is below this"
+    )
     views: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1, description="slightly augmented views averaged per image; more is harder to fool"
     )
@@ -143,7 +150,9 @@ class OneRewardConfig(Section):
 
 class RewardConfig(OneRewardConfig):
     also: list[OneRewardConfig] = Field(
-        default_factory=list, max_length=100, description="further rewards, each compared in its group and then weighed"
+        default_factory=list,
+        max_length=100,
+        description="further rewards, each compared in its group and then weighed",
     )
 
     @model_validator(mode="after")
@@ -156,9 +165,7 @@ class RewardConfig(OneRewardConfig):
 
 class RolloutConfig(Section):
     steps: Denoising = Field(default=16, description="denoising steps")
-    eta: Share = Field(
-        default=1.0, description="0 deterministic, 1 DDPM's variance"
-    )
+    eta: Share = Field(default=1.0, description="0 deterministic, 1 DDPM's variance")
     sde: Literal["cps", "flow-grpo"] = Field(
         default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
@@ -204,11 +211,15 @@ class TrainConfig(Section):
     max_seconds: Positive | None = Field(
         default=None, description="end after this much training, evaluations not counted; null is no limit"
     )
-    lr: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(default=1e-4, description="AdamW's learning rate")
+    lr: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
+        default=1e-4, description="AdamW's learning rate"
+    )
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="how it falls to 0 from the first round to train.steps"
     )
-    lora_rank: Annotated[int, Field(ge=0, le=4096)] = Field(default=0, description="0 trains the whole network")
+    lora_rank: Annotated[int, Field(ge=0, le=4096)] = Field(
+        default=0, description="0 trains the whole network"
+    )
     clip_range: Positive = Field(
         default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
     )
@@ -302,9 +313,7 @@ class EvaluateConfig(Section):
     during_n: Steps = Field(default=64, description="images a task in those")
     steps: Denoising = Field(default=16, description="denoising steps")
     guidance: Guidance = Field(default=3.0, description="classifier-free guidance")
-    eta: Share = Field(
-        default=0.0, description="0 deterministic, 1 DDPM's variance"
-    )
+    eta: Share = Field(default=0.0, description="0 deterministic, 1 DDPM's variance")
     show_unsafe: bool = Field(
         default=False,
         description="sample sheets show pictures of prompts that are not labelled benign; else these are "
@@ -316,7 +325,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """Everything that decides the result of a run; where it is written is not part of it."""
 
-    recipe: Text = Field(default="world", description="name of the recipe or file this came from")
+    recipe: FileName = Field(default="world", description="name of the recipe or file this came from")
     seed: Seed = Field(default=0, description="seed of prompts, noise and adapters")
     watch: Distinct[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default_factory=list, description="where metrics are shown besides metrics.jsonl"

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from .words import distinct, path_text, text
+from .words import distinct, file_name, path_text, text
 
 LARGEST = 1e9
 
@@ -25,7 +25,8 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Text = Annotated[str, Field(max_length=1000), AfterValidator(text)]
-Place = Annotated[str, AfterValidator(path_text)]
+FileName = Annotated[Text, AfterValidator(file_name)]
+Place = Annotated[str, AfterValidator(text), AfterValidator(path_text)]
 
 Item = TypeVar("Item", bound=str)
 Distinct = Annotated[list[Item], Field(max_length=100), AfterValidator(distinct)]

@@ -9,6 +9,7 @@ import os
 from collections.abc import Sequence
 
 LONGEST_NAME = 255  # bytes, on every file system in use
+LONGEST_FILE_NAME = 100  # characters, which leaves room for what is added to it
 LONGEST_PATH = 4096  # bytes, Linux's PATH_MAX
 
 
@@ -28,26 +29,50 @@ def text(value: str) -> str:
 
 
 def path_text(value: str) -> str:
-    """A path, hub id or name of ours, with `~` replaced by the home folder.
+    """A path that exists, a hub id or a name of ours, with `~` replaced by the home folder.
 
     Raises:
         ValueError: no file system takes it.
     """
-    path = os.path.expanduser(text(value))
+    if not value or "\0" in value:
+        raise ValueError("it is empty" if not value else "it holds a NUL character")
+    path = os.path.expanduser(value)
     parts = path.replace("\\", "/").split("/")
     if len(os.fsencode(path)) > LONGEST_PATH or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
         raise ValueError(f"a path has at most {LONGEST_PATH} bytes, and a name in it {LONGEST_NAME}")
     return path
 
 
+def file_name(value: str) -> str:
+    """A name that files of ours carry, on every system.
+
+    Raises:
+        ValueError: it would lead elsewhere, or some system's files cannot be called that.
+    """
+    if any(c in '/\\:*?"<>|' for c in value) or value.strip(". ") != value or len(value) > LONGEST_FILE_NAME:
+        raise ValueError(
+            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} characters without slashes, "
+            'none of :*?"<>| and no point or space at its ends'
+        )
+    return value
+
+
+def same(value: str) -> str:
+    """What two spellings of the same words have in common: spaces and capital letters do not count."""
+    return " ".join(value.casefold().split())
+
+
 def distinct(values: Sequence[str]) -> Sequence[str]:
     """The same list.
 
     Raises:
-        ValueError: it names something twice.
+        ValueError: it names something twice, see `same`.
     """
-    if twice := next((value for value in values if values.count(value) > 1), None):
-        raise ValueError(f"it names {twice} twice")
+    seen: set[str] = set()
+    for value in values:
+        if same(value) in seen:
+            raise ValueError(f"it has {value} twice; remove one of them")
+        seen.add(same(value))
     return values
 
 
