@@ -6,7 +6,9 @@ Layers, later ones win: schema defaults, the recipe a file extends, the file, ke
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +100,10 @@ def diff(a: RunConfig, b: RunConfig) -> list[str]:
     return [key for key in left if key != "watch" and left[key] != right[key]]
 
 
-def dotted_keys() -> list[str]:
+@cache
+def dotted_keys() -> tuple[str, ...]:
     """Every setting there is, as section.name."""
-    return list(flatten(RunConfig()))
+    return tuple(flatten(RunConfig()))
 
 
 def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
@@ -155,7 +158,7 @@ def _merge(below: Values, above: Values) -> Values:
     return below | above | both
 
 
-def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
+def _refuse_unknown(values: Any, keys: Sequence[str], prefix: str = "") -> None:
     sections = {key.split(".")[0] for key in keys if "." in key}
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -168,7 +171,7 @@ def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
             raise UserError(f"{key} is not a setting{_did_you_mean(key, keys, leaf)}")
 
 
-def _did_you_mean(word: str, known: list[str], leaf: str | None = None) -> str:
+def _did_you_mean(word: str, known: Sequence[str], leaf: str | None = None) -> str:
     """`; did you mean X?` for the nearest known name, else the list of names to look at."""
     near = get_close_matches(word, known, n=1, cutoff=0.75)
     if not near and leaf:
@@ -176,4 +179,4 @@ def _did_you_mean(word: str, known: list[str], leaf: str | None = None) -> str:
         near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
     if near:
         return f"; did you mean {near[0]}?"
-    return "; `safediffusion train --dry-run` prints all settings" if leaf else f"; known: {', '.join(known)}"
+    return "; `safediffusion train --dry-run` prints all settings" if leaf is not None else f"; known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in one line: the first setting that is not accepted, why, and how it is written."""
+"""What pydantic found wrong, in one line: the setting that is not accepted, why, and how to write it."""
 
 from __future__ import annotations
 

@@ -7,17 +7,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .combinations import contradictions
 from .setting_types import (
+    Alpha,
     Decay,
     Denoising,
+    DenoisingOrZero,
     Distinct,
     FileName,
     Fraction,
+    GroupSize,
     Guidance,
     Images,
+    ImagesOrZero,
     NonNegative,
     Place,
     Positive,
+    Rank,
+    Rate,
     Seed,
     Share,
     Steps,
@@ -25,7 +32,6 @@ from .setting_types import (
     Text,
 )
 
-MOST_IMAGES = 1_000_000  # of a round
 WORLD_TASKS = ("world-i2p", "world-exposed", "world-geneval", "world-benign")
 
 
@@ -125,9 +131,7 @@ class OneRewardConfig(Section):
         default="world", description="world, hpsv2.1, a CLIP or SigLIP folder or hub id, or a ViT-H/14 file"
     )
     anchors: Place = Field(default="scaled", description="name of a safety policy, or a YAML file")
-    alpha: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
-        default=0.5, description="how far text is moved along the safety direction"
-    )
+    alpha: Alpha = Field(default=0.5, description="how far text is moved along the safety direction")
     mode: Literal["translate", "project"] = Field(default="translate", description="how text is moved")
     steer: Literal["always", "unsafe"] = Field(
         default="always", description="steer every prompt, or unsafe ones only"
@@ -175,16 +179,14 @@ class RolloutConfig(Section):
         "dpm++, of second order; on World it is nearer to the limit of many steps from 16 on, not below 10",
     )
     guidance: Guidance = Field(default=3.0, description="classifier-free guidance of the policy; 1 is off")
-    group_size: Annotated[int, Field(ge=2, le=100_000)] = Field(
-        default=12, description="images a prompt, compared to each other"
-    )
+    group_size: GroupSize = Field(default=12, description="images a prompt, compared to each other")
     prompts: Images = Field(default=8, description="prompts a step")
     considered: Images = Field(
         default=1,
         description="prompts considered for each that is drawn: those of each label are drawn whose rewards "
         "differed most when last seen; 1 draws all in turn",
     )
-    branches: Annotated[int, Field(ge=0, le=100_000)] = Field(
+    branches: ImagesOrZero = Field(
         default=0,
         description="grpo with train.window: starting points a group; the members of one share its noise and "
         "the steps before the window, drawn once, and are compared with each other alone; 0: each its own",
@@ -211,15 +213,11 @@ class TrainConfig(Section):
     max_seconds: Positive | None = Field(
         default=None, description="end after this much training, evaluations not counted; null is no limit"
     )
-    lr: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = Field(
-        default=1e-4, description="AdamW's learning rate"
-    )
+    lr: Rate = Field(default=1e-4, description="AdamW's learning rate")
     lr_schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant", description="how it falls to 0 from the first round to train.steps"
     )
-    lora_rank: Annotated[int, Field(ge=0, le=4096)] = Field(
-        default=0, description="0 trains the whole network"
-    )
+    lora_rank: Rank = Field(default=0, description="0 trains the whole network")
     clip_range: Positive = Field(
         default=1e-4, description="grpo, awm: PPO range; tiny as log-densities are means"
     )
@@ -237,7 +235,7 @@ class TrainConfig(Section):
     kl_benign: NonNegative | None = Field(
         default=None, description="the same for prompts labelled benign; null is kl"
     )
-    window: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    window: DenoisingOrZero = Field(
         default=0, description="grpo: stochastic steps in a row; 0 makes all stochastic"
     )
     timestep_fraction: Fraction = Field(
@@ -355,53 +353,6 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> RunConfig:
-        if self.train.algorithm == "grpo" and self.rollout.eta == 0:
-            raise ValueError(
-                "rollout.eta is 0, but grpo needs a stochastic sampler; "
-                "set rollout.eta=1 or train.algorithm=nft"
-            )
-        branches, size = self.rollout.branches, self.rollout.group_size
-        if branches and (self.train.algorithm != "grpo" or not self.train.window):
-            raise ValueError(
-                "rollout.branches shares the steps before grpo's window; set train.algorithm=grpo and "
-                "train.window=2, or rollout.branches=0"
-            )
-        if branches and (size % branches or size // branches < 2):
-            raise ValueError(
-                f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
-                "two or more; set it to a divisor of rollout.group_size, at most half of it"
-            )
-        images = self.rollout.prompts * size
-        if images > MOST_IMAGES:
-            raise ValueError(
-                f"rollout.prompts times rollout.group_size is {images}, but a round has at most {MOST_IMAGES} "
-                "images; set one of them lower"
-            )
-        if self.train.algorithm == "grpo" and self.train.updates > images:
-            raise ValueError(
-                f"train.updates is {self.train.updates}, but the {images} images of a round make {images} "
-                f"optimizer steps at most; set train.updates={images} or less, or raise rollout.prompts"
-            )
-        if self.train.compile and (self.train.shard or self.train.recompute):
-            raise ValueError(
-                "train.compile takes a network that is whole and keeps its activations; set "
-                "train.compile=false, or train.shard=false and train.recompute=false"
-            )
-        storage, dtype = self.model.storage, self.model.dtype
-        if storage != "fp32" and (self.train.lora_rank == 0 or dtype not in ("auto", storage)):
-            raise ValueError(
-                f"model.storage={storage} keeps frozen weights only in {storage}, so it needs an adapter and "
-                f"a network in {storage}; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
-            )
-        every = self.evaluate.during_every
-        if "/" in (self.train.keep_best or "") and (every == 0 or every % self.train.checkpoint_every):
-            raise ValueError(
-                f"train.keep_best={self.train.keep_best} is of the small evaluations, which have to be at "
-                f"checkpoints; set evaluate.during_every to {self.train.checkpoint_every} or a multiple"
-            )
-        if self.train.window > self.rollout.steps:
-            raise ValueError(
-                f"train.window is {self.train.window}, more than rollout.steps ({self.rollout.steps}); "
-                "set train.window lower or 0"
-            )
+        if found := next(contradictions(self), None):
+            raise ValueError(found)
         return self

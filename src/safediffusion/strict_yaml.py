@@ -1,8 +1,8 @@
 """The one reader of YAML that others wrote: plain values alone, and nothing that reads more than the file.
 
 Refused, with the line: interpolations, tags, repeated keys, keys that are no text, several documents, and
-nesting or aliases that would fill the memory. A number is one in plain decimal digits, a truth value `true` or
-`false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`, `yes` and dates are texts and never become another value.
+nesting or aliases that would fill the memory. A number has plain decimal digits, a truth value is `true`
+or `false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`, `yes` and dates stay texts.
 """
 
 from __future__ import annotations

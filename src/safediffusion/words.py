@@ -49,10 +49,11 @@ def file_name(value: str) -> str:
     Raises:
         ValueError: it would lead elsewhere, or some system's files cannot be called that.
     """
-    if any(c in '/\\:*?"<>|' for c in value) or value.strip(". ") != value or len(value) > LONGEST_FILE_NAME:
+    forbidden = any(c in '/\\:*?"<>|' for c in value) or value.strip(". ") != value
+    if forbidden or len(value) > LONGEST_FILE_NAME:
         raise ValueError(
-            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} characters without slashes, "
-            'none of :*?"<>| and no point or space at its ends'
+            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} characters without "
+            'slashes, none of :*?"<>| and no point or space at its ends'
         )
     return value
 

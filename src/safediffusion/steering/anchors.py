@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..escaping import shorten
 from ..invalid import explain_invalid
 from ..schema import Section
-from ..setting_types import Distinct, FileName, Text
+from ..setting_types import Alpha, Distinct, FileName, Text
 from ..strict_yaml import read_mapping
 from ..words import same
 
@@ -27,7 +27,7 @@ class PolicyFile(Section):
     safe: Distinct[Text] | None = None
     unsafe: Distinct[Text] | None = None
     categories: Distinct[Text] | None = None
-    alpha: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.5
+    alpha: Alpha = 0.5
     empty_positive: bool = False
 
     @model_validator(mode="after")
