@@ -26,19 +26,23 @@ from safediffusion.unexpected import tell
 from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
 
 ODD = [
-    *("", " ", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "True", "TRUE", "nan", "inf"),
-    *(".nan", ".NaN", ".inf", "-.inf", "-inf", "NaN", "Infinity", "0", "-0", "+0", "00", "007", "010", "0o17"),
-    *("0x10", "0b11", "1_000", "1,000", "1 000", "1e3", "1E3", "1e-3", "1e999", "-1e999", "1e-999", "1e22"),
+    *("", " ", "~", "null", "true", "false", "yes", "no", "on", "off", "y", "n", "True", "TRUE", "nan"),
+    *("inf", ".nan", ".NaN", ".inf", "-.inf", "-inf", "NaN", "Infinity", "0", "-0", "+0", "00", "007", "010"),
+    *("0o17", "0x10", "0b11", "1_000", "1,000", "1 000", "1e3", "1E3", "1e-3", "1e999", "-1e999"),
+    *("1e-999", "1e22"),
     *("1.", ".5", "1.5", "1.0", "-1", "-0.0", "1:30", "1:30:45", "12:30:45.5", "2001-01-01", "1/2", "50%"),
     *("4294967295", "4294967296", "2147483648", "9223372036854775808", "18446744073709551616"),
     *("1" + "0" * 22, "-1" + "0" * 22, "9" * 400, "9" * 5000, "0." + "1" * 400, "1e-400", "5e-324"),
-    *("[]", "{}", "[1]", "[[1]]", "[null]", "['']", "[a, a]", "[a, A]", "[a,, b]", "[,]", ",", "a,b", "{a: 1}"),
-    *("{path: x}", "[{path: x}]", "[{path: 1}]", "[{}]", "[{kind: clip}]", "[{name: x}]", "[1, true, x]"),
-    *("'", '"', "'a", '"\\x00"', '"a\\nb"', '"\\e[2J"', '"\\ud800"', "a\x00b", "a\nb", "\x1b[2J", "\t", "a #b"),
-    *("#", "a: b", "- a", "? a", "!!int 3", "!x", "&a", "*a", "&a [*a]", "%", "@", "`", "|", ">", "---", "..."),
-    *("=", "<<", "${x}", "???", "٣", "１２", "½", "²", "1\u200b", "\u202e1", "é", "\ud83d", "x" * 300, "x" * 5000),
-    *("/", ".", "..", "../..", "a/../b", "/dev/zero", "~root", "~nobody-here", "~/x", "C:\\x", "a/" * 3000),
-    *("world", "World", "fp32", "[world-i2p]", "world-i2p", "[wandb]", "wandb", "grpo", "linear", "x" * 256),
+    *("[]", "{}", "[1]", "[[1]]", "[null]", "['']", "[a, a]", "[a, A]", "[a,, b]", "[,]", ",", "a,b"),
+    *("{a: 1}", "{path: x}", "[{path: x}]", "[{path: 1}]", "[{}]", "[{kind: clip}]", "[{name: x}]"),
+    *("[1, true, x]",),
+    *("'", '"', "'a", '"\\x00"', '"a\\nb"', '"\\e[2J"', '"\\ud800"', "a\x00b", "a\nb", "\x1b[2J", "\t"),
+    *("a #b", "#", "a: b", "- a", "? a", "!!int 3", "!x", "&a", "*a", "&a [*a]", "%", "@", "`", "|", ">"),
+    *("---", "...", "=", "<<", "${x}", "???", "٣", "１２", "½", "²", "1\u200b", "\u202e1", "é"),
+    *("\ud83d", "x" * 300),
+    *("x" * 5000, "/", ".", "..", "../..", "a/../b", "/dev/zero", "~root", "~nobody-here", "~/x", "C:\\x"),
+    *("a/" * 3000, "world", "World", "fp32", "[world-i2p]", "world-i2p", "[wandb]", "wandb", "grpo", "linear"),
+    *("x" * 256,),
 ]  # fmt: skip
 
 
@@ -319,11 +323,11 @@ def recurse() -> None:
 
 
 UNEXPECTED: dict[str, tuple[Callable[[], object], int, str]] = {
-    "long name": (lambda: open("x" * 300), 2, "file name too long; give a shorter name"),
-    "missing": (lambda: open("nothing-here"), 2, "nothing-here: no such file or directory"),
-    "folder": (lambda: open("/"), 2, "is a directory"),
-    "below a file": (lambda: open("/etc/hostname/x"), 2, "not a directory"),
-    "null": (lambda: open("a\0b"), 2, "NUL"),
+    "long name": (lambda: Path("x" * 300).read_text(), 2, "file name too long; give a shorter name"),
+    "missing": (lambda: Path("nothing-here").read_text(), 2, "nothing-here: no such file or directory"),
+    "folder": (lambda: Path("/").read_text(), 2, "is a directory"),
+    "below a file": (lambda: Path("/etc/hostname/x").read_text(), 2, "not a directory"),
+    "null": (lambda: Path("a\0b").read_text(), 2, "NUL"),
     "disk": (lambda: raise_(OSError(errno.EIO, "Input/output error", "x")), 1, "x: input/output error"),
     "files": (lambda: raise_(OSError(errno.EMFILE, "Too many open files")), 1, "too many open files"),
     "links": (lambda: raise_(OSError(errno.ELOOP, "Too many levels", "x")), 2, "circle"),
@@ -353,7 +357,7 @@ def raise_(error: Exception) -> None:
 
 @pytest.mark.parametrize(("work", "code", "text"), UNEXPECTED.values(), ids=UNEXPECTED.keys())
 def test_what_nobody_caught_is_told_in_a_sentence(work: Callable[[], object], code: int, text: str) -> None:
-    with pytest.raises(Exception) as error:  # noqa: PT011 (any)
+    with pytest.raises(Exception) as error:
         work()
     told = tell(error.value)
     assert text in told.text and told.code == code

@@ -179,4 +179,6 @@ def _did_you_mean(word: str, known: Sequence[str], leaf: str | None = None) -> s
         near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
     if near:
         return f"; did you mean {near[0]}?"
-    return "; `safediffusion train --dry-run` prints all settings" if leaf is not None else f"; known: {', '.join(known)}"
+    if leaf is not None:
+        return "; `safediffusion train --dry-run` prints all settings"
+    return f"; known: {', '.join(known)}"
