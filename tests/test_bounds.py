@@ -41,7 +41,7 @@ ODD = [
     *("---", "...", "=", "<<", "${x}", "???", "٣", "１２", "½", "²", "1\u200b", "\u202e1", "é"),
     *("\ud83d", "x" * 300),
     *("x" * 5000, "/", ".", "..", "../..", "a/../b", "/dev/zero", "~root", "~nobody-here", "~/x", "C:\\x"),
-    *("a/" * 3000, "world", "World", "fp32", "[world-i2p]", "world-i2p", "[wandb]", "wandb", "grpo", "linear"),
+    *("a/" * 3000, "world", "fp32", "[world-i2p]", "world-i2p", "[wandb]", "wandb", "grpo", "linear"),
     *("x" * 256,),
 ]  # fmt: skip
 
