@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import signal
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from safetensors import SafetensorError
 
 from .config import RunConfig, diff, dump, load_run_config
 from .errors import RunError, Terminated, UserError
+from .folder_lock import locked
 from .links import refuse_links_out
 from .runs import FULL, RunFolder, environment, explain, write_json, write_text
 from .terminal import PlainFormatter
@@ -73,25 +73,13 @@ def claim(folder: RunFolder, config: RunConfig) -> None:
 
 
 @contextmanager
-def locked(folder: RunFolder) -> Iterator[None]:
-    """Keep a second process out of the folder; the lock dies with the process."""
-
-    with open(folder.root / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"another process works in {folder.root}; wait for it or use --fresh") from error
-        yield
-
-
-@contextmanager
 def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     """Inside, the folder is this run's; of several processes the main one holds it."""
     if not processes.is_main():
         yield
         return
     claim(folder, config)
-    with locked(folder), log_file(folder.log):
+    with locked(folder.root), log_file(folder.log):
         yield
 
 

@@ -58,7 +58,8 @@ def load_model(
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
-    pipeline = _load_pipeline(source, {"default": DTYPES[storage], "vae": torch.float32})
+    name = _pipeline_class(source)
+    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
@@ -105,18 +106,8 @@ def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
     return load_model(device=device, **config.model_dump())
 
 
-def _load_pipeline(source: str | Path, dtypes: dict[str, torch.dtype]) -> Any:
-    folder = check_place(source)
-    index = _read_index(source)
-    name = check_index(index, source)
-    if name not in FAMILIES:
-        raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
-        )
-    options = dict(FAMILIES[name][2])
-    if folder is not None:
-        options |= dict.fromkeys(absent_parts(folder, index))
-        options["variant"] = choose_variant(folder, index)
+def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
+    options = FAMILIES[name][2] | _layout(Path(source))
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:
@@ -129,14 +120,12 @@ def _load_pipeline(source: str | Path, dtypes: dict[str, torch.dtype]) -> Any:
     return pipeline
 
 
-def _read_index(source: str | Path) -> Any:
-    try:
-        return DiffusionPipeline.load_config(str(source))
-    except UNREADABLE as error:
-        raise UserError(
-            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
-            "or set another folder, a hub id or world."
-        ) from error
+def _layout(folder: Path) -> dict[str, Any]:
+    """What diffusers has to be told of a folder: parts to leave out, and which variant it holds."""
+    if not folder.is_dir():
+        return {}
+    index = DiffusionPipeline.load_config(str(folder))
+    return dict.fromkeys(absent_parts(folder, index)) | {"variant": choose_variant(folder, index)}
 
 
 def shapes_of(config: ModelConfig) -> Diffuser | None:
@@ -172,3 +161,20 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     else:
         native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def _pipeline_class(source: str | Path) -> str:
+    check_place(source)
+    try:
+        index = DiffusionPipeline.load_config(str(source))
+    except UNREADABLE as error:
+        raise UserError(
+            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
+            "or set another folder, a hub id or world."
+        ) from error
+    name = check_index(index, source)
+    if name not in FAMILIES:
+        raise UserError(
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
+        )
+    return name
