@@ -163,5 +163,5 @@ def test_a_truncated_weights_file_is_refused_by_name(tmp_path: Path) -> None:
     FAMILIES["sd3"]().save_pretrained(tmp_path)
     weights = tmp_path / "transformer/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="transformer/diffusion_pytorch_model.safetensors .* did not finish"):
+    with pytest.raises(UserError, match=r"transformer/diffusion_pytorch_model.safetensors .* did not finish"):
         load_model(tmp_path)
