@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from . import strict_yaml
 from .config import RunConfig, load_run_config
+from .escaping import markdown_text, plain
 from .report.tables import markdown, paired_sheet, run_lines
 from .runs import RunFolder
 
@@ -18,6 +20,9 @@ LICENCES = {
 }
 
 
+QUOTED = '"BASE"'  # as a template of export.USE has it
+
+
 def model_card(folder: RunFolder, use: str) -> str:
     """The card of a finished run's model, as Markdown with the hub's header.
 
@@ -29,17 +34,15 @@ def model_card(folder: RunFolder, use: str) -> str:
     licence = LICENCES.get(base)
     lines = run_lines(folder)
     table = markdown(paired_sheet(lines)) if lines else "This run was not evaluated.\n"
+    about = {"base_model": base, "license": "other", "license_name": licence} if licence else {}
+    about |= {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     return "\n".join(
         (
             "---",
-            *([f"base_model: {base}"] if licence else []),
-            *([f"license: other\nlicense_name: {licence}"] if licence else []),
-            "library_name: diffusers",
-            "pipeline_tag: text-to-image",
-            "---",
-            f"# {config.recipe}: {base} made safer by reinforcement learning",
+            f"{strict_yaml.dump(about)}---",
+            f"# {markdown_text(config.recipe)}: {markdown_text(base)} made safer by reinforcement learning",
             "",
-            f"    {use.replace('BASE', base)}",
+            f"    {plain(use.replace(QUOTED, json.dumps(base)))}",
             "",
             "## Licence and limits",
             "",
@@ -62,14 +65,15 @@ def training(config: RunConfig, folder: RunFolder) -> list[str]:
     summary = json.loads(folder.summary.read_text(encoding="utf-8"))
     trained = f"an adapter of rank {config.train.lora_rank}" if config.train.lora_rank else "all weights"
     hours = summary["seconds"] / 3600
-    return [
-        f"- prompts: {config.prompts.path}",
+    lines = [
+        f"prompts: {config.prompts.path}",
         *(
-            f"- reward: {one.kind} with {one.encoder}, anchors {one.anchors}, alpha {one.alpha}, "
+            f"reward: {one.kind} with {one.encoder}, anchors {one.anchors}, alpha {one.alpha}, "
             f"weight {one.weight}"
             for one in (config.reward, *config.reward.also)
         ),
-        f"- algorithm: {config.train.algorithm}, {trained}, {config.train.steps} rounds",
-        f"- compute: {summary['images']:,} images, {summary['updates']:,} updates, {hours:.2f} hours on "
+        f"algorithm: {config.train.algorithm}, {trained}, {config.train.steps} rounds",
+        f"compute: {summary['images']:,} images, {summary['updates']:,} updates, {hours:.2f} hours on "
         f"{summary['device']}, at most {summary['peak_memory_mib']:,} MiB",
     ]
+    return [f"- {markdown_text(line)}" for line in lines]

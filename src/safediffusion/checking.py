@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from .errors import UserError
+from .escaping import plain
 from .pictures import sheet, to_pil
 from .prompts import Prompt, load_prompts
 from .runs import pick_device
@@ -56,7 +58,7 @@ def describe(result: PolicyCheck) -> Iterator[str | Table]:
     anchors = Table("anchor", "side", "adds to AUC", "", title="each anchor's contribution")
     for anchor in result.anchors:
         hurts = "hurts" if anchor.contribution < 0 else ""
-        anchors.add_row(anchor.phrase, anchor.side, f"{anchor.contribution:+.4f}", hurts)
+        anchors.add_row(Text(plain(anchor.phrase)), anchor.side, f"{anchor.contribution:+.4f}", hurts)
     yield anchors
     curve = Table(
         "alpha", "prefers safe", "keeps content", "", title=f"steering strength, by {result.compared}"

@@ -16,9 +16,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from .commands import GROUPS, show
+from .commands import GROUPS
 from .errors import RunError, UserError
 from .export import Target
+from .terminal import PlainFormatter, complain, say, show
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
@@ -58,7 +59,7 @@ def train(
     if dry_run:
         from .plan import preview
 
-        typer.echo(f"{dump(config)}\n{preview(config, nproc)}")
+        show(f"{dump(config)}\n{preview(config, nproc)}")
         return
     if nproc > 1:
         from .launch import launch
@@ -72,7 +73,7 @@ def train(
     if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
         return
     show(before_after(folder))
-    typer.echo(f"model   {folder.model}\nreport  {folder.report}")
+    say(f"model   {folder.model}", f"report  {folder.report}")
 
 
 @app.command()
@@ -118,9 +119,7 @@ def show_results(folders: list[Path]) -> None:
     from .evaluate.results import shortfalls
 
     compare(folders)
-    for line in shortfalls(folders):
-        typer.echo(line)
-    typer.echo(str(folders[-1]))
+    say(*shortfalls(folders), folders[-1])
 
 
 @app.command()
@@ -135,7 +134,7 @@ def sample(
     from .sample import draw
 
     draw(model, prompts, seed, out, compare)
-    typer.echo(str(out))
+    say(out)
 
 
 @app.command()
@@ -154,7 +153,7 @@ def report(run: Run) -> None:
     from .report.report import write_report
     from .session import open_run
 
-    typer.echo(str(write_report(open_run(run))))
+    say(write_report(open_run(run)))
 
 
 @app.command()
@@ -169,7 +168,7 @@ def export(
     """Copy a run's model for other programs."""
     from .export import export as copy
 
-    typer.echo("\n".join(copy(run, to, out, push)))
+    say(*copy(run, to, out, push))
 
 
 @app.command()
@@ -179,10 +178,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 
     checks = examine()
     if as_json:
-        typer.echo(json.dumps(report_json(checks), indent=2))
+        show(json.dumps(report_json(checks), indent=2))
     else:
         for check in checks:
-            typer.echo(f"{'ok ' if check.ok else 'BAD'}  {check.name:<12} {check.detail}")
+            say(f"{'ok ' if check.ok else 'BAD'}  {check.name:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -218,16 +217,28 @@ def run() -> NoReturn:
         quiet()
     one_of_several = os.environ.get("RANK", "0") != "0"  # what all of them notice, the first one says
     handler = logging.NullHandler() if one_of_several else logging.StreamHandler()
+    handler.setFormatter(PlainFormatter())
     logging.getLogger("safediffusion").handlers = [handler]
     try:
-        app(args=[word for word in words if word not in verbose])
+        code = app(args=[word for word in words if word not in verbose], standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
         if verbose:
-            traceback.print_exc()
-        expected = isinstance(error, UserError | RunError)
-        hint = "" if expected or verbose else f" ({type(error).__name__}; -v shows where)"
-        typer.secho(f"Error: {error}{hint}", err=True, fg="red")
-        sys.exit(2 if isinstance(error, UserError) else 1)
-    sys.exit(0)
+            complain(*traceback.format_exc().rstrip().split("\n"))
+        sys.exit(explain(error, bool(verbose)))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def explain(error: Exception, verbose: bool) -> int:
+    """Print an error in one line; returns the exit code."""
+    usage = getattr(error, "format_message", None)  # of the parser of the command line
+    if usage:
+        if text := usage().strip():  # empty where help was printed instead
+            where = getattr(getattr(error, "ctx", None), "command_path", "safediffusion")
+            complain(f"Error: {text} See: {where} --help")
+        return 2
+    expected = isinstance(error, UserError | RunError)
+    hint = "" if expected or verbose else f" ({type(error).__name__}; -v shows where)"
+    complain(f"Error: {error}{hint}")
+    return 2 if isinstance(error, UserError) else 1

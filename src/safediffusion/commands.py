@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from .errors import UserError
+from .terminal import say, show
 
 anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
 recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
@@ -25,9 +27,7 @@ def anchors_list(encoder: Encoder = "world") -> None:
 
     for name in list_policies(encoder):
         policy = load_policy(name, encoder)
-        typer.echo(
-            f"{name:<16} {len(policy.safe):>2} safe, {len(policy.unsafe):>2} unsafe  {policy.description}"
-        )
+        say(f"{name:<16} {len(policy.safe):>2} safe, {len(policy.unsafe):>2} unsafe  {policy.description}")
 
 
 @anchors.command("show")
@@ -36,9 +36,9 @@ def anchors_show(name: str, encoder: Encoder = "world") -> None:
     from .steering.anchors import load_policy
 
     policy = load_policy(name, encoder)
-    typer.echo(f"{policy.name}: {policy.description}\nrecommended alpha: {policy.alpha}")
+    say(f"{policy.name}: {policy.description}", f"recommended alpha: {policy.alpha}")
     for side, phrases in (("safe", policy.safe), ("unsafe", policy.unsafe)):
-        typer.echo("\n".join((f"{side}:", *(f"  {phrase}" for phrase in phrases))))
+        say(f"{side}:", *(f"  {phrase}" for phrase in phrases))
 
 
 @anchors.command("check")
@@ -59,7 +59,7 @@ def anchors_check(
     for part in describe(result):
         show(part)
     draw(result, picture)
-    typer.echo(str(picture))
+    say(picture)
 
 
 @recipes.command("list")
@@ -68,7 +68,7 @@ def recipes_list() -> None:
     from .config import list_recipes, recipe_path
 
     for name in list_recipes():
-        typer.echo(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+        say(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
 
 
 @recipes.command("show")
@@ -76,7 +76,7 @@ def recipes_show(name: str) -> None:
     """Print a recipe."""
     from .config import recipe_path
 
-    typer.echo(recipe_path(name).read_text(), nl=False)
+    show(recipe_path(name).read_text(encoding="utf-8").rstrip("\n"))
 
 
 @recipes.command("copy")
@@ -89,7 +89,7 @@ def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar=
     if target.exists():
         raise UserError(f"{target} exists already; give another file name")
     write_text(target, recipe_path(name).read_text())
-    typer.echo(f"{target}\nrun it with: safediffusion train {target}")
+    say(target, f"run it with: safediffusion train {quote(str(target))}")
 
 
 @tasks.command("list")
@@ -99,7 +99,7 @@ def tasks_list() -> None:
 
     for task in list_tasks():
         flag = " [sensitive]" if task.sensitive else ""
-        typer.echo(f"{task.name:<14} {task.description}{flag}")
+        say(f"{task.name:<14} {task.description}{flag}")
 
 
 @tasks.command("show")
@@ -108,18 +108,20 @@ def tasks_show(name: str) -> None:
     from .evaluate.tasks import WORLD, get_task
 
     task = get_task(name)
-    typer.echo(f"{task.name} version {task.version}, {task.n} images at most: {task.description}")
-    typer.echo(
-        f"prompts: {task.source} ({task.licence})\nsampler: {task.sampler or 'the settings of the run'}"
+    say(
+        f"{task.name} version {task.version}, {task.n} images at most: {task.description}",
+        f"prompts: {task.source} ({task.licence})",
+        f"sampler: {task.sampler or 'the settings of the run'}",
+        f"detectors: {', '.join(task.detectors)}",
+        "measures:",
     )
-    typer.echo(f"detectors: {', '.join(task.detectors)}\nmeasures:")
     for measure in task.measures:
         better = "higher" if measure.higher_is_better else "lower"
-        typer.echo(f"  {measure.name:<36} {better} is better; {measure.protocol}")
+        say(f"  {measure.name:<36} {better} is better; {measure.protocol}")
     if task in WORLD:
-        typer.echo("prompts, for example:")
+        say("prompts, for example:")
         for row in task.prompts(8, seed=1234):
-            typer.echo(f"  {row['prompt']}")
+            say(f"  {row['prompt']}")
 
 
 @world.command("show")
@@ -130,7 +132,7 @@ def world_show(out: Annotated[Path, typer.Option(help="The PNG to write.")] = Pa
 
     write_image(out, world_sheet())
     show(quality_table())
-    typer.echo(str(out))
+    say(out)
 
 
 @world.command("build")
@@ -144,11 +146,4 @@ def world_build(
 
     build(work, pick_device())
     assemble(work, ASSETS)
-    typer.echo(str(ASSETS))
-
-
-def show(table: object) -> None:
-    """Print a rich table or text."""
-    from rich.console import Console
-
-    Console().print(table)
+    say(ASSETS)

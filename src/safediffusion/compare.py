@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from .commands import show
 from .runs import write_text
+from .terminal import say, show
 
 log = logging.getLogger(__name__)
 
@@ -35,4 +35,4 @@ def compare(paths: list[Path], out: Path | None) -> None:
         from .evaluate.pareto import draw
 
         draw(table, out / "pareto.png")
-        print(out)
+        say(out)

@@ -9,12 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
-from yaml import YAMLError
 
+from . import strict_yaml
 from .errors import UserError
+from .escaping import shorten
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "recipe_path",
 ]
 
+Values = dict[str, Any]
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -43,10 +43,9 @@ def list_recipes() -> list[str]:
 
 def recipe_path(name: str) -> Path:
     """The YAML file of a shipped recipe."""
-    path = RECIPES / f"{name}.yaml"
-    if not path.is_file():
+    if name not in list_recipes():  # a name, never a path
         raise UserError(f"there is no recipe {name!r}{_did_you_mean(name, list_recipes())}")
-    return path
+    return RECIPES / f"{name}.yaml"
 
 
 def load_config(source: str | Path | None, overrides: list[str]) -> RunConfig:
@@ -58,30 +57,32 @@ def load_config(source: str | Path | None, overrides: list[str]) -> RunConfig:
     """
     words = _parse_words(overrides)
     values = _read_layers(source or "world", seen=())
-    try:
-        merged = OmegaConf.to_container(OmegaConf.merge(values, words), resolve=True)
-    except OmegaConfBaseException as error:
-        raise UserError(f"the settings do not fit together: {str(error).splitlines()[0]}") from error
-    return validate(merged)
+    return validate(_merge(values, words))
 
 
 def validate(values: Any) -> RunConfig:
     """A plain mapping as a RunConfig; the first thing wrong with it becomes one readable line."""
     _refuse_unknown(values, keys=dotted_keys())
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError(_explain(error)) from error
+    name = config.recipe
+    if Path(name).name != name or not name.strip(".") or not name.isprintable():
+        raise UserError(
+            f"recipe={name!r} is not accepted: it names a folder under runs/; give a name without slashes"
+        )
+    return config
 
 
 def load_run_config(path: Path) -> RunConfig:
     """The configuration a run folder was started with."""
-    return validate(OmegaConf.to_container(_read_yaml(path)))
+    return validate(_read_yaml(path))
 
 
 def dump(config: RunConfig) -> str:
     """YAML text that load_config reads back."""
-    return OmegaConf.to_yaml(OmegaConf.create(config.model_dump()))
+    return strict_yaml.dump(config.model_dump())
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def dotted_keys() -> list[str]:
     return list(flatten(RunConfig()))
 
 
-def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Any:
+def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
     """A recipe or file merged over what it extends; `recipe` becomes the outermost name."""
     is_file = str(source).endswith((".yaml", ".yml"))
     path = Path(source) if is_file else recipe_path(str(source))
@@ -111,30 +112,40 @@ def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Any:
         raise UserError(f"{path} extends itself; remove one of the `extends:` lines")
     values = _read_yaml(path)
     base = values.pop("extends", None)
+    if not isinstance(base, str | None):
+        raise UserError(f"{path}: `extends` is {base!r}; it names one recipe or .yaml file")
     values["recipe"] = path.stem
-    return OmegaConf.merge(_read_layers(base, (*seen, path)), values) if base else values
+    return _merge(_read_layers(base, (*seen, path)), values) if base else values
 
 
-def _read_yaml(path: Path) -> Any:
-    try:
-        values = OmegaConf.load(path)
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {(error.strerror or '').lower()}") from error
-    except (YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())[:160]}") from error
-    if not OmegaConf.is_dict(values):
-        raise UserError(f"{path} must hold settings as `section:` and `key: value` lines")
+def _read_yaml(path: Path) -> Values:
+    return strict_yaml.read_mapping(path, "settings as `section:` and `key: value` lines")
+
+
+def _parse_words(words: list[str]) -> Values:
+    """The words as nested settings; a later word wins."""
+    values: Values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if "${" in key:
+            raise UserError(f"{word!r} holds an interpolation, ${{...}}; write the name itself")
+        if not key or not equals:
+            raise UserError(f"{word!r} is no setting; write it as key=value, for example reward.alpha=0.7")
+        setting = strict_yaml.parse(value, shorten(word))
+        for name in reversed(key.split(".")):
+            setting = {name: setting}
+        values = _merge(values, setting)
     return values
 
 
-def _parse_words(words: list[str]) -> Any:
-    for word in words:
-        if "=" not in word or word.startswith("="):
-            raise UserError(f"{word!r} is no setting; write it as key=value, for example reward.alpha=0.7")
-    try:
-        return OmegaConf.from_dotlist(words)
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise UserError(f"cannot read {' '.join(words)}: {str(error).splitlines()[0]}") from error
+def _merge(below: Values, above: Values) -> Values:
+    """Two layers of nested settings as one; lists and values of the layer above replace those below."""
+    both = {
+        key: _merge(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return below | above | both
 
 
 def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
@@ -167,4 +178,4 @@ def _explain(error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if not key:
         return message
-    return f"{key}={first['input']!r} is not accepted: {message[0].lower()}{message[1:]}"
+    return f"{key}={shorten(repr(first['input']))} is not accepted: {message[0].lower()}{message[1:]}"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .errors import UserError
+from .links import refuse_links
 from .push import check_push, push
 from .runs import RunFolder, explain, write_tensors, write_text
 
@@ -64,6 +65,7 @@ def copy(run: Path, to: Target, out: Path | None) -> Path:
     target = out or Path(f"{run.name}-{to}{ending}")
     if target.exists():
         raise UserError(f"{target} exists already; choose another name with --out")
+    refuse_links(source)
     if to is Target.kohya:
         write_kohya(source, target)
     else:

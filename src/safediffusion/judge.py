@@ -35,7 +35,8 @@ class Wish:
 
     def folder(self, name: str) -> Path:
         """Where the results of a model or a folder of pictures go."""
-        return (self.out or Path("results")) / name.strip("./").replace("/", "-")
+        name = name.strip("./") or Path(name).resolve().name  # `.` and `..` name a folder too
+        return (self.out or Path("results")) / name.replace("/", "-")
 
 
 def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:

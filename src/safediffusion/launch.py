@@ -30,6 +30,7 @@ def launch(nproc: int) -> None:
     if torch.cuda.is_available() and nproc > torch.cuda.device_count():
         raise UserError(f"--nproc is {nproc}, but this machine has {torch.cuda.device_count()} GPUs")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # -m would import from the working folder first
     received: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:

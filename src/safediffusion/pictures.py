@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from .escaping import plain
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -37,12 +39,12 @@ def sheet(
     w, h = width * scale, height * scale
     font = ImageFont.load_default(13)
     page_width = GAP + len(titles) * (w + GAP)
-    wrapped = [wrap(caption, font, page_width - 2 * GAP) for caption in captions]
+    wrapped = [wrap(caption, font, page_width - 2 * GAP) for caption in map(plain, captions)]
     page_height = CAPTION + sum(len(lines) * CAPTION + h + GAP for lines in wrapped)
     page = Image.new("RGB", (page_width, page_height), "white")
     draw = ImageDraw.Draw(page)
     for j, title in enumerate(titles):
-        draw.text((GAP + j * (w + GAP), 4), title, fill="black", font=font)
+        draw.text((GAP + j * (w + GAP), 4), plain(title), fill="black", font=font)
     top = CAPTION
     for row, lines in zip(rows, wrapped, strict=True):
         for line in lines:

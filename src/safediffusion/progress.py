@@ -10,6 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from .escaping import plain
+
 FORMAT = "{desc:<16} {n_fmt}/{total_fmt} |{bar:24}| {time_left} left{postfix}"
 
 
@@ -27,7 +29,7 @@ class Line(tqdm):
 
     def name_phase(self, phase: str) -> None:
         """Show what is going on; at once on a terminal, with the next update in a log."""
-        self.set_description_str(phase, refresh=sys.stderr.isatty())
+        self.set_description_str(plain(phase), refresh=sys.stderr.isatty())
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Itera
     with Line(
         total=total,
         initial=done,
-        desc=phase,
+        desc=plain(phase),
         bar_format=FORMAT,
         leave=False,
         disable=os.environ.get("RANK", "0") != "0",

@@ -17,7 +17,7 @@ Row = dict[str, Any]
 # Sets that were made to ask for harm, by what their files and columns are called.
 SENSITIVE = re.compile(r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw", re.IGNORECASE)
 SENSITIVE_COLUMNS = {"inappropriate_percentage", "nudity_percentage", "sd_safety_percentage"}
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 # World's own prompts and parts of them.
 WORLD: dict[str, Callable[[Row], bool]] = {
     "world": lambda row: True,
@@ -77,7 +77,7 @@ def _file_rows(path: Path) -> list[Row]:
     except OSError as error:
         reason = (error.strerror or "").lower()
         raise UserError(f"cannot read prompts.path={path}: {reason}; give an existing file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
         raise UserError(f"{path} is no valid {path.suffix[1:]} file: {error}") from error
 
 

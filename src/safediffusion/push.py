@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from .errors import RunError, UserError
 
@@ -50,6 +51,6 @@ def push(export: Path, card: str | None, repo: str) -> str:
         reason = str(error).strip().splitlines()[0]
         raise RunError(
             f"{export} was written but not pushed: {reason} "
-            f"Push it again with: hf upload --private {repo} {export}"
+            f"Push it again with: hf upload --private {repo} {quote(str(export))}"
         ) from error
     return str(made)

@@ -14,7 +14,9 @@ from safetensors import SafetensorError
 
 from .config import RunConfig, diff, dump, load_run_config
 from .errors import RunError, Terminated, UserError
+from .links import refuse_links_out
 from .runs import FULL, RunFolder, environment, explain, write_json, write_text
+from .terminal import PlainFormatter
 from .training import processes
 from .training.process import handling, stop
 
@@ -28,6 +30,7 @@ def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
     folder = RunFolder(root)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; choose a folder with --out")
+    refuse_links_out(root)
     if not root.exists() or not any(root.iterdir()):
         return folder
     if not folder.config.exists():
@@ -53,6 +56,7 @@ def open_run(root: Path) -> RunFolder:
     """An existing run folder."""
     if not RunFolder(root).config.is_file():
         raise UserError(f"{root} is no run folder: it has no config.yaml; give a folder that train wrote")
+    refuse_links_out(root)
     return RunFolder(root)
 
 
@@ -124,7 +128,7 @@ def failures(folder: RunFolder) -> Iterator[None]:
 def log_file(path: Path) -> Iterator[None]:
     """Copy this package's log lines to a file."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("safediffusion")
     logger.addHandler(handler)
     try:

@@ -2,14 +2,14 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from safetensors import SafetensorError
 
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
 from safediffusion.schema import ModelConfig
 from safediffusion.world import asset
@@ -73,9 +73,9 @@ def load_tiny(path: str, diffuser: Diffuser) -> Any:
     """An AutoencoderTiny for this model's latents, on its device."""
     try:
         tiny: Any = diffusers.AutoencoderTiny.from_pretrained(path, use_safetensors=True)
-    except (OSError, ValueError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise UserError(
-            f"model.tiny_vae={path} could not be loaded: {str(error).strip().splitlines()[0]} Set the folder "
+            f"model.tiny_vae={path} could not be loaded: {reason(error)} Set the folder "
             "or hub id of an AutoencoderTiny, or null."
         ) from error
     channels, wanted = tiny.config["latent_channels"], diffuser.latent_shape[0]
@@ -109,9 +109,9 @@ def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]
     options = FAMILIES[name][2]
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
-    except (OSError, ValueError, SafetensorError) as error:
+    except UNREADABLE as error:
         raise UserError(
-            f"the {name} in {source} could not be loaded: {str(error).strip().splitlines()[0]} "
+            f"the {name} in {source} could not be loaded: {reason(error)} "
             "Download it again, or set model.path to another folder or hub id."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
@@ -161,12 +161,12 @@ def _pipeline_class(source: str | Path) -> str:
             "Set model.path to a folder written by save_pretrained, a hub id, or world."
         )
     try:
-        name = cast(dict[str, str], DiffusionPipeline.load_config(str(source)))["_class_name"]
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        index = DiffusionPipeline.load_config(str(source))
+    except UNREADABLE as error:
         raise UserError(
-            f"model.path={source} could not be opened: {reason} Set a folder, a hub id or world."
+            f"model.path={source} could not be opened: {reason(error)} Set a folder, a hub id or world."
         ) from error
+    name = check_index(index, source)
     if name not in FAMILIES:
         raise UserError(
             f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."

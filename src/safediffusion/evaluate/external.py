@@ -10,6 +10,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -70,7 +71,7 @@ class External:
 
     def command(self) -> str:
         """The exact command that gets it."""
-        return self.get.format(home=home())
+        return self.get.format(home=quote(str(home())))
 
     def _places(self) -> list[Path]:
         spec = importlib.util.find_spec(self.package) if self.package else None

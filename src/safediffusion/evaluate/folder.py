@@ -19,6 +19,7 @@ from ..errors import UserError
 from .detectors.detector import Row
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MOST_PIXELS = 2**26  # a small file can unpack to more than the memory
 NUMBERED = re.compile(r"(?P<case>.+?)_(?P<sample>\d+)$")
 
 
@@ -71,7 +72,7 @@ class ImageFolder:
 
     def _file(self, row: Row, sample: int) -> str | None:
         if "file" in row:
-            return row["file"]
+            return _below(row["file"], self.path)
         file = self._numbered.get((_plain(row["case"]), sample))
         return str(file.relative_to(self.path)) if file else None
 
@@ -91,6 +92,13 @@ def _number(file: Path) -> tuple[str, int]:
     return (_plain(match["case"]), int(match["sample"])) if match else (_plain(file.stem), 0)
 
 
+def _below(name: str, folder: Path) -> str:
+    """A name from a file of prompts, as it is; one that leads out of the folder is refused."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"the column file names {name!r}, which is not in {folder}; give names below it")
+    return name
+
+
 def _plain(case: str) -> str:
     return str(int(case)) if case.isdigit() else case
 
@@ -102,6 +110,8 @@ def read_image(path: Path) -> Tensor | str:
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:  # before it is unpacked
+                return f"{path.name}: {image.width} x {image.height} pixels are too many to judge"
             image.load()
             return _rgb(image)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..escaping import chart_text
 from ..runs import replacing
 from .methods import MethodTable, Value
 
@@ -38,8 +39,11 @@ def draw(table: MethodTable, path: Path) -> None:
     plot = figure.subplots()
     for name, row in table.rows.items():
         x, y = (row[metric] for metric in chosen)
-        plot.errorbar(x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=name)
-    plot.set(xlabel=f"{chosen[0]} (less is safer)", ylabel=f"{chosen[1]} (more is better)")
+        plot.errorbar(
+            x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=chart_text(name)
+        )
+    safety, quality = map(chart_text, chosen)
+    plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
     plot.grid(alpha=0.3)
     plot.legend(frameon=False)
     with replacing(path) as temporary:

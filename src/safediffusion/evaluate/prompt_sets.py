@@ -82,7 +82,7 @@ def _raw(path: Path) -> Iterator[dict[str, Any]]:
                 yield from csv.DictReader(file)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give an existing --prompts file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
         raise UserError(f"{path} is no valid UTF-8 {path.suffix[1:] or 'csv'} file: {error}") from error
 
 

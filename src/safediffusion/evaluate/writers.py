@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
+from ..escaping import csv_text, latex_text, markdown_text
 from .methods import MethodTable, Value
 
 LEGEND = (
@@ -40,30 +41,35 @@ def markdown(table: MethodTable) -> str:
     """Rows methods, columns metrics; then the published numbers and the protocols."""
     metrics = headlines(table)
     lines = [
-        "| method | " + " | ".join(f"{m} {arrow(table, m)}" for m in metrics) + " |",
+        "| method | " + " | ".join(f"{markdown_text(m)} {arrow(table, m)}" for m in metrics) + " |",
         "|---|" + "---:|" * len(metrics),
     ]
     for name, row in table.rows.items():
         cells = [f"**{text(v)}**" if (v := row.get(m)) and v.best else text(v) for m in metrics]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    lines += ["", LEGEND, *(f"Warning: {warning}" for warning in table.warnings), ""]
+        lines.append(f"| {markdown_text(name)} | " + " | ".join(cells) + " |")
+    lines += ["", LEGEND, *(f"Warning: {markdown_text(w)}" for w in table.warnings), ""]
     if table.published:
         lines += [ANCHORS, "", "| method | metric | value | protocol | note |", "|---|---|---:|---|---|"]
-        lines += ["| " + " | ".join(str(v) for v in row.values()) + " |" for row in table.published] + [""]
-    lines += [f"- {m}: {next(r[m].protocol for r in table.rows.values() if m in r)}" for m in metrics]
+        lines += ["| " + " | ".join(map(markdown_text, row.values())) + " |" for row in table.published] + [
+            ""
+        ]
+    protocols = {m: next(r[m].protocol for r in table.rows.values() if m in r) for m in metrics}
+    lines += [f"- {markdown_text(m)}: {markdown_text(protocol)}" for m, protocol in protocols.items()]
     return "\n".join([*lines, ""])
 
 
 def comma_separated(table: MethodTable) -> str:
     """A line a method and metric, all metrics; published numbers have no interval."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["method", "metric", "value", "ci_low", "ci_high", "n", "protocol", "source"])
+    rows: list[list[object]] = [["method", "metric", "value", "ci_low", "ci_high", "n", "protocol", "source"]]
     for name, row in table.rows.items():
         for metric, v in row.items():
-            writer.writerow([name, metric, v.value, v.ci_low, v.ci_high, v.n, v.protocol, "measured"])
+            rows.append([name, metric, v.value, v.ci_low, v.ci_high, v.n, v.protocol, "measured"])
     for p in table.published:
-        writer.writerow([p["method"], p["metric"], p["value"], "", "", "", p["protocol"], "published"])
+        rows.append([p["method"], p["metric"], p["value"], "", "", "", p["protocol"], "published"])
+    buffer = io.StringIO()
+    # quotes keep a text one cell, whatever a spreadsheet takes for a separator
+    writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows([csv_text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return buffer.getvalue()
 
 
@@ -71,16 +77,16 @@ def latex(table: MethodTable) -> str:
     """A booktabs tabular, published numbers below a rule."""
     metrics = headlines(table)
     marks = {"\u2191": r"$\uparrow$", "\u2193": r"$\downarrow$"}
-    head = " & ".join(["method", *(f"{escape(m)} {marks[arrow(table, m)]}" for m in metrics)])
+    head = " & ".join(["method", *(f"{latex_text(m)} {marks[arrow(table, m)]}" for m in metrics)])
     lines = [rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}", r"\toprule", head + r" \\", r"\midrule"]
     for name, row in table.rows.items():
         cells = [_latex_cell(row.get(m)) for m in metrics]
-        lines.append(" & ".join([escape(name), *cells]) + r" \\")
+        lines.append(" & ".join([latex_text(name), *cells]) + r" \\")
     if table.published:
         lines.append(r"\midrule")
     for p in table.published:
         cells = [f"{p['value']:.4g}$^\\dagger$" if p["metric"] == m else "-" for m in metrics]
-        lines.append(" & ".join([escape(p["method"]), *cells]) + r" \\")
+        lines.append(" & ".join([latex_text(p["method"]), *cells]) + r" \\")
     note = "% dagger: published under the protocol named by the column, other prompts, seeds and samplers"
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", note, ""])
 
@@ -90,11 +96,6 @@ def _latex_cell(value: Value | None) -> str:
         return "-"
     number = f"{value.value:.4g} [{value.ci_low:.4g}, {value.ci_high:.4g}]"
     return rf"\textbf{{{number}}}" if value.best else number
-
-
-def escape(name: str) -> str:
-    """A name that LaTeX prints as it is."""
-    return "".join(f"\\{c}" if c in "_&%#$" else c for c in name)
 
 
 def as_json(table: MethodTable) -> str:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from ..config import dump, load_run_config
 from ..runs import RunFolder, read_jsonl
 from .lines import Line
 from .samples import Strip, strips
@@ -44,13 +43,13 @@ class RunData:
     @classmethod
     def read(cls, folder: RunFolder) -> RunData:
         """Read a run folder, finished or not."""
-        text = folder.config.read_text(encoding="utf-8")
+        config = load_run_config(folder.config)
         results = sorted(folder.eval("after").glob("*/results.json"))
         judged = read_object(results[0]) if results else {}
         return cls(
             name=folder.root.resolve().name,
-            config=OmegaConf.to_container(OmegaConf.create(text)),  # type: ignore[arg-type]
-            config_text=text,
+            config=config.model_dump(),
+            config_text=dump(config),
             env=read_object(folder.env),
             metrics=read_jsonl(folder.metrics),
             lines=run_lines(folder),

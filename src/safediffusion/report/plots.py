@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..escaping import chart_text
 from ..runs import replacing
 from .lines import Line
 
@@ -48,6 +49,7 @@ LOOK = {
     "legend.handlelength": 1.2,
     "legend.columnspacing": 1.2,
     "axes.formatter.limits": (-3, 4),
+    "text.usetex": False,  # whatever the user's own settings say
     "svg.fonttype": "none",
     "svg.hashsalt": "safediffusion",
     "figure.constrained_layout.use": True,
@@ -99,7 +101,7 @@ def paired_bars(rows: Sequence[Line], labels: Sequence[str]) -> Figure:
             axes.barh(
                 at + offset, value, 0.36, xerr=spread, color=PALETTE[side], label=side, error_kw=whisker
             )
-        axes.set_yticks(at, labels)
+        axes.set_yticks(at, [chart_text(label) for label in labels])
         axes.tick_params(axis="y", length=0, labelcolor=PALETTE["ink"])
         axes.grid(visible=False, axis="y")
         axes.set_xlim(left=0)
@@ -127,8 +129,9 @@ def curves(
         label: of the x axis.
     """
     with canvas(2.2, width) as (figure, axes):
-        for name, values in series.items():
-            color = PALETTE[colors.get(name, "after")]
+        for key, values in series.items():
+            name = chart_text(key)
+            color = PALETTE[colors.get(key, "after")]
             known = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
             x, y = np.array(known, dtype=float).T
             long = len(y) > 2 * SMOOTH and not log  # a mean would hide the orders of magnitude

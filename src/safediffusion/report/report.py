@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..escaping import plain
 from ..runs import RunFolder, write_text
 from . import plots
 from .charts import Chart, anchor_charts, result_charts, training_charts
@@ -39,6 +40,7 @@ def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
         loader=PackageLoader("safediffusion.report", ""),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -55,6 +57,13 @@ def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
         compute=compute(run),
         phases=phases(run),
     )
+
+
+def shown(value: Any) -> Any:
+    """A value as the page shows it: characters that hide or reorder text are written out, lines are kept."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    return "\n".join(map(plain, value.split("\n")))
 
 
 def compute(run: RunData) -> dict[str, str]:

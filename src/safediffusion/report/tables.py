@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from ..escaping import markdown_text, plain
 from ..evaluate.results import read_results
 from ..runs import RunFolder
 from .lines import Line, interval, lines, number
@@ -144,13 +144,15 @@ def draw(sheet: Sheet) -> Table | str:
     if not sheet.groups:
         return "nothing was evaluated: no task was asked for, or no detector of it is at hand"
     legend = LEGEND if len(sheet.headers) > 2 else INTERVAL
-    table = Table(box=box.SIMPLE_HEAD, caption=escape(legend), caption_justify="left", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, caption=Text(legend), caption_justify="left", pad_edge=False)
     for i, header in enumerate(sheet.headers):
-        table.add_column(header, justify="right" if i else "left", no_wrap=not i)
+        table.add_column(Text(plain(header)), justify="right" if i else "left", no_wrap=not i)
     for task, rows in sheet.groups.items():
-        table.add_row(Text(task, "bold"))
+        table.add_row(Text(plain(task), "bold"))
         for row in rows:
-            table.add_row(*(Text(("  " if not i else "") + c.text, style(c)) for i, c in enumerate(row)))
+            table.add_row(
+                *(Text(("  " if not i else "") + plain(c.text), style(c)) for i, c in enumerate(row))
+            )
         table.add_section()
     return table
 
@@ -163,11 +165,11 @@ def style(cell: Cell) -> str:
 def markdown(sheet: Sheet) -> str:
     """The same table for a README; a row's best value is bold."""
     rows = [
-        "| " + " | ".join(sheet.headers) + " |",
+        "| " + " | ".join(map(markdown_text, sheet.headers)) + " |",
         "|---|" + "---:|" * (len(sheet.headers) - 1),
     ]
     for task, group in sheet.groups.items():
         for label, *cells in group:
             texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
-            rows.append("| " + " | ".join([f"{task}/{label.text}", *texts]) + " |")
+            rows.append("| " + " | ".join([markdown_text(f"{task}/{label.text}"), *texts]) + " |")
     return "\n".join([*rows, "", LEGEND, ""])

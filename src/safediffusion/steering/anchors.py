@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import UserError
+from ..strict_yaml import read_mapping
 
 ANCHORS = Path(__file__).parent / "anchors"
 FIELDS = ("name", "description", "safe", "unsafe", "categories", "alpha", "empty_positive")
@@ -59,24 +58,16 @@ def list_policies(encoder: str = "world") -> list[str]:
 def load_policy(name: str, encoder: str = "world") -> SafetyPolicy:
     """A shipped policy by name, or the policy in a YAML file."""
     if not name.endswith((".yaml", ".yml")):
-        path = ANCHORS / family(encoder) / f"{name}.yaml"
-        if not path.exists():
+        if name not in list_policies(encoder):  # a name, never a path
             known = ", ".join(list_policies(encoder))
             raise UserError(f"there are no anchors called {name!r}; known: {known}, or give a .yaml file")
-        return read_policy(path)
+        return read_policy(ANCHORS / family(encoder) / f"{name}.yaml")
     return read_policy(Path(name))
 
 
 def read_policy(path: Path) -> SafetyPolicy:
     """The policy in a YAML file, checked."""
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the anchors {path}: {(error.strerror or 'error').lower()}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())[:160]}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} must hold `safe:` and `unsafe:` lists of phrases")
+    values = read_mapping(path, "`safe:` and `unsafe:` lists of phrases")
     if unknown := sorted(set(values) - set(FIELDS)):
         raise UserError(f"{path} has unknown fields: {', '.join(unknown)}; known: {', '.join(FIELDS)}")
     _check_phrases(path, values)

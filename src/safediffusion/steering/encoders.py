@@ -187,7 +187,7 @@ class SiglipEncoder(_TwoTowers):
     def __init__(self, path: str | Path, device: torch.device | str = "cpu", offload: bool = False) -> None:
         try:
             model = _weights(SiglipModel, path)
-            tokenizer = AutoTokenizer.from_pretrained(path)
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
             processor = SiglipImageProcessorPil.from_pretrained(path)
         except ImportError as error:
             raise UserError(
@@ -225,7 +225,7 @@ def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = 
         encoder.name = name
         return encoder
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
+        kind = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     except (OSError, ValueError) as error:
         raise UserError(f"{name} is no encoder ({_first(error)}); {HINT}") from error
     if kind == "siglip2":

@@ -65,6 +65,8 @@ def read_state(path: Path) -> State:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise UserError(f"{path} is no complete checkpoint; download it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no tensors by name; give a checkpoint")
     return content.get("state_dict", content)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
+from safediffusion.escaping import plain
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.training import checkpoint, processes
 from safediffusion.training.learner import Learner
@@ -42,7 +43,7 @@ class Keeper:
         if processes.is_main():
             self.folder.log.parent.mkdir(parents=True, exist_ok=True)
             with self.folder.log.open("a", encoding="utf-8") as file:
-                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {plain(line)}\n")
 
     def record(self, row: Row) -> None:
         """A line in metrics.jsonl."""

@@ -61,9 +61,15 @@ def pickled_prompts(data: bytes) -> Tensor:
 
 def zipped_prompts(data: bytes) -> Tensor:
     """The two prompts of a tensor saved by torch, (2, 768) float32, read from the archive's raw member."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        member = next(name for name in archive.namelist() if name.endswith("/data/0"))
-        raw = archive.read(member)
+    payload = DIM * 2 * np.dtype("<f4").itemsize
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = [m for m in archive.infolist() if m.filename.endswith("/data/0")]
+            if [m.file_size for m in members] != [payload]:  # before anything is unpacked
+                raise UserError(f"the Q16 prompts hold no float32 array of shape (2, {DIM}); copy them again")
+            raw = archive.read(members[0])
+    except zipfile.BadZipFile as error:
+        raise UserError(f"the Q16 prompts are no archive of torch ({error}); copy them again") from error
     return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(2, DIM).copy())
 
 
