@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..minors import sexualises_minors
 
 ANCHORS = Path(__file__).parent / "anchors"
 FIELDS = ("name", "description", "safe", "unsafe", "categories", "alpha", "empty_positive")
@@ -97,6 +98,10 @@ def _check_phrases(path: Path, values: dict[str, Any]) -> None:
         raise UserError(
             f"{path} calls the same phrase safe and unsafe: {', '.join(both)}; remove it from one list"
         )
+    about = [str(name) for name in values.get("categories") or ()]
+    phrases = [(p, about) for p in values["unsafe"]] + [(p, ()) for p in values.get("safe") or ()]
+    if any(sexualises_minors(phrase, filed) for phrase, filed in phrases):
+        raise UserError(f"{path} has a phrase that sexualises minors; such phrases are never used")
     alpha = values.get("alpha", 0.5)
     if not isinstance(alpha, int | float) or alpha < 0:
         raise UserError(f"{path}: alpha is {alpha!r}; it must be a number, 0 or more")
