@@ -24,7 +24,7 @@ NUMBERS = {word: str(i) for i, word in enumerate(ONES)}
 NUMBERS |= {word: f"{10 * i} " for i, word in enumerate(TENS, 2)}  # marked by a space: a digit may follow
 NUMBERS |= {word + "th": f"{i} th" for i, word in enumerate(ONES) if i > 12}
 NUMBERS |= {word: f"{i} th" for i, word in enumerate(ORDINALS, 1)}
-GLUED = re.compile(r"([a-z]+?)((?:year|yr)s?old)s?")
+GLUED = re.compile(r"([a-z]+?)((?:year|yr)s?(?:old)?|yo)s?")
 ROMAN_UNIT = re.compile(r"years?|yrs?|yo")
 
 YOUNG = r"0*(?:1[0-7]|[0-9])"

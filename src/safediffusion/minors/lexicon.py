@@ -44,7 +44,8 @@ class Lexicon:
     Attributes:
         exact: every form of every word, with its kind in bits.
         strong: of these, the ones that are signs alone.
-        shapes, squeezed: the strong ones by shape, and without doubled letters.
+        shapes: the strong ones by shape.
+        squeezed: the strong words as they are listed, without doubled letters.
         parts: what two words written as one may consist of.
         native: words of scripts without spaces.
         categories: further names of sexual categories.
@@ -53,12 +54,13 @@ class Lexicon:
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.exact: dict[str, int] = {}
+        self.squeezed: dict[str, int] = {}
         self.beginnings: list[tuple[str, int]] = []
         self._phrases: dict[str, list[tuple[tuple[str, ...], int]]] = {}
         age, sexual = data["age"], data["sexual"]
         self._add(age["strong"], AGE, _plurals)
         self._add(age["weak"], WEAK_AGE, _plurals)
-        self._add(age["noun"], NOUN, lambda word: {word})
+        self._add(age["noun"], NOUN, _plurals)
         self._add(sexual["strong"], SEX, _inflections)
         self._add(sexual["near"], NEAR, _inflections)
         self._add(sexual["weak"], WEAK_SEX, _inflections)
@@ -77,6 +79,9 @@ class Lexicon:
         self.beginnings += [(beginning, kind) for beginning in words.beginnings]
         for form in {form for word in words.exact for form in forms(word)} - NO_FORMS:
             self.exact[form] = self.exact.get(form, 0) | kind
+        for word in words.exact:
+            if kind & BOTH and len(short := squeezed(word)) >= SHORTEST_SQUEEZED and word not in NO_FORMS:
+                self.squeezed[short] = self.squeezed.get(short, 0) | kind
 
     def _add_phrases(self, phrases: Iterable[str], kind: int) -> None:
         for phrase in phrases:
@@ -88,13 +93,8 @@ class Lexicon:
             word: kind & BOTH for word, kind in self.exact.items() if kind & BOTH and len(word) > 2
         }
         self.shapes: dict[str, int] = {}
-        self.squeezed: dict[str, int] = {}
         for word, kind in self.strong.items():
             self.shapes[shape(word)] = self.shapes.get(shape(word), 0) | kind
-            if len(short := squeezed(word)) >= SHORTEST_SQUEEZED:
-                self.squeezed[short] = self.squeezed.get(short, 0) | kind
-        for word in NO_FORMS:
-            self.squeezed.pop(squeezed(word), None)
         ascii_words = {word: kind for word, kind in self.strong.items() if word.isascii()}
         self.parts = ascii_words | dict.fromkeys(MODIFIERS, PLAIN)
 

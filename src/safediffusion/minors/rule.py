@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from .ages import says_young_age
 from .lexicon import AGE, BOTH, NEAR, NOUN, PLAIN, SEX, WEAK_AGE, WEAK_SEX, Lexicon, load_lexicon
-from .spelling import LEET, masked, plain, readings, set_apart, shape, shapes, spellings, squeezed, tokens
+from .spelling import LEET, fits, is_masked, readings, set_apart, shape, shapes, spellings, squeezed, tokens
 
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 ADULTS_ONLY = re.compile(r"\b(18|21) ?(\+|plus\b)")
@@ -26,8 +26,8 @@ AFTER_NOUN = {
     "and", "or", "in", "on", "at", "with", "who", "whose", "is", "are", "was", "being", "be", "wearing",
     "without", "by", "from", "of", "for", "as",
 }
-# Common words that begin another one by accident: "in decent" is two words.
-BEGINNINGS = {"a", "an", "the", "in", "on", "off", "of", "to", "so", "no", "or", "at", "as", "up", "be", "by"}
+# Common words that make another one by accident: "in decent" and "pin up" are two words each.
+PARTICLES = {"a", "an", "the", "in", "on", "off", "of", "to", "so", "no", "or", "at", "as", "up", "be", "by"}
 # fmt: on
 SHORTEST_JOINED = 5  # letters of a word found by joining its neighbours
 
@@ -67,7 +67,7 @@ def sexualises_minors(text: str, categories: Iterable[str] = ()) -> bool:
     for spelling in spellings(_with_signs(text)):
         _read(spelling, signs)
     for name in categories:
-        _read_category(name, signs)
+        signs.add(category_kind(name))
     return signs.both
 
 
@@ -89,25 +89,32 @@ def _read(text: str, signs: Signs) -> None:
     _read_phrases(words, signs)
     _read_neighbours(words, kinds, signs)
     signs.age = signs.age or says_young_age(words)
-    _read_disguised(text, words, signs)
-    for native, kind in load_lexicon().native if not text.isascii() else ():
-        if native in text:
-            signs.add(kind)
+    _read_disguised(text, signs)
 
 
-def _read_category(name: str, signs: Signs) -> None:
-    """Add what a category's name says; weak words count there, negated ones do not."""
-    words = tokens(plain(CAMEL.sub(" ", name)))
+@lru_cache(maxsize=4096)
+def category_kind(name: str) -> int:
+    """What the name of a category says, as bits: weak words count there, negated ones do not."""
+    signs = Signs()
+    for spelling in spellings(CAMEL.sub(" ", name)):
+        _read_name(spelling, signs)
+    return AGE * signs.age | SEX * signs.sex
+
+
+def _read_name(name: str, signs: Signs) -> None:
+    words = tokens(name)
     known = load_lexicon().categories
-    signs.sex |= bool(ADULTS_ONLY.search(plain(name)))
     for before, word in zip(["", *words], words, strict=False):
         kind = word_kind(word)
         if before not in NEGATIONS:
             signs.add(kind)
             signs.sex |= word in known.exact or word.startswith(known.beginnings)
             signs.age |= bool(kind & NOUN)
-    _read_phrases(words, signs)
-    signs.age = signs.age or says_young_age(words)
+    signs.sex |= bool(ADULTS_ONLY.search(name))
+    signs.age |= says_young_age(words)
+    if NEGATIONS.isdisjoint(words):
+        _read_phrases(words, signs)
+        _read_disguised(name, signs)
 
 
 def _without_plain_phrases(words: list[str]) -> list[str]:
@@ -135,15 +142,15 @@ def _read_neighbours(words: Sequence[str], kinds: Sequence[int], signs: Signs) -
             signs.age = True
         if i < last and not kind and not kinds[i + 1]:
             joined = word + words[i + 1]
-            if word in BEGINNINGS or len(joined) < SHORTEST_JOINED:
+            if {word, words[i + 1]} & PARTICLES or len(joined) < SHORTEST_JOINED:
                 continue
             signs.add(exact.get(joined, 0) & BOTH)
             if i < last - 1:
                 signs.add(exact.get(joined + words[i + 2], 0) & BOTH)
 
 
-def _read_disguised(text: str, words: Sequence[str], signs: Signs) -> None:
-    """Words behind digits, signs, masks, inner separators and letters set apart."""
+def _read_disguised(text: str, signs: Signs) -> None:
+    """Words behind digits, signs, masks, separators and letters set apart, and in scripts without spaces."""
     lexicon = load_lexicon()
     for chunk in text.split():
         if not (chunk.isalpha() and chunk.isascii()) or _has_run(chunk):
@@ -154,6 +161,9 @@ def _read_disguised(text: str, words: Sequence[str], signs: Signs) -> None:
             if word in joined or shape(word) in as_letters:
                 signs.add(kind)
         signs.age = signs.age or says_young_age(tokens(joined))
+    for native, kind in lexicon.native if not text.isascii() else ():
+        if native in text:
+            signs.add(kind)
 
 
 @lru_cache(maxsize=2**16)
@@ -170,11 +180,20 @@ def _chunk_kind(chunk: str) -> int:
     for form in shapes(chunk):
         kind |= lexicon.shapes.get(form, 0)
         kind |= lexicon.kind_of_shape(form)
-    if pattern := masked(chunk.strip(".,;:!?()\"'")):
-        for word, its in lexicon.strong.items():
-            if pattern.fullmatch(word):
-                kind |= its
+    if is_masked(word := chunk.strip(".,;:!?()\"'")):
+        kind |= _masked_kind(word)
     return kind & BOTH
+
+
+def _masked_kind(chunk: str) -> int:
+    lexicon, kind = load_lexicon(), 0
+    for word, its in lexicon.strong.items():
+        if len(word) == len(chunk) and fits(chunk, word):
+            kind |= its
+    for start, its in lexicon.beginnings:
+        if len(start) <= len(chunk) and fits(chunk, start):
+            kind |= its
+    return kind
 
 
 @lru_cache(maxsize=2**16)

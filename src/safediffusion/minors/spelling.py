@@ -98,12 +98,15 @@ def shapes(chunk: str) -> frozenset[str]:
     return frozenset(NOT_LETTERS.sub("", p.translate(LEET)) for p in pieces if LOOKS_LEET.match(p))
 
 
-def masked(chunk: str) -> re.Pattern[str] | None:
-    """A pattern for the words that a chunk with masked letters, such as w*rd, can stand for."""
+def is_masked(chunk: str) -> bool:
+    """Whether some letters of a word are replaced by a sign, as in w*rd."""
     letters = MASK.sub("", chunk)
-    if len(letters) == len(chunk) or len(letters) < 2 or not letters.isalpha():
-        return None
-    return re.compile(MASK.sub(r"\\w", chunk))
+    return len(chunk) > len(letters) > 1 and letters.isalpha()
+
+
+def fits(chunk: str, word: str) -> bool:
+    """Whether the letters of a masked chunk that are left are those of a word."""
+    return all(a == b or MASK.match(a) for a, b in zip(chunk, word, strict=False))
 
 
 def shape(word: str) -> str:
