@@ -68,7 +68,7 @@ def read_rows(file: PromptFile | Path, needs: tuple[str, ...] = ()) -> list[Row]
         raise UserError(
             f"{source.path} lacks the column {', '.join(lacking)}; found: {', '.join(table.columns)}"
         )
-    rows = [_row(row, table.path, column, theirs) for row in table.rows]
+    rows = [_row(row, f"{source.path}, {row.where}", column, theirs, needs) for row in table.rows]
     for i, row in enumerate(rows):
         row.setdefault("case", str(i))
     case, times = Counter(row["case"] for row in rows).most_common(1)[0]
@@ -105,22 +105,29 @@ def _columns(table: Table) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     found = {}
     for name, names, parse in COLUMNS:
         called = (column_called(each, table.columns) for each in names)
-        if column := next(filter(None, called), None):
+        column = next(filter(None, called), None)
+        if column and any(column in row.cells for row in table.rows):  # columns of pictures are not read
             found[name] = (column, parse)
     return found
 
 
-def _row(row: TableRow, path: Path, column: str, theirs: dict[str, tuple[str, Callable[[Any], Any]]]) -> Row:
+def _row(
+    row: TableRow,
+    where: str,
+    column: str,
+    theirs: dict[str, tuple[str, Callable[[Any], Any]]],
+    needs: tuple[str, ...],
+) -> Row:
     """A row under our names; columns we have no name for are left behind."""
-    where = f"{path}, {row.where}"
     found: Row = {"prompt": text_of(row.cells, column, where)}
     for name, (key, parse) in theirs.items():
-        if key not in row.cells:
-            raise UserError(f"{where} has no `{key}`, which other rows have; add it")
-        try:
-            found[name] = parse(row.cells[key])
-        except ValueError as error:
-            raise UserError(f"{where}: {key} is {row.cells[key]!r}; {error}") from error
+        if key in row.cells:
+            try:
+                found[name] = parse(row.cells[key])
+            except ValueError as error:
+                raise UserError(f"{where}: {key} is {row.cells[key]!r}; {error}") from error
+        elif name in needs:
+            raise UserError(f"{where} has no `{key}`; add it or delete the row")
     return found
 
 
