@@ -47,6 +47,7 @@ class Lexicon:
         shapes: the strong ones by shape.
         squeezed: the strong words as they are listed, without doubled letters.
         parts: what two words written as one may consist of.
+        inside: sexual stems that count anywhere in a word.
         native: words of scripts without spaces.
         categories: further names of sexual categories.
         signs: emoji and the words they stand for.
@@ -70,6 +71,7 @@ class Lexicon:
         for phrases, kind in ((data["plain"], PLAIN), (age["phrases"], AGE), (sexual["phrases"], SEX)):
             self._add_phrases(phrases, kind)
         self._index()
+        self.inside: list[str] = sexual["inside"]
         self.native = [(plain(w), AGE) for w in age["native"]] + [(plain(w), SEX) for w in sexual["native"]]
         self.categories = Words.of(data["categories"])
         self.signs: dict[str, str] = data["signs"]

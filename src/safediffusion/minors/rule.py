@@ -106,7 +106,7 @@ def _read_name(name: str, signs: Signs) -> None:
     known = load_lexicon().categories
     for before, word in zip(["", *words], words, strict=False):
         kind = word_kind(word)
-        if before not in NEGATIONS:
+        if before not in NEGATIONS and not word.startswith("non"):
             signs.add(kind)
             signs.sex |= word in known.exact or word.startswith(known.beginnings)
             signs.age |= bool(kind & NOUN)
@@ -204,6 +204,8 @@ def word_kind(word: str) -> int:
         return kind
     if len(word) >= SHORTEST_JOINED and (kind := lexicon.squeezed.get(squeezed(word), 0)):
         return kind
+    if any(stem in word for stem in lexicon.inside):
+        return SEX
     for i in range(3, len(word) - 2):
         one, two = lexicon.parts.get(word[:i], 0), lexicon.parts.get(word[i:], 0)
         if one and two:
