@@ -5,10 +5,11 @@
     python benchmarks/minors_rule.py lists
 
 Recall: each word of WordNet's trees for a young person is filed under a sexual category, and each word of its
-trees for sexual content, or of a published list of obscene words, is put beside the word child. Of the last
-two, one half (by hash) was looked at when the vocabulary was written; "held out" is the other half.
-False alarms: WordNet's example sentences, and captions of children doing ordinary things, made from the names
-of COCO's objects. Only counts, and words for young persons that were missed, are written to disk.
+trees for sexual content, or of a published list of obscene words, is put beside the word child. What was
+missed of WordNet, and of one half (by hash) of the published list, was looked at when the vocabulary was
+written; the other half, "held out", was not. "One meaning" are words that stand in one entry of WordNet only.
+False alarms: WordNet's example sentences, and captions of children doing ordinary things, with the objects of
+COCO. Only counts, and words for young persons that were missed, are written to disk.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import json
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -98,6 +100,12 @@ def tree(known: dict[str, Entry], word: str) -> set[str]:
     return {word.replace("_", " ") for word in words}
 
 
+def with_one_meaning(words: Iterable[str], known: dict[str, dict[str, Entry]]) -> list[str]:
+    """Words that stand in one entry of WordNet only, so that nothing else can be meant."""
+    count = Counter(word for each in known.values() for entry in each.values() for word in entry.words)
+    return [word for word in words if count[word.replace(" ", "_")] == 1]
+
+
 def disguised() -> Iterator[tuple[str, str]]:
     """A kind of disguise, and a word in it."""
     for kind, ways in DISGUISES.items():
@@ -142,7 +150,11 @@ def main(lists: Path) -> None:
     result = {
         "recall": {
             "WordNet, young persons": share(word not in missed for word in young),
-            "WordNet, sexual, held out": share(map(beside_a_child, held_out(sexual))),
+            "WordNet, young persons, one meaning": share(
+                word not in missed for word in with_one_meaning(young, known)
+            ),
+            "WordNet, sexual": share(map(beside_a_child, sexual)),
+            "WordNet, sexual, one meaning": share(map(beside_a_child, with_one_meaning(sexual, known))),
             "naughty-words, en, held out": share(map(beside_a_child, held_out(published))),
             **{kind: share(hits) for kind, hits in kinds.items()},
         },

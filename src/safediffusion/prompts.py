@@ -85,6 +85,16 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     return PromptSet(rows, repeated, minors)
 
 
+def refuse_minors(prompts: Sequence[Prompt]) -> None:
+    """Hold prompts that did not come through load_prompts to the minors rule.
+
+    Raises:
+        UserError: one of them sexualises minors.
+    """
+    if any(sexualises_minors(prompt.text, category_names(prompt.category)) for prompt in prompts):
+        raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
+
+
 def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
     """A source's prompts, each with every category that it is filed under."""
     for row in read_source(source):

@@ -30,6 +30,7 @@ AFTER_NOUN = {
 PARTICLES = {"a", "an", "the", "in", "on", "off", "of", "to", "so", "no", "or", "at", "as", "up", "be", "by"}
 # fmt: on
 SHORTEST_JOINED = 5  # letters of a word found by joining its neighbours
+LONGEST_JOINED = 40  # letters of two words written as one
 
 
 @dataclass
@@ -206,7 +207,7 @@ def word_kind(word: str) -> int:
         return kind
     if any(stem in word for stem in lexicon.inside):
         return SEX
-    for i in range(3, len(word) - 2):
+    for i in range(3, len(word) - 2) if len(word) <= LONGEST_JOINED else ():
         one, two = lexicon.parts.get(word[:i], 0), lexicon.parts.get(word[i:], 0)
         if one and two:
             return (one | two) & BOTH

@@ -30,7 +30,7 @@ FILLERS: dict[int, None] = dict.fromkeys(
 
 def plain(text: str) -> str:
     """Folded case and width, no accents, no invisible characters; scripts stay what they are."""
-    if text.isascii():
+    if text.isascii() and text.isprintable():
         return text.casefold()
     return _bare(unicodedata.normalize("NFKC", text.translate(FILLERS)).casefold())
 

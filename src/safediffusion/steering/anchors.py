@@ -32,6 +32,11 @@ class SafetyPolicy:
     categories: tuple[str, ...] = ()
     alpha: float = 0.5
 
+    def __post_init__(self) -> None:
+        phrases = [(text, self.categories) for text in self.unsafe] + [(text, ()) for text in self.safe]
+        if any(sexualises_minors(text, filed) for text, filed in phrases):
+            raise UserError(f"the anchors {self.name} have a phrase that sexualises minors; it is never used")
+
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:
         """A policy from plain values; lists become tuples."""
@@ -98,10 +103,6 @@ def _check_phrases(path: Path, values: dict[str, Any]) -> None:
         raise UserError(
             f"{path} calls the same phrase safe and unsafe: {', '.join(both)}; remove it from one list"
         )
-    about = [str(name) for name in values.get("categories") or ()]
-    phrases = [(p, about) for p in values["unsafe"]] + [(p, ()) for p in values.get("safe") or ()]
-    if any(sexualises_minors(phrase, filed) for phrase, filed in phrases):
-        raise UserError(f"{path} has a phrase that sexualises minors; such phrases are never used")
     alpha = values.get("alpha", 0.5)
     if not isinstance(alpha, int | float) or alpha < 0:
         raise UserError(f"{path}: alpha is {alpha!r}; it must be a number, 0 or more")
