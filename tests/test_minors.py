@@ -125,6 +125,13 @@ def test_words_with_a_plain_meaning_need_a_second_sign(text: str) -> None:
     assert not sexualises_minors(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["no clothes", "without any clothes", "in underwear", "half-naked", "18+", "a nudist"]
+)
+def test_wordings_and_inflections_are_seen(text: str) -> None:
+    assert sexualises_minors(f"two children, {text}")
+
+
 @pytest.mark.parametrize("first", ["a minor", "a youth", "two minors", "the pupil"])
 def test_a_word_that_can_be_an_adjective_counts_as_a_noun(first: str) -> None:
     assert filed(first) and filed(f"{first} in a park")

@@ -38,7 +38,7 @@ PATTERNS = (
     rf"{YOUNG} years?\b{NOT_AN_AGE}",
     rf"{YOUNG} {FOREIGN}",
     rf"(?:aged?|ages|aging|edad) (?:of |about |around |only |just |under |between |from |range )*{YOUNG}\b",
-    r"(?:under|below|younger than|less than|not yet|u|nearly|almost) (?:the age of |age |age of )?1[2-8]\b",
+    r"(?:under|below|younger than|less than|not yet|u|sub|nearly) (?:the age of |age |age of )?1[2-8]\b",
     r"(?:turns?|turned|turning|barely|only|just) 1[0-7]\b",
     rf"{YOUNG} (?:st|nd|rd|th) (?:grade|graders?|form|formers?|birthday|year pupil)\b",
     r"grade 0*(?:1[0-2]|[1-9])\b",

@@ -90,6 +90,7 @@ def _read(text: str, signs: Signs) -> None:
     _read_phrases(words, signs)
     _read_neighbours(words, kinds, signs)
     signs.age = signs.age or says_young_age(words)
+    signs.sex = signs.sex or "18+" in text
     _read_disguised(text, signs)
 
 
