@@ -44,6 +44,8 @@ def written(draw: st.DrawFn) -> tuple[str, list[list[str]], str]:
     suffix, quoting = draw(st.sampled_from(sorted(SEPARATORS))), draw(st.sampled_from(LOSSLESS))
     width = draw(st.integers(1, 4))
     rows = draw(st.lists(st.lists(TEXT, min_size=width, max_size=width), max_size=6))
+    if quoting == csv.QUOTE_MINIMAL:  # before Python 3.12 its writer leaves a lone \r without quotes
+        rows = [[cell.replace("\r", "\n") for cell in row] for row in rows]
     end = draw(st.sampled_from(["\n", "\r\n"]))
     file = io.StringIO(newline="")
     writer = csv.writer(file, delimiter=SEPARATORS[suffix], quoting=quoting, lineterminator=end)
