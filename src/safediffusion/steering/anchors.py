@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..minors import sexualises_minors
 from ..strict_yaml import read_mapping
 
 ANCHORS = Path(__file__).parent / "anchors"
@@ -29,6 +30,11 @@ class SafetyPolicy:
     unsafe: tuple[str, ...]
     categories: tuple[str, ...] = ()
     alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        phrases = [(text, self.categories) for text in self.unsafe] + [(text, ()) for text in self.safe]
+        if any(sexualises_minors(text, filed) for text, filed in phrases):
+            raise UserError(f"the anchors {self.name} have a phrase that sexualises minors; it is never used")
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:
