@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.load import DTYPES
 from safediffusion.errors import UserError
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
 from safediffusion.training import checkpoint, processes
@@ -119,7 +120,7 @@ class Keeper:
         """Write model/, whole or not at all."""
         partial = self.folder.root / ".model.partial"
         try:
-            self.learner.diffuser.export(partial)
+            self.learner.diffuser.export(partial, DTYPES[self.config.train.export_dtype])
             checkpoint.replace_folder(partial, self.folder.model)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
