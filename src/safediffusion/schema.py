@@ -265,8 +265,8 @@ class TrainConfig(Section):
     )
     export_dtype: Literal["fp32", "fp16"] = Field(
         default="fp32",
-        description="precision of the trained network in model/; fp16 halves the file, and an adapter's merge "
-        "loses some of it there; other parts keep the base's precision",
+        description="precision of the trained network in model/; fp16 halves the file and "
+        "loses a part of a merged adapter; other parts keep the base's precision",
     )
     sample_every: Count = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")

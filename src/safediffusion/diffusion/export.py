@@ -1,7 +1,7 @@
 """Writing a trained pipeline: the trained network is new, every other part is the base's own file.
 
-What was not trained is copied and not saved again: a library writes its newest format, which older ones do not
-read, and state that the part happens to have, such as a tokenizer's padding.
+What was not trained is copied and not saved again: a library writes its newest format, which older versions
+do not read, and state that the part happens to have, such as a tokenizer's padding.
 """
 
 import copy
@@ -22,7 +22,9 @@ from safediffusion.runs import common_modes
 log = logging.getLogger(__name__)
 
 SETTINGS = (".json", ".txt", ".model")
-WEIGHTS = re.compile(r"(diffusion_pytorch_model|pytorch_model|model)[-.].*(safetensors|bin)(\.index\..*json)?")
+WEIGHTS = re.compile(
+    r"(diffusion_pytorch_model|pytorch_model|model)[-.].*(safetensors|bin)(\.index\..*json)?"
+)
 PLAIN = ("safetensors", "bin", "index", "json")  # what a file's name ends in, its variant left aside
 
 

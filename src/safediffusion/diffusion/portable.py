@@ -17,7 +17,9 @@ from safediffusion.runs import write_json, write_tensors, write_text
 INDEX = "model_index.json"
 PATH_KEYS = ("_name_or_path", "name_or_path", "special_tokens_map_file")
 LOCAL = re.compile(r"^(~|/|\\|[A-Za-z]:[\\/]|\.\.?[\\/])")  # a path of the machine that wrote the file
-TEXT_MODEL = "text_model."  # what all versions but the newest begin the names of a CLIPTextModel's tensors with
+TEXT_MODEL = (
+    "text_model."  # what all versions but the newest begin the names of a CLIPTextModel's tensors with
+)
 
 
 def make_portable(folder: Path) -> None:
@@ -53,7 +55,7 @@ def parts(index: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _common(value: Any, part: Path) -> Any:
-    """An entry of model_index.json under the names that older versions know; null where the part is missing."""
+    """An entry of model_index.json in names that older versions know; null where the part is missing."""
     if not parts({"": value}):
         return value
     if not part.is_dir():
