@@ -79,7 +79,7 @@ def base(vocabulary: str, out: str) -> None:
 def draw(jobs: str, out: str) -> None:
     """One picture (h, w, 3) in [0, 1] per job to OUT.safetensors; what the libraries say to OUT.json.
 
-    A job: model, adapter (a folder, a file or null), noise, steps, guidance.
+    A job: model, adapter (a file or null), noise, steps, guidance.
     """
     from diffusers import DDIMScheduler, DiffusionPipeline
 
@@ -94,9 +94,8 @@ def draw(jobs: str, out: str) -> None:
                 warnings.simplefilter("ignore")
                 pipe = DiffusionPipeline.from_pretrained(job["model"])
                 if job["adapter"]:
-                    at = Path(job["adapter"])
-                    folder, file = (at, None) if at.is_dir() else (at.parent, at.name)
-                    pipe.load_lora_weights(folder, weight_name=file)
+                    file = Path(job["adapter"])
+                    pipe.load_lora_weights(file.parent, weight_name=file.name)
             pipe.set_progress_bar_config(disable=True)
             # clip_sample is for models of pixels; the trainer's sampler has none
             pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
