@@ -42,15 +42,17 @@ def base(vocabulary: str, out: str) -> None:
         "pad_token_id": words.pad_token_id,
     }
     side = {"height": 32, "width": 32}
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=64,
+    )
+    vae.decoder.conv_out.weight.data *= 20  # random weights draw grey otherwise, whatever the latents
     StableDiffusionPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8, 8, 8),
-            norm_num_groups=4,
-            latent_channels=4,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            sample_size=64,
-        ),
+        vae=vae,
         text_encoder=CLIPTextModel(CLIPTextConfig(vocab_size=len(words), **text, **ids)),
         tokenizer=words,
         unet=UNet2DConditionModel(

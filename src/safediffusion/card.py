@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath  # the latter knows both kinds of separators
 
 from .config import RunConfig, load_run_config
 from .report.tables import markdown, paired_sheet, run_lines
@@ -26,17 +26,17 @@ LOCAL = re.compile(r"~|\.{0,2}[/\\]|[A-Za-z]:[/\\]")  # how a path begins and an
 def public_name(path: str) -> str:
     """A model, file or encoder as others may be told of it: of a path on this machine only its last part."""
     local = LOCAL.match(path) or Path(path).exists() or path.count("/") > 1
-    return Path(path).name if local and path != "world" else path
+    return PureWindowsPath(path).name if local and path != "world" else path
 
 
 def loading(to: str, base: str, place: str, file: str) -> str:
-    """Python that loads an export; what has no loader in diffusers is said in words.
+    """Python that loads an export with diffusers.
 
     Args:
         to: what was exported, see `Target`.
         base: the base model.
         place: the export's folder or repository.
-        file: name of a single file in it.
+        file: name of the adapter's file in it.
     """
     named = 'asset("pipeline")' if base == "world" else json.dumps(base)
     first = ["from safediffusion.world import asset"] if base == "world" and to != "diffusers" else []
@@ -47,9 +47,7 @@ def loading(to: str, base: str, place: str, file: str) -> str:
         "",
         f"pipe = DiffusionPipeline.from_pretrained({source})",
     ]
-    if to == "lora":
-        lines.append(f"pipe.load_lora_weights({json.dumps(place)})")
-    if to == "kohya":
+    if to != "diffusers":  # without a file's name diffusers would ask the hub for one, and fail offline
         lines.append(f"pipe.load_lora_weights({json.dumps(place)}, weight_name={json.dumps(file)})")
     return "\n".join(lines)
 
@@ -100,7 +98,8 @@ def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[st
     """How to load it, in Python or, where diffusers does not read it, in words."""
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     place = repo or (name if to != "kohya" else ".")
-    lines = ["```python", loading(to, base, place, name), "```"]
+    file = name if to == "kohya" else "pytorch_lora_weights.safetensors"
+    lines = ["```python", loading(to, base, place, file), "```"]
     if to != "kohya":
         return lines
     words = f"For ComfyUI put `{name}` into `models/loras`, for A1111 into `models/Lora`."

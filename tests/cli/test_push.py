@@ -69,7 +69,7 @@ def test_a_folder_goes_into_a_private_repository_with_its_card(
         ("create_repo", {"repo_id": REPO, "private": True, "exist_ok": True}),
         ("upload_folder", {"repo_id": REPO, "folder_path": Path("run-lora")}),
     ]
-    assert f'load_lora_weights("{REPO}")' in Path("run-lora/README.md").read_text()
+    assert f'load_lora_weights("{REPO}", weight_name="{ADAPTER}")' in Path("run-lora/README.md").read_text()
 
 
 def test_a_single_file_goes_with_a_card_beside_it(command: Command, run: Path, hub: CALLS) -> None:
