@@ -16,6 +16,7 @@ from safediffusion.runs import write_json, write_tensors, write_text
 
 INDEX = "model_index.json"
 PATH_KEYS = ("_name_or_path", "name_or_path", "special_tokens_map_file")
+DTYPE_KEYS = ("dtype", "torch_dtype")  # the older name second
 LOCAL = re.compile(r"^(~|/|\\|[A-Za-z]:[\\/]|\.\.?[\\/])")  # a path of the machine that wrote the file
 TEXT_MODEL = (
     "text_model."  # what all versions but the newest begin the names of a CLIPTextModel's tensors with
@@ -29,6 +30,8 @@ def make_portable(folder: Path) -> None:
     - a part that model_index.json names and the folder lacks is left out there, so that the folder opens;
     - a byte-pair tokenizer has vocab.json and merges.txt, which transformers 4 reads, beside tokenizer.json;
     - the tensors of a CLIPTextModel have the names of all versions, with the same values;
+    - no encoder asks for half precision by itself: transformers 5 follows its settings, diffusers opens the
+      other parts in float32, and the two do not compute together;
     - no settings file tells a path of the machine that wrote it.
     """
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
@@ -41,6 +44,7 @@ def make_portable(folder: Path) -> None:
         write_vocabulary(folder / name)
         if kind == "CLIPTextModel":
             name_as_before(folder / name / "model.safetensors")
+        open_in_float32(folder / name / "config.json")
     for file in (folder / INDEX, *folder.glob("*/*config.json")):
         drop_paths(file)
 
@@ -90,6 +94,14 @@ def name_as_before(file: Path) -> None:
     if any(name.startswith(TEXT_MODEL) for name in names):
         return
     write_tensors(file, {TEXT_MODEL + name: t for name, t in load_file(file).items()}, metadata)
+
+
+def open_in_float32(file: Path) -> None:
+    """Settings that open a part in float32 unless another type is asked for; its weights keep theirs."""
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    half = {key: "float32" for key in DTYPE_KEYS if content.get(key) in ("float16", "bfloat16")}
+    if half:
+        write_json(file, content | half)
 
 
 def drop_paths(file: Path) -> None:

@@ -37,6 +37,7 @@ def _finish(done: Path, make: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     make(partial)
+    common_modes(partial)
     os.replace(partial, done)
 
 
