@@ -91,9 +91,9 @@ def merged(trained: Any, base: Path | None) -> Any:
     weights = dict(plain.named_parameters())
     for name, layer in trained.named_modules():
         if isinstance(layer, BaseTunerLayer):
-            for adapter in layer.active_adapters:
-                change: Any = layer.get_delta_weight(adapter)
-                weights[f"{name}.weight"] += change.float().cpu()
+            tuned: Any = layer
+            for adapter in tuned.active_adapters:
+                weights[f"{name}.weight"] += tuned.get_delta_weight(adapter).float().cpu()
     return plain
 
 
