@@ -119,6 +119,7 @@ class Keeper:
     def export(self) -> None:
         """Write model/, whole or not at all."""
         partial = self.folder.root / ".model.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed here
         try:
             self.learner.diffuser.export(partial, DTYPES[self.config.train.export_dtype])
             checkpoint.replace_folder(partial, self.folder.model)
