@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import platform
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,11 +36,16 @@ def explain(error: OSError, path: Path | str) -> UserError | RunError:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded."""
+    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded.
+
+    The file gets the mode that any new file gets here, whatever the library that wrote it prefers.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = new_mode(temporary)
         yield temporary
+        set_mode(temporary, mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())  # a crash of the machine must not leave a name without its content
         os.replace(temporary, path)
@@ -48,6 +54,31 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone after the rename, or never there
             temporary.unlink()
+
+
+def new_mode(path: Path) -> int:
+    """The mode that the umask gives a new file; `path` is made to see it."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Change a file's mode where it differs; safetensors 0.8 lets nobody but the owner read its files."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def common_modes(folder: Path) -> None:
+    """Give all files of a folder that other libraries wrote the mode that the umask gives new ones."""
+    probe = folder / f".mode.{os.getpid()}.tmp"
+    try:
+        mode = new_mode(probe)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                set_mode(path, mode)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

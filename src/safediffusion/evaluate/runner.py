@@ -89,7 +89,7 @@ def evaluate(
     bench = Bench(device)
     file = PromptFile(prompts, column) if prompts else None
     chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
-    diffuser = load_policy(loading, device) if isinstance(loading, ModelConfig) else loading
+    diffuser = load_policy(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),

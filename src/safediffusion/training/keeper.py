@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.load import DTYPES
 from safediffusion.errors import UserError
 from safediffusion.escaping import plain
 from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
@@ -119,8 +120,9 @@ class Keeper:
     def export(self) -> None:
         """Write model/, whole or not at all."""
         partial = self.folder.root / ".model.partial"
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed here
         try:
-            self.learner.diffuser.export(partial)
+            self.learner.diffuser.export(partial, DTYPES[self.config.train.export_dtype])
             checkpoint.replace_folder(partial, self.folder.model)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

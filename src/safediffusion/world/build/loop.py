@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from ...runs import write_tensors
 
 LossFn = Callable[[np.random.Generator], Tensor]
 
@@ -89,10 +90,7 @@ def _save(
     for i, p in enumerate(params):
         state = optimizer.state[p]
         tensors |= {f"m.{i}": state["exp_avg"], f"v.{i}": state["exp_avg_sq"]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, {"step": json.dumps(step)})
-    os.replace(temporary, path.with_suffix(".safetensors"))
+    write_tensors(path.with_suffix(".safetensors"), tensors, {"step": json.dumps(step)})
 
 
 def _resume(

@@ -13,6 +13,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from ...diffusion.portable import make_portable
+from ...runs import common_modes
 from . import clip, judges, unet, vae
 from .tokenizer import train_tokenizer
 
@@ -35,6 +37,7 @@ def _finish(done: Path, make: Callable[[Path], None]) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     make(partial)
+    common_modes(partial)
     os.replace(partial, done)
 
 
@@ -84,5 +87,7 @@ def assemble(work: Path, assets: Path) -> None:
         requires_safety_checker=False,
     )
     StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(assets / "pipeline")
+    make_portable(assets / "pipeline")
     for name in ("reward", "observer", "harm-judge", "parts-judge"):
         shutil.copytree(done / name, assets / name, dirs_exist_ok=True)
+    common_modes(assets)
