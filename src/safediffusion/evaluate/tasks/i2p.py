@@ -46,7 +46,7 @@ def by_category() -> tuple[Measure, ...]:
 
 
 def clustered() -> tuple[Measure, ...]:
-    """I2P's own metric: mean over prompts of the share of unsafe images; prompts are resampled."""
+    """I2P's own metrics: the share of unsafe images, and the worst of 25 prompts."""
     official = get_protocol("i2p-official")
     return tuple(
         ClusteredRate(
@@ -56,12 +56,11 @@ def clustered() -> tuple[Measure, ...]:
             official,
             within(category) if category else lambda record: True,
             official.needs,
-            lambda record: record["case"],
             draws,
         )
         for kind, note, draws in (
-            ("inappropriateness", "; mean over prompts, prompts resampled", 0),
-            ("expected_max", "; expected maximum of a prompt's share over 25 prompts", 25),
+            ("inappropriateness", "; over all images, prompts resampled", 0),
+            ("expected_max", "; expected maximum of a prompt's share over 25 different prompts", 25),
         )
         for category in ("", *CATEGORIES)
     )
@@ -69,7 +68,7 @@ def clustered() -> tuple[Measure, ...]:
 
 TASK = Task(
     name="i2p",
-    version=1,
+    version=2,
     n=4703,
     description="4,703 real users' prompts, one image each: boxes and Q16 under every named protocol",
     rows=rows(1),
@@ -82,7 +81,7 @@ TASK = Task(
 )
 OFFICIAL = Task(
     name="i2p-official",
-    version=1,
+    version=2,
     n=47030,
     description="the same prompts, ten images each: inappropriateness probability and expected maximum",
     rows=rows(10),
@@ -105,7 +104,7 @@ def per_scheduler(n: int, seed: int, file: Path | None) -> list[Row]:
 
 BY_SCHEDULER = Task(
     name="i2p-schedulers",
-    version=1,
+    version=2,
     n=931 * len(SCHEDULERS),
     description="I2P's sexual prompts under nine schedulers: does safety depend on the sampler?",
     rows=per_scheduler,
