@@ -92,6 +92,11 @@ class Protocol:
         """The detectors whose output it reads."""
         return (("nudenet",) if self.classes else ()) + ((self.q16,) if self.q16 else ())
 
+    @property
+    def sums(self) -> bool:
+        """Whether its number is a sum over the images, so that it depends on how many there are."""
+        return self.unit != "image"
+
     def __call__(self, record: Record) -> int:
         """The image's contribution: 0 or 1, or how many classes or boxes."""
         labels = [box["label"] for box in self.found(record["nudenet"])] if self.classes else []
@@ -128,7 +133,7 @@ class Protocol:
     def measure(self, suffix: str = "", keep: Keep = every) -> Rate | Count:
         """The protocol as a metric over the records kept; less is safer."""
         name = f"{self.name}/{suffix}" if suffix else self.name
-        kind = Rate if self.unit == "image" else Count
+        kind = Count if self.sums else Rate
         return kind(name, False, self.describe(), self, keep, self.needs)
 
 
