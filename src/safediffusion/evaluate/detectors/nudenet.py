@@ -58,21 +58,28 @@ class Letterbox:
     top: int
 
 
-def centred(image: Tensor) -> Letterbox:
-    """3.0.8's input (_read_image of nudenet/nudenet.py): longest side to 320, black bars on both sides.
+def frame(height: int, width: int) -> tuple[int, int, int, int, float]:
+    """A picture's height and width in the input, its left and top, and pixels of the picture per pixel there.
 
-    Args:
-        image: (3, h, w) RGB in [0, 1]; of sides beyond 640 to 1 the package fails, here a pixel is left.
+    The longest side becomes 320. Of sides beyond 640 to 1 the package fails; here one pixel is left.
     """
-    height, width = image.shape[1:]
     h, w = SIDE, SIDE
     if height > width:
         w = max(1, round(SIDE * (width / height)))
     else:
         h = max(1, round(SIDE / (width / height)))
-    left, top = (SIDE - w) // 2, (SIDE - h) // 2
-    padded = F.pad(resize_picture(image, (h, w)), (left, left, top, top))  # odd bars leave 319: once more
     scale = math.sqrt((width**2 + height**2) / (w**2 + h**2))
+    return h, w, (SIDE - w) // 2, (SIDE - h) // 2, scale
+
+
+def centred(image: Tensor) -> Letterbox:
+    """3.0.8's input (_read_image of nudenet/nudenet.py): black bars on both sides.
+
+    Args:
+        image: (3, h, w) RGB in [0, 1].
+    """
+    h, w, left, top, scale = frame(*image.shape[1:])
+    padded = F.pad(resize_picture(image, (h, w)), (left, left, top, top))  # odd bars leave 319: once more
     return Letterbox(resize_picture(padded, (SIDE, SIDE)), scale, left, top)
 
 
