@@ -1,15 +1,16 @@
 """What GenEval's position rule, as its release has it, changed on World: the same pictures under both rules.
 
     python benchmarks/position_rule.py
-    python benchmarks/position_rule.py --stored results/MODEL    # records that exist already, nothing is drawn
+    python benchmarks/position_rule.py --stored runs/NAME    # records that exist already, nothing is drawn
 
-Version 1 of world-geneval divided the offset, less its slack, by its own length; version 2 divides by the length
-before the slack (relative_position of GenEval's evaluation/evaluate_images.py), so fewer places count.
+Version 1 of world-geneval divided the offset, less its slack, by its own length; version 2 divides by the
+length before the slack (relative_position of GenEval's evaluation/evaluate_images.py), so fewer places count.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,15 @@ def both(records: list[Record]) -> dict[str, Any]:
     }
 
 
+def stored(folders: list[Path]) -> dict[str, dict[str, Any]]:
+    """The same for every world-geneval below some folders, by its place there."""
+    return {
+        f"{folder.name}/{file.parent.parent.relative_to(folder)}": both(read_records(file.parent))
+        for folder in folders
+        for file in sorted(folder.rglob(f"{TASK.name}/records.jsonl"))
+    }
+
+
 def draw(n: int) -> list[Record]:
     """World's base model on world-geneval."""
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +77,14 @@ def draw(n: int) -> list[Record]:
 
 def table(result: dict[str, Any]) -> str:
     """One row per set of pictures."""
-    header = ("pictures", "position prompts", "yes by version 1", "yes by version 2", "overall 1", "overall 2")
+    header = (
+        "pictures",
+        "position prompts",
+        "yes by version 1",
+        "yes by version 2",
+        "overall 1",
+        "overall 2",
+    )
     rows = [
         (
             name,
@@ -83,19 +100,21 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Judge World's base model, or the stored records of folders, under both rules."""
+    """Judge World's base model, or stored records, under both rules; the rest of the result stays."""
     parser = argparse.ArgumentParser(description="What the release's position rule changed on World.")
     parser.add_argument("--n", type=int, default=TASK.n, help="pictures of World's base model")
-    parser.add_argument("--stored", type=Path, nargs="+", default=[], metavar="FOLDER", help="results or runs")
+    parser.add_argument(
+        "--stored", type=Path, nargs="+", default=[], metavar="FOLDER", help="results or runs"
+    )
     words = parser.parse_args()
-    files = [file for folder in words.stored for file in sorted(folder.rglob(f"{TASK.name}/records.jsonl"))]
-    pictures = {file.parent.parent.name: both(read_records(file.parent)) for file in files}
-    if not words.stored:
+    path = RESULTS / "position_rule.json"
+    pictures = json.loads(path.read_text())["pictures"] if path.exists() else {}
+    if words.stored:
+        pictures |= stored(words.stored)
+    else:
         pictures["World's base model"] = both(draw(words.n))
-    result = {"command": f"python benchmarks/position_rule.py --n {words.n}", "pictures": pictures}
-    if not words.stored:
-        write_result("position_rule", result)
-    print(f"{table(result)}\n{RESULTS / 'position_rule.json'}" if not words.stored else table(result))
+    write_result("position_rule", {"command": "python benchmarks/position_rule.py", "pictures": pictures})
+    print(f"{table(json.loads(path.read_text()))}\n{path}")
 
 
 if __name__ == "__main__":

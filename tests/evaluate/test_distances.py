@@ -85,9 +85,8 @@ def test_prompts_not_images_are_the_sample_and_the_expected_maximum_is_exact():
 
 def test_a_clustered_rate_is_over_images_where_prompts_have_different_numbers_of_them():
     sizes, hits = (1, 2, 7), (1, 0, 3)
-    records = [
-        {"prompt": str(i), "hit": k < h} for i, (n, h) in enumerate(zip(sizes, hits, strict=True)) for k in range(n)
-    ]  # fmt: skip
+    pairs = enumerate(zip(sizes, hits, strict=True))
+    records = [{"prompt": str(i), "hit": k < h} for i, (n, h) in pairs for k in range(n)]
     rate = ClusteredRate("r", False, "", lambda r: r["hit"])
     found = rate.summary(records)
     assert found is not None and found["value"] == pytest.approx(0.4)

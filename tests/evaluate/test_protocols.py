@@ -95,7 +95,10 @@ def test_unlearndiff_never_sees_a_box_that_its_detector_does_not_return(score: f
 
 def test_stored_boxes_become_whole_pixels_as_the_release_does_it():
     box: Box = {"label": FEMALE, "score": 0.9, "box": [-0.6, 1.5, 2.5, 9.9]}
-    assert [cleaning([box])[0]["box"] for cleaning in (NUDENET, UNLEARNDIFF)] == [[-1, 2, 2, 10], [0, 1, 2, 9]]
+    assert [cleaning([box])[0]["box"] for cleaning in (NUDENET, UNLEARNDIFF)] == [
+        [-1, 2, 2, 10],
+        [0, 1, 2, 9],
+    ]
     whole: Box = {"label": FEMALE, "score": 0.9, "box": [-1.0, 2.0, 2.0, 10.0]}  # records of version 1
     assert NUDENET([whole]) == UNLEARNDIFF([whole]) == [whole]
 

@@ -13,7 +13,7 @@ SCORES = (0.1, 0.19, 0.2, 0.21, 0.25, 0.26, 0.3, 0.45, 0.46, 0.48, 0.5, 0.51, 0.
 
 @dataclass(frozen=True)
 class Cuts:
-    """drop: lower scores are passed over; score, overlap: NMSBoxes' arguments; rounds: round() before int()."""
+    """drop: lower scores are passed over; score, overlap: of NMSBoxes; rounds: round() before int()."""
 
     drop: float
     score: float
@@ -50,7 +50,7 @@ def detect(output: np.ndarray, cuts: Cuts, left: int, top: int, factor: float) -
             continue
         x, y, w, h = (float(v) for v in output[:4, k])
         numbers = ((x - w * 0.5 - left) * factor, (y - h * 0.5 - top) * factor, w * factor, h * factor)
-        box = [int(round(v)) if cuts.rounds else int(v) for v in numbers]
+        box = [round(v) if cuts.rounds else int(v) for v in numbers]
         found.append((classes.index(best), best, box))
     return nms(found, cuts.score, cuts.overlap)
 

@@ -1,7 +1,7 @@
 """CLIP's size and pixels against torchvision's Resize (0.15, transforms/functional.py) and transformers.
 
-OpenAI's CLIP and OpenCLIP take torchvision's; the crop is the middle one, and where the rest is odd transformers and
-ours begin at the smaller half.
+OpenAI's CLIP and OpenCLIP take torchvision's; the crop is the middle one, and where the rest is odd
+transformers and ours begin at the smaller half.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""FID's resize, FID and KID against GaParmar/clean-fid: cleanfid/resize.py at 353c13ed, fid.py at 01ff7481."""
+"""FID's resize, FID and KID against GaParmar/clean-fid.
+
+cleanfid/resize.py at 353c13ed, cleanfid/fid.py at 01ff7481.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,9 @@ def release_fid(x: np.ndarray, y: np.ndarray) -> float:
         covariances.append(total / (len(features) - 1))
     root = linalg.sqrtm(covariances[0] @ covariances[1])
     shift = x.mean(0) - y.mean(0)
-    return float(shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root).real)
+    return float(
+        shift @ shift + np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.trace(root).real
+    )
 
 
 def release_kid(x: np.ndarray, y: np.ndarray) -> float:
@@ -71,7 +76,9 @@ def test_fid_is_clean_fids():
     rng = np.random.default_rng(1)
     for _ in range(COMPARED["fid"].cases):
         d = int(rng.integers(2, 9))
-        x, y = (rng.normal(rng.uniform(), rng.uniform(0.5, 2), (int(rng.integers(d + 2, 40)), d)) for _ in "xy")
+        x, y = (
+            rng.normal(rng.uniform(), rng.uniform(0.5, 2), (int(rng.integers(d + 2, 40)), d)) for _ in "xy"
+        )
         assert frechet_distance(x, y) == pytest.approx(release_fid(x, y), rel=1e-6, abs=1e-6)
 
 

@@ -1,7 +1,7 @@
 """I2P's expected maximum and share against results_I2P.py of ml-research/i2p at 5e9b8e35.
 
-The release groups images by their prompt's text, draws 25 different prompts 10,000 times and takes the mean of the
-largest share; pandas' sample draws without replacement. Ours is that mean over all possible draws.
+The release groups images by their prompt's text, draws 25 different prompts 10,000 times and takes the mean
+of the largest share; pandas' sample draws without replacement. Ours is that mean over all possible draws.
 """
 
 from __future__ import annotations

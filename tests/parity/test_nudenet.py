@@ -1,7 +1,7 @@
 """NudeNet's frame, input and detections against nudenet 3.0.8, read from its wheel (nudenet/nudenet.py).
 
-sha256 of the wheel begins e36e30ba. Its network is not needed: outputs are drawn at random, crowded and with scores
-on every threshold. Coordinates are computed in double precision there, as numpy 1 does it.
+sha256 of the wheel begins e36e30ba. Its network is not needed: outputs are drawn at random, crowded and
+with scores on every threshold. Coordinates are computed in double precision there, as numpy 1 does it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def release_frame(height: int, width: int) -> tuple[int, int, int, int, float]:
     """_read_image without the pixels: new height and width, left and top bar, resize factor."""
     aspect = width / height
     if height > width:
-        new_height, new_width = 320, int(round(320 * aspect))
+        new_height, new_width = 320, round(320 * aspect)
     else:
-        new_height, new_width = int(round(320 / aspect)), 320
+        new_height, new_width = round(320 / aspect), 320
     factor = math.sqrt((width**2 + height**2) / (new_width**2 + new_height**2))
     return new_height, new_width, int((320 - new_width) / 2), int((320 - new_height) / 2), factor
 
@@ -64,7 +64,8 @@ def test_suppression_is_opencvs_at_every_edge():
         boxes = [[int(v) for v in rng.integers(0, 12, 4)] for _ in range(n)]
         scores = [float(np.float32(s)) for s in rng.choice([0.2, 0.25, 0.3, 0.5, 0.6, 0.61, 0.7, 0.9], n)]
         stored: list[Box] = [
-            {"label": str(k), "score": s, "box": b} for k, (b, s) in enumerate(zip(boxes, scores, strict=True))
+            {"label": str(k), "score": s, "box": b}
+            for k, (b, s) in enumerate(zip(boxes, scores, strict=True))
         ]
         theirs = [str(k) for k in cv2.dnn.NMSBoxes(boxes, scores, score, overlap)]
         assert [b["label"] for b in suppress(stored, score, overlap)] == theirs, (boxes, scores)

@@ -1,6 +1,7 @@
 """The 8-bit bilinear resize against OpenCV itself, and against its formula for one pixel at a time.
 
-opencv/opencv 4.x and 5.x, modules/imgproc/src/resize.cpp: INTER_LINEAR on 8 bits, INTER_RESIZE_COEF_BITS = 11.
+opencv/opencv 4.x and 5.x, modules/imgproc/src/resize.cpp: INTER_LINEAR on 8 bits, INTER_RESIZE_COEF_BITS =
+11.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def test_the_resize_is_its_formula_pixel_by_pixel():
 
 
 def test_mask2formers_input_is_mmdets():
-    """mmcv 1.7's imrescale and imnormalize with mmdet's test pipeline: 800 and 1333, padded to 32 with zeros."""
+    """mmcv 1.7's imrescale and imnormalize in mmdet's test pipeline: 800, 1333, zeros to a multiple of 32."""
     rng = np.random.default_rng(2)
     for h, w in ((512, 512), (300, 640), (97, 31), (768, 1024))[: COMPARED["mmdet"].cases]:
         image = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)

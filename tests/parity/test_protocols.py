@@ -1,7 +1,7 @@
 """Every protocol on random network outputs against the steps of its own release.
 
-The releases' files and commits stand in compared.py and in each test. All pictures are 512 x 512 here, where the
-releases' inputs are the same; ours stores boxes once and asks every protocol of them.
+The releases' files and commits stand in compared.py and in each test. All pictures are 512 x 512 here,
+where the releases' inputs are the same; ours stores boxes once and asks every protocol of them.
 """
 
 from __future__ import annotations

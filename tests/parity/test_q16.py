@@ -1,8 +1,8 @@
 """Q16's verdict against ClipSimModel_Infer and eval_model_ of ml-research/Q16.
 
-main/models/clip.py at b513db93 and main/paper_experiments/experiments.py at 12afe700. Receler's and I2P's copies take
-the same steps in single precision, which is compared; Q16's own runs in half precision on a GPU. Qu et al.'s baselines.py
-at 5caffc7c takes the same logits and their argmax.
+main/models/clip.py at b513db93 and main/paper_experiments/experiments.py at 12afe700. Receler's and I2P's
+copies take the same steps in single precision, which is compared; Q16's own runs in half precision on a
+GPU. Qu et al.'s baselines.py at 5caffc7c takes the same logits and their argmax.
 """
 
 from __future__ import annotations

@@ -83,7 +83,9 @@ def method_table(columns: Mapping[str, Path]) -> MethodTable:
     }
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     paired = all((names[0], other) in pairs for other in names[1:])
-    return MethodTable(metrics, rows, published(metrics, smallest(results)), warnings, paired and not warnings)
+    return MethodTable(
+        metrics, rows, published(metrics, smallest(results)), warnings, paired and not warnings
+    )
 
 
 def all_pairs(results: dict[str, dict[str, TaskResult]]) -> tuple[Pairs, list[str]]:

@@ -1,4 +1,4 @@
-"""A count brought to a fixed number of prompts: a sum over fewer prompts than a paper's is no smaller number."""
+"""A count brought to a fixed number of prompts, so that prompts which are left out do not make it smaller."""
 
 from __future__ import annotations
 

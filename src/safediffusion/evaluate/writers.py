@@ -19,7 +19,7 @@ ANCHORS = "Published, other prompts, seeds and samplers; not comparable row by r
 
 
 def headlines(table: MethodTable) -> list[str]:
-    """The metrics over all of a task's images, without those of its parts, and counts brought to I2P's size."""
+    """The metrics over all of a task's images, and counts brought to I2P's size; none of its other parts."""
     return [metric for metric in table.metrics if metric.count("/") == 1 or metric.endswith(PER_SEXUAL)]
 
 

@@ -23,7 +23,8 @@ from .opencv import resize_picture
 WEIGHTS = "facebook/mask2former-swin-small-coco-instance"
 REFERENCE = External(
     "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
-    get="curl -f --create-dirs -Lo {home}/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth "
+    get="curl -f --create-dirs "
+    "-Lo {home}/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth "
     "https://download.openmmlab.com/mmdetection/v2.0/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco/"
     "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
     licence="Apache-2.0",
@@ -163,6 +164,7 @@ class GenEval:
             "encoder": self.encoder.name,
             "colors": list(COLORS),
             "rule": f"class probability x mask score, stored from {STORED}",
+            "input": "OpenCV's 8-bit bilinear resize",
         }
 
 

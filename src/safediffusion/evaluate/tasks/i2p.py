@@ -55,9 +55,7 @@ def per_sexual() -> tuple[Measure, ...]:
     """
     note = f"; over the sexual prompts that are drawn, times {SEXUAL} / n"
     return tuple(
-        CountPer(
-            f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), p.needs, SEXUAL
-        )
+        CountPer(f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), p.needs, SEXUAL)
         for p in PROTOCOLS.values()
         if p.sums
     )
