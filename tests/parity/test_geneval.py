@@ -98,7 +98,9 @@ def random_boxes(rng: np.random.Generator, counting: bool) -> dict[str, Boxes]:
     """A few detections of each class; scores differ, and many lie next to a threshold."""
     found: dict[str, Boxes] = {}
     edges = [np.nextafter(F(t), F(way)) for t in (0.3, 0.9) for way in (0, 1)] + [F(0.3), F(0.9)]
-    scores = list(rng.permutation(np.unique(np.append(rng.uniform(0.88 if counting else 0.2, 1, 80).astype(F), edges))))
+    scores = list(
+        rng.permutation(np.unique(np.append(rng.uniform(0.88 if counting else 0.2, 1, 80).astype(F), edges)))
+    )
     for name in NAMES:
         n = int(rng.choice([0, 1, 2, 3, 4, 20] if counting else [0, 1, 1, 2, 3]))
         low = 0.85 if counting and rng.random() < 0.8 else 0.0
