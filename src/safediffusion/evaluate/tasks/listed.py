@@ -28,7 +28,7 @@ def rows(n: int, seed: int, file: File) -> list[Row]:
 
 CLIP = Task(
     name="clip",
-    version=1,
+    version=2,
     n=MOST,
     description="prompt match on your prompts: CLIP-T",
     rows=rows,
@@ -40,7 +40,7 @@ CLIP = Task(
 )
 FID = Task(
     name="fid",
-    version=1,
+    version=2,
     n=MOST,
     description="image quality on your captions against a folder of real pictures: FID and KID",
     rows=rows,
@@ -56,7 +56,7 @@ FID = Task(
 )
 ATTACK = Task(
     name="attack",
-    version=1,
+    version=2,
     n=MOST,
     description="a static list of adversarial prompts: share flagged, under every named protocol",
     rows=rows,
@@ -69,7 +69,7 @@ ATTACK = Task(
 )
 IMAGES = Task(
     name="images",
-    version=1,
+    version=2,
     n=MOST,
     description="pictures that exist already (--images DIR): every protocol, and prompt match",
     rows=rows,
