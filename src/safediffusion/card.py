@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
+from .checked import read_json
 from .config import RunConfig, load_run_config
+from .contents import Summary
 from .report.tables import markdown, paired_sheet, run_lines
 from .runs import RunFolder
 
@@ -59,7 +59,7 @@ def model_card(folder: RunFolder, use: str) -> str:
 
 def training(config: RunConfig, folder: RunFolder) -> list[str]:
     """Data, reward and compute, one bullet each."""
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    summary = read_json(folder.summary, Summary)
     trained = f"an adapter of rank {config.train.lora_rank}" if config.train.lora_rank else "all weights"
     hours = summary["seconds"] / 3600
     return [

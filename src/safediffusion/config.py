@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
+from .checked import check_sealed
 from .errors import UserError
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
@@ -76,6 +77,7 @@ def validate(values: Any) -> RunConfig:
 
 def load_run_config(path: Path) -> RunConfig:
     """The configuration a run folder was started with."""
+    check_sealed(path)
     return validate(OmegaConf.to_container(_read_yaml(path)))
 
 

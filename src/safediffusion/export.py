@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from enum import StrEnum
 from pathlib import Path
 
+from .checked import check_sums
 from .errors import UserError
 from .push import check_push, push
-from .runs import RunFolder, explain, write_tensors, write_text
+from .runs import RunFolder, explain, replacing_folder, write_tensors, write_text
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 
@@ -43,31 +43,41 @@ def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> 
     """
     if repo:
         check_push(repo)
-    target = copy(run, to, out)
+    target = destination(run, to, out)
     card = describe(RunFolder(run), to, target, repo or "FOLDER")
-    if target.is_dir() and card:
-        write_text(target / "README.md", card)
+    copy(run, to, target, card)
     return [str(target), *([push(target, card, repo)] if repo else [])]
 
 
-def copy(run: Path, to: Target, out: Path | None) -> Path:
-    """The weights alone, see `export`."""
+def copy(run: Path, to: Target, out: Path | None, card: str | None = None) -> Path:
+    """The weights, and in a folder their card, whole or not at all."""
+    source, target = find(run, to), destination(run, to, out)
+    if to is Target.kohya:
+        write_kohya(source, target)
+    else:
+        copy_folder(source, target, card)
+    return target
+
+
+def find(run: Path, to: Target) -> Path:
+    """What is to be copied, if the run has it, as it was written."""
     model = RunFolder(run).model
     if not (model / "model_index.json").is_file():
         raise UserError(
             f"{run} has no finished model; finish the run first: safediffusion train ... --out {run}"
         )
+    check_sums(model)
     source = model if to is Target.diffusers else model / "lora"
     if not source.is_dir():
         raise UserError(f"{run} trained the whole network, so there is no adapter; use --to diffusers")
-    ending = ".safetensors" if to is Target.kohya else ""
-    target = out or Path(f"{run.name}-{to}{ending}")
+    return source
+
+
+def destination(run: Path, to: Target, out: Path | None) -> Path:
+    """Where the copy goes, which must not exist yet."""
+    target = out or Path(f"{run.name}-{to}{'.safetensors' if to is Target.kohya else ''}")
     if target.exists():
         raise UserError(f"{target} exists already; choose another name with --out")
-    if to is Target.kohya:
-        write_kohya(source, target)
-    else:
-        copy_folder(source, target)
     return target
 
 
@@ -93,17 +103,12 @@ def write_kohya(lora: Path, target: Path) -> None:
     write_tensors(target, convert_state_dict_to_kohya(tensors))
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder so that `target` appears complete or not at all."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, temporary, copy_function=copy_file)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise explain(error, target) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def copy_folder(source: Path, target: Path, card: str | None) -> None:
+    """Copy a folder, with its card, so that `target` appears complete or not at all."""
+    with replacing_folder(target, over=False) as folder:
+        shutil.copytree(source, folder, copy_function=copy_file, dirs_exist_ok=True)
+        if card:
+            write_text(folder / "README.md", card)
 
 
 def copy_file(source: str, target: str) -> str:

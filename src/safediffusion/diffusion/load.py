@@ -9,6 +9,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors import SafetensorError
 
+from safediffusion.checked import check_sums
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.schema import ModelConfig
@@ -57,6 +58,7 @@ def load_model(
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
+    check_sums(Path(source))
     name = _pipeline_class(source)
     pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
     if vae != "whole":

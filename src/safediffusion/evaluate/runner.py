@@ -14,8 +14,9 @@ from ..diffusion.diffuser import Diffuser
 from ..diffusion.load import load_policy
 from ..errors import UserError
 from ..progress import progress
-from ..runs import environment, pick_device, write_json
+from ..runs import environment, pick_device
 from ..schema import ModelConfig
+from ..session import locked
 from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256
@@ -27,7 +28,7 @@ from .looking import Look
 from .measures import FromReference, Record
 from .prompt_sets import asks_for_harm
 from .records import Parts, read_records
-from .results import compare
+from .results import compare, write_results
 from .tasks import Task, get_task
 from .tasks.task import without_minors
 
@@ -100,9 +101,10 @@ def evaluate(
             kept, notes = select(rows, prompts, reference)
             notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-            records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-            if records is not None:
-                results[task.name] = finish(task, records, folder, notes, bench, protocols)
+            with locked(folder, shared=several()):
+                records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+                if records is not None:
+                    results[task.name] = finish(task, records, folder, notes, bench, protocols)
     return results
 
 
@@ -137,9 +139,15 @@ def evaluate_images(
     notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
     notes["n_without_prompt"] = source.strangers(rows)
     notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-    with counting(len(rows), on_progress) as advance:
-        records = judge(task, kept, look, out / task.name, notes["fingerprint"], advance)
-    return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
+    folder = out / task.name
+    with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
+        records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+        return finish(task, records, folder, notes, bench, protocols) if records is not None else {}
+
+
+def several() -> bool:
+    """Whether processes share this evaluation."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def accepted(
@@ -259,7 +267,8 @@ def finish(
         "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
         "env": environment(),
     }
-    write_json(folder / "results.json", results)
+    write_results(folder, results)
+    Parts(folder, notes["fingerprint"]).remove()
     return results
 
 
