@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safediffusion import cli
+from safediffusion.runs import write_text
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -142,10 +143,13 @@ def note(record: Path, count: int) -> None:
     record.write_text(str(count))
 
 
-def preload() -> None:
-    """Import what commands use."""
+def preload(plots: bool) -> None:
+    """Import what commands use; without plots, reports draw empty ones."""
 
     cli.quiet()
+    if not plots:
+        safediffusion.report.plots.svg = lambda figure: "<svg></svg>"
+        safediffusion.report.plots.save_png = lambda figure, path: write_text(path, "no picture")
 
 
 def disk(folder: Path, size: int) -> None:

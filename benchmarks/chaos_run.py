@@ -1,4 +1,4 @@
-"""The tiny run that chaos.py disturbs: its networks and settings, what must be equal of it, ways of damage."""
+"""The tiny run that chaos.py disturbs: its settings, what must be equal of it, and ways of damage."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def prepare(work: Path) -> list[str]:
     (work / "prompts.csv").write_text(PROMPTS)
     return [
         *("model.path=tiny-model", "model.dtype=fp32", "prompts.path=prompts.csv"),
+        "reward.encoder=assets/reward",
         *("rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2"),
         *("train.steps=3", "train.updates=1", "train.checkpoint_every=1", "train.lora_rank=2"),
         *("train.ema=0.5", "train.keep_best=reward_mean", "train.sample_every=1"),
@@ -88,8 +89,7 @@ def difference(a: dict[str, Any], b: dict[str, Any], aside: str = "") -> str:
 
 def left_over(root: Path) -> str:
     """What a killed process left, if it is still there."""
-    found = [
-        str(p.relative_to(root)) for p in root.rglob("*") if p.name.endswith((".tmp", ".older", ".partial"))
-    ]
-    found += [str(p.relative_to(root)) for p in root.rglob("parts-*")]
+    endings = (".tmp", ".older", ".partial")
+    left = [path for path in root.rglob("*") if path.name.endswith(endings) or path.name.startswith("parts-")]
+    found = [str(path.relative_to(root)) for path in left]
     return f"left: {', '.join(found[:4])}" if found else ""
