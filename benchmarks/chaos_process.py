@@ -12,14 +12,25 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from safediffusion import cli
+from safediffusion.report import plots
 from safediffusion.runs import write_text
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
 NEW_USER, NEW_MOUNT, REMOUNT = 0x10000000, 0x00020000, 32  # of Linux's unshare and mount
+
+USED = (
+    "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    *(f"safediffusion.{name}" for name in ("export", "judge", "sample", "train", "training.trainer", "card")),
+    *(
+        f"safediffusion.{name}"
+        for name in ("evaluate.runner", "evaluate.methods", "report.report", "compare")
+    ),
+)
 
 Disturb = Callable[[], None]
 
@@ -143,13 +154,14 @@ def note(record: Path, count: int) -> None:
     record.write_text(str(count))
 
 
-def preload(plots: bool) -> None:
-    """Import what commands use; without plots, reports draw empty ones."""
-
+def preload(draw: bool) -> None:
+    """Import what commands use; without `draw`, reports hold empty plots."""
+    for name in USED:
+        import_module(name)
     cli.quiet()
-    if not plots:
-        safediffusion.report.plots.svg = lambda figure: "<svg></svg>"
-        safediffusion.report.plots.save_png = lambda figure, path: write_text(path, "no picture")
+    if not draw:
+        plots.svg = lambda figure: "<svg></svg>"
+        plots.save_png = lambda figure, path: write_text(path, "no picture")
 
 
 def disk(folder: Path, size: int) -> None:
