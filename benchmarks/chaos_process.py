@@ -25,7 +25,7 @@ NEW_USER, NEW_MOUNT, REMOUNT = 0x10000000, 0x00020000, 32  # of Linux's unshare 
 
 USED = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    *(f"safediffusion.{name}" for name in ("export", "judge", "sample", "train", "training.trainer", "card")),
+    *(f"safediffusion.{name}" for name in ("export", "judge", "sample", "train", "training.trainer")),
     *(
         f"safediffusion.{name}"
         for name in ("evaluate.runner", "evaluate.methods", "report.report", "compare")
