@@ -43,6 +43,7 @@ OTHERS = {
     "sample": ["sample", "RUN", "a red square", "--out", "RUN.png"],
 }
 # Of these a flipped bit may go unseen: they are for people, and nothing is computed from them.
+NAMED = ("damaged", "missing", "finished model", "no such file")
 FOR_PEOPLE = ("metrics.jsonl", "during.jsonl", "log.txt", "report.html", "results.md", ".png", "README.md")
 
 
@@ -247,7 +248,9 @@ class Chaos:
         differs = difference(expected, self.result(done if name == "compare" else None), f"case/{path}")
         log = self.work / "case/log.txt"
         told = done.text + (log.read_text(errors="replace") if log.exists() else "")
-        named = path.name in told and any(word in told for word in ("damaged", "missing", "finished model"))
+        named = path.name in told and any(
+            word in told for word in ("damaged", "missing", "finished model", "no such file")
+        )
         kind, case = f"damaged: {name}", f"{source}/{path} {how}"
         if not done.clear:
             return Outcome(kind, case, "raw", done.text)

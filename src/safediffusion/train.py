@@ -129,7 +129,11 @@ def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | No
 def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolder, watch: Stopwatch) -> None:
     """Evaluate into eval/WHEN; tasks whose results an earlier session left whole are kept."""
     e = config.evaluate
+    from .evaluate.records import remove_parts
+
     missing = [name for name in e.tasks if not is_whole(folder.eval(when, name, "results.json"), Results)]
+    for name in set(e.tasks) - set(missing):
+        remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:
         from .diffusion.load import load_policy
         from .evaluate.runner import evaluate

@@ -101,6 +101,8 @@ class Parts:
         write_records(self.task, records)
         return records
 
-    def remove(self) -> None:
-        """Drop the parts, once results are written."""
-        remove(self.folder)
+
+def remove_parts(folder: Path) -> None:
+    """Drop the parts of a task whose results are written."""
+    for parts in folder.glob("parts-*"):
+        remove(parts)

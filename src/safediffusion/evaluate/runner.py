@@ -27,7 +27,7 @@ from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
 from .measures import FromReference, Record
 from .prompt_sets import asks_for_harm
-from .records import Parts, read_records
+from .records import Parts, read_records, remove_parts
 from .results import compare, write_results
 from .tasks import Task, get_task
 from .tasks.task import without_minors
@@ -268,7 +268,7 @@ def finish(
         "env": environment(),
     }
     write_results(folder, results)
-    Parts(folder, notes["fingerprint"]).remove()
+    remove_parts(folder)
     return results
 
 

@@ -41,7 +41,7 @@ def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: i
         for file, group in zip(files, tensors.values(), strict=True):
             write_tensors(file, group)
         write_checked(folder / STATE, {"step": step, **state}, files)
-    _prune(root, keep)
+    prune(root, keep)
     return final
 
 
@@ -191,7 +191,8 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(file, folder / file.name)
 
 
-def _prune(root: Path, keep: int) -> None:
+def prune(root: Path, keep: int) -> None:
+    """Drop all checkpoints but the last `keep` and the newest healthy one."""
     healthy = [path for path in saved(root) if _state(path).get("healthy")]
     survivors = {*saved(root)[-keep:], *healthy[-1:]}
     for path in saved(root):

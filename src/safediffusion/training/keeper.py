@@ -92,6 +92,7 @@ class Keeper:
             path = checkpoint.newest_whole(self.root)
             if path:
                 checkpoint.keep_best(self.root, path)  # a kill may have come between saving and copying it
+                checkpoint.prune(self.root, self.config.train.keep_checkpoints)
         except RunError as error:
             return None, str(error)
         return path, None
