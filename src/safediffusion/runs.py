@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import platform
+import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,12 +37,17 @@ def explain(error: OSError, path: Path | str) -> UserError | RunError:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded."""
+    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded.
+
+    The file gets the mode that any new file gets here, whatever the library that wrote it prefers.
+    """
     partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_beside(path)
+        mode = new_mode(partial)
         yield partial
+        set_mode(partial, mode)
         sync(partial)
         os.replace(partial, path)
     except OSError as error:
@@ -68,6 +74,7 @@ def replacing_folder(path: Path, over: bool = True) -> Iterator[Path]:
         remove(partial)
         partial.mkdir()
         yield partial
+        common_modes(partial)
         for file in partial.rglob("*"):
             sync(file)
         if path.exists() and not over:
@@ -89,6 +96,31 @@ def sync(path: Path) -> None:
     if path.is_file():
         with path.open("rb") as file:
             os.fsync(file.fileno())
+
+
+def new_mode(path: Path) -> int:
+    """The mode that the umask gives a new file; `path` is made to see it."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """Change a file's mode where it differs; safetensors 0.8 lets nobody but the owner read its files."""
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
+
+
+def common_modes(folder: Path) -> None:
+    """Give all files of a folder that other libraries wrote the mode that the umask gives new ones."""
+    probe = folder / f".mode.{os.getpid()}.tmp"
+    try:
+        mode = new_mode(probe)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                set_mode(path, mode)
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -71,6 +71,6 @@ def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_policy(loading, pick_device())
+    diffuser = load_policy(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
     return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)

@@ -263,6 +263,11 @@ class TrainConfig(Section):
         description="metric whose highest (with a minus before it, lowest) checkpoint is kept and becomes "
         "the model: a field of metrics.jsonl, or TASK/METRIC of the small evaluations",
     )
+    export_dtype: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="precision of the trained network in model/; fp16 halves the file and "
+        "loses a part of a merged adapter; other parts keep the base's precision",
+    )
     sample_every: Count = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")
 

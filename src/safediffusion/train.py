@@ -141,7 +141,7 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
-                model = load_policy(trained, pick_device())
+                model = load_policy(trained, pick_device(), merged=True)
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 

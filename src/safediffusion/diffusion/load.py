@@ -40,6 +40,7 @@ def load_model(
     vae: str = "whole",
     tiny_vae: str | None = None,
     offload: bool = False,
+    merged: bool = False,
 ) -> Diffuser:
     """A text-to-image model as a policy.
 
@@ -54,13 +55,18 @@ def load_model(
         vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
         tiny_vae: folder or hub id of an AutoencoderTiny for `decode_small`.
         offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
+        merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
+            the storage: bf16 would round a part of the adapter away.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
     name = _pipeline_class(source)
-    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
+    dtypes = {"default": DTYPES[storage], "vae": torch.float32}
+    if merged:
+        dtypes |= {"unet": torch.float32, "transformer": torch.float32}
+    pipeline = _load_pipeline(source, name, dtypes)
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
@@ -102,9 +108,9 @@ def as_diffuser(
     return kind(pipeline, device, dtype, resolution, offload)
 
 
-def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
-    """The model that a run's configuration names."""
-    return load_model(device=device, **config.model_dump())
+def load_policy(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
+    """The model that a run's configuration names, to be trained, or with `merged` to be looked at."""
+    return load_model(device=device, merged=merged, **config.model_dump())
 
 
 def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:

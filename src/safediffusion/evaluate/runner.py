@@ -85,7 +85,7 @@ def evaluate(
     device = pick_device() if isinstance(loading, ModelConfig) else loading.device
     bench = Bench(device)
     chosen = present(wanted, bench, lambda task: task.prompts(n, seed, prompts))
-    diffuser = load_policy(loading, device) if isinstance(loading, ModelConfig) else loading
+    diffuser = load_policy(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),

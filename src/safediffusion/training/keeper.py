@@ -12,6 +12,7 @@ from typing import Any
 from safediffusion.checked import readable_rows, understood, write_sums
 from safediffusion.config import RunConfig
 from safediffusion.contents import Resumable, Step
+from safediffusion.diffusion.load import DTYPES
 from safediffusion.errors import RunError, UserError
 from safediffusion.runs import RunFolder, append_jsonl, replacing_folder, write_text
 from safediffusion.training import checkpoint, processes
@@ -135,5 +136,5 @@ class Keeper:
     def export(self) -> None:
         """Write model/, whole or not at all, with the hashes of its files."""
         with replacing_folder(self.folder.model) as folder:
-            self.learner.diffuser.export(folder)
+            self.learner.diffuser.export(folder, DTYPES[self.config.train.export_dtype])
             write_sums(folder)

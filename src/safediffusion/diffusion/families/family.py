@@ -3,7 +3,6 @@
 A family's own file says how its text is encoded, how its network is called and which noise process it has.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,12 +13,12 @@ from typing import Any, ClassVar
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.export import write_pipeline
 from safediffusion.diffusion.process import Process
 from safediffusion.diffusion.sharding import Sharded
 from safediffusion.diffusion.weights import swapped
@@ -266,27 +265,15 @@ class Family(ABC):
         finally:
             network.enable_adapters()
 
-    def export(self, folder: Path) -> None:
-        """Write the pipeline, LoRA merged into it and also on its own in lora/.
+    def export(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the pipeline, LoRA merged into it and also on its own in lora/; see `write_pipeline`.
 
         Files hold plainly laid out tensors, so the network is left so too; training is over.
         """
-        trained: Any = self.network
-        trained.to(memory_format=torch.contiguous_format)
-        if not self._lora:
-            self.pipeline.save_pretrained(folder)
-            return
-        merged: Any = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
-        trained.to(self.device)
-        merged.fuse_lora()
-        merged.unload_lora()
-        self.pipeline.register_modules(**{self.network_name: merged})
-        try:
-            self.pipeline.save_pretrained(folder)
-        finally:
-            self.pipeline.register_modules(**{self.network_name: trained})
-        layers = get_peft_model_state_dict(trained)
-        self.pipeline.save_lora_weights(folder / "lora", **{f"{self.network_name}_lora_layers": layers})
+        network: Any = self.network
+        network.to(memory_format=torch.contiguous_format)
+        write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)
+        network.to(self.device)
 
     def _side(self, resolution: int) -> int:
         """Side of the latents of images with `resolution` pixels a side."""

@@ -11,6 +11,7 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from ...diffusion.portable import make_portable
 from ...leftovers import sweep_below
 from ...runs import replacing_folder
 from ...session import locked
@@ -85,6 +86,7 @@ def assemble(work: Path, assets: Path) -> None:
     )
     with replacing_folder(assets / "pipeline") as folder:
         StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(folder)
+        make_portable(folder)
     for name in ("reward", "observer", "harm-judge", "parts-judge"):
         with replacing_folder(assets / name) as folder:
             shutil.copytree(done / name, folder, dirs_exist_ok=True)
