@@ -126,6 +126,11 @@ def test_a_folder_is_compared_with_its_sums_and_new_files_are_welcome(tmp_path: 
     (tmp_path / "SHA256SUMS").write_bytes(b"\xff\xff")
     with pytest.raises(Damaged, match="SHA256SUMS is damaged"):
         check_sums(tmp_path)
+    write_tensors(tmp_path / "vae/more.safetensors", {"a": torch.zeros(1)})
+    for lines in ((), ("0" * 64 + "  README.md",)):  # a list that lost its end
+        write_text(tmp_path / "SHA256SUMS", "".join(f"{line}\n" for line in lines))
+        with pytest.raises(Damaged, match="SHA256SUMS is damaged"):
+            check_sums(tmp_path)
     (tmp_path / "SHA256SUMS").unlink()
     check_sums(tmp_path)
 

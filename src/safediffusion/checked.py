@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,8 +27,10 @@ log = logging.getLogger(__name__)
 
 CHECKSUM, FILES = "checksum", "files"
 SUMS = "SHA256SUMS"  # in a folder of many files; `sha256sum -c SHA256SUMS` checks it too
+SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 MARK = "# checksum: "  # last line of a text file
 OTHER = "its content is not what was written"
+RESTORE = "restore it from a copy, or start over with --fresh"
 
 Shape = type[BaseModel]
 
@@ -238,10 +241,12 @@ def check_sums(folder: Path) -> None:
     path = folder / SUMS
     if not path.is_file():
         return
-    lines = [line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
-    if not lines or any(len(line) != 2 for line in lines):
-        raise Damaged(path, "it holds no lines of a hash and a name")
-    check_files(folder, {name: found for found, name in lines})
+    text = path.read_text(encoding="utf-8", errors="replace")
+    found = {match[2]: match[1] for match in map(SUM.fullmatch, text.splitlines()) if match}
+    weights = {file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors")}
+    if not text.endswith("\n") or len(found) < len(text.splitlines()) or not weights <= found.keys():
+        raise Damaged(path, "it is not a list of hashes that names all weights")
+    check_files(folder, found)
 
 
 def sealed(text: str) -> str:
@@ -255,7 +260,11 @@ def check_sealed(path: Path) -> None:
     Raises:
         Damaged: it differs.
     """
-    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    if not path.is_file():
+        return  # whoever reads it says so
+    text = path.read_bytes().decode(errors="replace")
     content, mark, _ = text.rpartition(MARK)
+    if not text.endswith("\n"):
+        raise Damaged(path, "its end is missing", RESTORE)
     if mark and text != sealed(content):
-        raise Damaged(path, OTHER, "restore it from a copy, or start over with --fresh")
+        raise Damaged(path, OTHER, RESTORE)

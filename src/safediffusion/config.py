@@ -14,8 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
-from .checked import check_sealed
-from .errors import UserError
+from .checked import RESTORE, check_sealed
+from .errors import Damaged, UserError
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -78,7 +78,10 @@ def validate(values: Any) -> RunConfig:
 def load_run_config(path: Path) -> RunConfig:
     """The configuration a run folder was started with."""
     check_sealed(path)
-    return validate(OmegaConf.to_container(_read_yaml(path)))
+    values: Any = OmegaConf.to_container(_read_yaml(path))
+    if missing := RunConfig.model_fields.keys() - values.keys():
+        raise Damaged(path, f"it lacks {', '.join(sorted(missing))}", RESTORE)
+    return validate(values)
 
 
 def dump(config: RunConfig) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +11,8 @@ from .checked import check_sums, write_sums
 from .errors import UserError
 from .push import check_push, push
 from .runs import RunFolder, explain, replacing_folder, write_tensors, write_text
+
+log = logging.getLogger(__name__)
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 
@@ -92,7 +95,10 @@ def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> s
     """
     from .card import model_card
 
-    return model_card(folder, to, repo, target.name) if folder.summary.is_file() else None
+    if not folder.summary.is_file():
+        log.warning("%s is missing, so no model card is written", folder.summary)
+        return None
+    return model_card(folder, to, repo, target.name)
 
 
 def write_kohya(run: RunFolder, target: Path) -> None:

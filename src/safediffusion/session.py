@@ -96,12 +96,13 @@ def has_whole_model(folder: RunFolder) -> bool:
 
 
 def claim(folder: RunFolder, config: RunConfig) -> None:
-    """Make the folder this run's: config.yaml, written in one act, says whose it is.
-
-    The environment is recorded once; a record that is missing or damaged is made again.
-    """
+    """Make the folder this run's: config.yaml, written in one act, says whose it is."""
     if not folder.config.exists():
         write_text(folder.config, sealed(dump(config)))
+
+
+def note_environment(folder: RunFolder) -> None:
+    """Record where the run began; a record that is missing or damaged is made again."""
     if not is_whole(folder.env):
         write_checked(folder.env, environment())
 
@@ -135,8 +136,9 @@ def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     with locked(folder.root):
         check_free(folder, config)  # another process may have been faster
         claim(folder, config)
-        sweep_below(folder.root)
         with log_file(folder.log):
+            sweep_below(folder.root)
+            note_environment(folder)
             yield
 
 
