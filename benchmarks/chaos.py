@@ -19,7 +19,6 @@ import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from chaos_process import Done, Running, command, counted, disk, kill_at, kill_when, preload, resize
 from chaos_run import DAMAGE, damage, difference, digest, left_over, prepare, snapshot
-from training_runs import markdown, write_result
+from tables import chaos_table
+from training_runs import write_result
 
 OTHERS = {
     "report": ["report", "RUN"],
@@ -60,7 +60,7 @@ class Sizes:
     plots: bool = True
 
 
-FULL = Sizes(kills=40, times=12, others=4, disks=16, damage=3, pairs=4)
+FULL = Sizes(kills=40, times=12, others=4, disks=16, damage=4, pairs=4)
 SHORT = Sizes(kills=4, times=1, others=1, disks=1, damage=60, pairs=0)
 SHORTEST = Sizes(kills=2, times=0, others=0, disks=1, damage=200, pairs=0, plots=False)
 
@@ -284,18 +284,6 @@ def failed(done: Done) -> str:
     return "" if done.clear and done.code == 0 else f"exit code {done.code}: {done.text}"
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """Cases by kind and end."""
-    ends = ("equal", "said", "refused", "unseen")
-    rows = []
-    for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.kind == kind]
-        counts = Counter(outcome.end for outcome in own)
-        bad = sum(bool(outcome.wrong) for outcome in own)
-        rows.append([kind, str(len(own)), *(str(counts[end] or "") for end in ends), str(bad)])
-    return markdown(("disturbance", "cases", *ends, "wrong"), rows)
-
-
 def run(sizes: Sizes, seed: int, work: Path) -> list[Outcome]:
     """All cases; each that went wrong is printed at once."""
     chaos, outcomes = Chaos(work, seed, sizes.plots), []
@@ -324,7 +312,7 @@ def main() -> None:
     sizes = SHORTEST if asked.shortest else SHORT if asked.short else FULL
     with tempfile.TemporaryDirectory() as work:
         outcomes = run(sizes, asked.seed, Path(work).resolve())
-    print(table(outcomes))
+    print(chaos_table([asdict(outcome) for outcome in outcomes]))
     wrong = [asdict(outcome) for outcome in outcomes if outcome.wrong]
     if sizes is FULL:
         content: dict[str, Any] = {"command": "python benchmarks/chaos.py", "seed": asked.seed}

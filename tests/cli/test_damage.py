@@ -20,7 +20,7 @@ HARM: dict[str, Harm] = {
     "nested": lambda path: path.write_text("[" * 20_000),
 }
 MADE_AGAIN = ("env.json", "prompts.json", "progress.json", "summary.json", "samples/samples.json")
-READ = ("summary.json", "env.json", "metrics.jsonl", "progress.json", "config.yaml", "samples/samples.json")
+READ = ("summary.json", "env.json", "progress.json", "config.yaml", "samples/samples.json")
 
 
 @pytest.fixture
