@@ -86,7 +86,7 @@ with replacing_folder(Path(sys.argv[1])) as folder:
     (folder / "y").write_text("new")
     sys.addaudithook(hook)
 """
-    for number in range(1, 8):
+    for number in range(1, 20):
         target = tmp_path / str(number) / "model"
         write_text(target / "x", "old")
         code = subprocess.run([sys.executable, "-c", script, str(target), str(number)]).returncode
