@@ -60,7 +60,7 @@ class Sizes:
     plots: bool = True
 
 
-FULL = Sizes(kills=40, times=12, others=4, disks=16, damage=4, pairs=4)
+FULL = Sizes(kills=40, times=10, others=4, disks=12, damage=6, pairs=3)
 SHORT = Sizes(kills=4, times=1, others=1, disks=1, damage=60, pairs=0)
 SHORTEST = Sizes(kills=2, times=0, others=0, disks=1, damage=200, pairs=0, plots=False)
 

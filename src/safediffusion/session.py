@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from .checked import check_sums, is_whole, read_optional, sealed, write_checked
+from .checked import RESTORE, check_sums, is_whole, read_optional, sealed, write_checked
 from .config import RunConfig, diff, dump, load_run_config
 from .contents import Results, Summary
 from .errors import Damaged, RunError, Terminated, UserError
@@ -41,6 +41,8 @@ def check_free(folder: RunFolder, config: RunConfig) -> None:
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; choose a folder with --out")
     if not folder.config.exists():
+        if folder.checkpoints.is_dir() and (root / LOCK).exists():
+            raise Damaged(folder.config, "it is missing", RESTORE)
         if root.exists() and not all(map(is_beginning, root.iterdir())):
             raise UserError(f"{root} is not empty and holds no run; choose another folder with --out")
         return

@@ -121,3 +121,14 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path, mine: s
     with pytest.raises(UserError, match="holds no run"):
         choose_folder(load_config("world", []), tmp_path / "run", fresh=False)
     assert os.listdir(tmp_path / "run") == [mine]
+
+
+def test_a_run_that_lost_its_settings_is_told_so(tmp_path: Path) -> None:
+    from safediffusion.config import load_config
+    from safediffusion.errors import Damaged
+    from safediffusion.session import choose_folder
+
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "run/.lock").touch()
+    with pytest.raises(Damaged, match=r"config\.yaml is damaged: it is missing"):
+        choose_folder(load_config("world", []), tmp_path / "run", fresh=False)
