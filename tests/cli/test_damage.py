@@ -45,13 +45,11 @@ def test_commands_on_a_run_with_a_damaged_file_say_which(
     finished: Path, command: Command, tmp_path: Path
 ) -> None:
     for file in READ:
-        for how, harm in HARM.items():
-            if (file, how) == ("env.json", "keyless"):
-                continue  # no key of it is needed
+        for how in HARM if file == "summary.json" else ("cut", "list"):
             case = tmp_path / "case"
             shutil.rmtree(case, ignore_errors=True)
             shutil.copytree(finished, case)
-            harm(case / file)
+            HARM[how](case / file)
             done = command("report", "case")
             assert_clear(done)
             assert Path(file).name in done.stderr, (file, how, done.stderr)
