@@ -23,6 +23,7 @@ from safediffusion.runs import write_text
 
 ROOT = Path(__file__).parents[1]
 README, ALL = ROOT / "README.md", ROOT / "benchmarks/RESULTS.md"
+CHECKPOINTS = ROOT / "docs/checkpoints.md"
 SCALING, WORLD, JUDGING = ROOT / "docs/scaling.md", ROOT / "docs/world.md", ROOT / "docs/evaluation.md"
 START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
@@ -37,6 +38,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "world": lambda: tables.world_table(read("world_seeds")),
         "time": lambda: tables.time_table(read("time_to_safety")),
     },
+    CHECKPOINTS: {"chaos": lambda: tables.chaos_table(read("chaos")["cases"])},
     SCALING: {
         "rounds": lambda: tables.rounds_table(read("families_world")),
         "errors": lambda: tables.errors_table(read("cost_model")),

@@ -7,7 +7,9 @@ import re
 from pathlib import Path, PureWindowsPath  # the latter knows both kinds of separators
 
 from . import strict_yaml
+from .checked import read_json
 from .config import RunConfig, load_run_config
+from .contents import Summary
 from .escaping import markdown_text, plain
 from .report.tables import markdown, paired_sheet, run_lines
 from .runs import RunFolder
@@ -111,7 +113,7 @@ def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[st
 
 def training(config: RunConfig, folder: RunFolder) -> list[str]:
     """Data, reward and compute, one bullet each."""
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    summary = read_json(folder.summary, Summary)
     trained = f"an adapter of rank {config.train.lora_rank}" if config.train.lora_rank else "all weights"
     hours = summary["seconds"] / 3600
     named = [public_name(one.path) for one in (config.prompts, *config.prompts.also)]

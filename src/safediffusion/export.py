@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from enum import StrEnum
 from pathlib import Path
 
+from .checked import check_sums, write_sums
 from .errors import UserError
 from .links import refuse_links
 from .push import check_push, push
-from .runs import RunFolder, explain, write_tensors, write_text
+from .runs import RunFolder, explain, replacing_folder, write_tensors, write_text
+
+log = logging.getLogger(__name__)
 
 ADAPTER = "pytorch_lora_weights.safetensors"
 
@@ -39,24 +42,33 @@ def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> 
     """
     if repo:
         check_push(repo)
-    target = copy(run, to, out)
-    card = describe(RunFolder(run), to, target, repo)
-    if target.is_dir() and card:
-        write_text(target / "README.md", card)
-    return [str(target), *([push(target, card, repo)] if repo else [])]
+    target = copy(run, to, out or Path(f"{run.resolve().name}-{to}"), repo)
+    pushed = [push(target, describe(RunFolder(run), to, target, repo), repo)] if repo else []
+    return [str(target), *pushed]
 
 
-def copy(run: Path, to: Target, out: Path | None) -> Path:
-    """The weights alone, see `export`."""
+def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
+    """The weights, and in a folder their card, whole or not at all; see `export`."""
     model = RunFolder(run).model
     if not (model / "model_index.json").is_file():
         raise UserError(
             f"{run} has no finished model; finish the run first: safediffusion train ... --out {run}"
         )
+    check_sums(model)
     source = model if to is Target.diffusers else model / "lora"
     if not source.is_dir():
         raise UserError(f"{run} trained the whole network, so there is no adapter; use --to diffusers")
-    target = out or Path(f"{run.resolve().name}-{to}")
+    target = destination(model, to, target)
+    refuse_links(source)
+    if to is Target.kohya:
+        write_kohya(RunFolder(run), target)
+    else:
+        copy_folder(source, target, describe(RunFolder(run), to, target, repo))
+    return target
+
+
+def destination(model: Path, to: Target, target: Path) -> Path:
+    """Where a copy goes: what does not exist yet, outside the model, for kohya with its ending."""
     refuse_existing(target)
     if to is Target.kohya and target.suffix.lower() != ".safetensors":
         target = target.with_name(f"{target.name}.safetensors")
@@ -65,11 +77,6 @@ def copy(run: Path, to: Target, out: Path | None) -> Path:
         raise UserError(
             f"{target} lies in the model that is copied; choose a name outside {model} with --out"
         )
-    refuse_links(source)
-    if to is Target.kohya:
-        write_kohya(RunFolder(run), target)
-    else:
-        copy_folder(source, target)
     return target
 
 
@@ -90,7 +97,10 @@ def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> s
     """
     from .card import model_card
 
-    return model_card(folder, to, repo, target.name) if folder.summary.is_file() else None
+    if not folder.summary.is_file():
+        log.warning("%s is missing, so no model card is written", folder.summary)
+        return None
+    return model_card(folder, to, repo, target.name)
 
 
 def write_kohya(run: RunFolder, target: Path) -> None:
@@ -104,21 +114,17 @@ def write_kohya(run: RunFolder, target: Path) -> None:
     write_tensors(target, tensors, metadata(load_run_config(run.config), run.model, target.stem))
 
 
-def copy_folder(source: Path, target: Path) -> None:
-    """Copy a folder so that `target` appears complete or not at all."""
+def copy_folder(source: Path, target: Path, card: str | None) -> None:
+    """Copy a folder, with its card, so that `target` appears complete or not at all."""
     from .diffusion.portable import INDEX, make_portable
 
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(source, temporary, copy_function=copy_file)
-        if (temporary / INDEX).is_file():
-            make_portable(temporary)  # a run of an older version may have written it in the newest form only
-        os.replace(temporary, target)
-    except OSError as error:
-        raise explain(error, target) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with replacing_folder(target, over=False) as folder:
+        shutil.copytree(source, folder, copy_function=copy_file, dirs_exist_ok=True)
+        if (folder / INDEX).is_file():
+            make_portable(folder)  # a run of an older version may have written it in the newest form only
+            write_sums(folder)
+        if card:
+            write_text(folder / "README.md", card)
 
 
 def copy_file(source: str, target: str) -> str:

@@ -64,7 +64,7 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
     from .evaluate.results import rescore
     from .evaluate.runner import evaluate
 
-    if any(Path(name).glob("*/records.jsonl")):
+    if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
         rescore(Path(name), wish.protocols)
         return Path(name)
     settings, folder = config.evaluate, wish.folder(model_path(name))

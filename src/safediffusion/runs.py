@@ -12,12 +12,13 @@ import platform
 import stat
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import RunError, UserError
+from .leftovers import older, remove, restore, sweep_beside, temporary
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,20 +41,61 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The file gets the mode that any new file gets here, whatever the library that wrote it prefers.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = new_mode(temporary)
-        yield temporary
-        set_mode(temporary, mode)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())  # a crash of the machine must not leave a name without its content
-        os.replace(temporary, path)
+        sweep_beside(path)
+        mode = new_mode(partial)
+        yield partial
+        set_mode(partial, mode)
+        sync(partial)
+        os.replace(partial, path)
     except OSError as error:
+        if error.errno is None:  # a library's own, and not about writing
+            raise
         raise explain(error, path) from error
     finally:
-        with suppress(OSError):  # gone after the rename, or never there
-            temporary.unlink()
+        remove(partial)  # gone after the rename, or never there
+
+
+@contextmanager
+def replacing_folder(path: Path, over: bool = True) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; it takes that name, complete, once the block succeeded.
+
+    Args:
+        path: where the folder is to appear.
+        over: whether it may take the place of an older one.
+    """
+    partial = temporary(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_beside(path)
+        restore(path)
+        remove(partial)
+        partial.mkdir()
+        yield partial
+        common_modes(partial)
+        for file in partial.rglob("*"):
+            sync(file)
+        if path.exists() and not over:
+            raise UserError(f"{path} exists already; choose another name with --out")
+        if path.exists():
+            os.replace(path, older(path))
+        os.replace(partial, path)
+        remove(older(path))
+    except OSError as error:
+        if error.errno is None:  # a library's own, and not about writing
+            raise
+        raise explain(error, path) from error
+    finally:
+        remove(partial)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content to the disk: a crash of the machine must not leave a name without it."""
+    if path.is_file():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def new_mode(path: Path) -> int:
@@ -128,14 +170,6 @@ def _cut_torn_line(file: BinaryIO) -> None:
     if file.read(1) != b"\n":
         file.seek(0)
         file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a JSONL file; a torn last line is ignored, a missing file is empty."""
-    if not path.exists():
-        return []
-    complete, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    return [json.loads(line) for line in complete.splitlines() if line.strip()]
 
 
 @dataclass(frozen=True)

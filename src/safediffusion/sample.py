@@ -19,8 +19,14 @@ SEEDS = 2**64  # torch.Generator takes no more
 
 def model_path(name: str) -> str:
     """A run folder stands for its model; anything else is taken as it is."""
-    model = RunFolder(Path(name)).model
-    return str(model) if (model / "model_index.json").is_file() else name
+    folder = RunFolder(Path(name))
+    if not folder.config.is_file() or (folder.root / "model_index.json").is_file():
+        return name
+    if not folder.model.is_dir():
+        raise UserError(
+            f"{name} has no finished model; finish the run first: safediffusion train ... --out {name}"
+        )
+    return str(folder.model)
 
 
 def run_config(name: str) -> RunConfig:

@@ -8,6 +8,7 @@ import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from safediffusion.checked import check_sums
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
@@ -60,6 +61,7 @@ def load_model(
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
+    check_sums(Path(source))
     name = _pipeline_class(source)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:

@@ -10,15 +10,17 @@ from typing import Any
 
 import torch
 
+from ..checked import is_whole, read_json
+from ..contents import Results
 from ..diffusion.diffuser import Diffuser
 from .detectors.detector import Row
 from .tasks import Task
 
 
 def is_finished(folder: Path, key: str) -> bool:
-    """Whether the folder holds the records of exactly these rows, model, sampler and detectors."""
+    """Whether the folder holds the whole records of exactly these rows, model, sampler and detectors."""
     file = folder / "results.json"
-    return file.exists() and json.loads(file.read_text(encoding="utf-8")).get("fingerprint") == key
+    return is_whole(file, Results) and read_json(file).get("fingerprint") == key
 
 
 def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detectors: list[Any]) -> str:

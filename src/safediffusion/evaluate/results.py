@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..runs import write_json
+from ..checked import FILES, check_files, read_json, understood, write_checked
+from ..contents import Results
+from ..errors import Damaged, UserError
 from .measures import Record
-from .records import read_records, write_records
+from .records import read_records, record_files, write_records
 from .tasks import get_task
 from .tasks.task import usable
 
@@ -30,15 +30,33 @@ class TaskResult:
 
 def read_results(path: Path) -> dict[str, TaskResult]:
     """Every task below a folder that holds TASK/results.json and TASK/records.jsonl."""
-    found = sorted(path.glob("*/results.json"))
+    found = sorted(
+        {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
+    )
     if not found:
         raise UserError(
             f"{path} holds no results; expected {path}/TASK/results.json from `safediffusion evaluate`"
         )
-    return {
-        file.parent.name: TaskResult(json.loads(file.read_text()), read_records(file.parent))
-        for file in found
-    }
+    return {folder.name: read_result(folder) for folder in found}
+
+
+def read_result(folder: Path) -> TaskResult:
+    """One task's results and records, with what was written.
+
+    Raises:
+        Damaged: a file is missing, cut, or not what was written.
+    """
+    results = read_json(folder / "results.json", Results)
+    check_files(folder, results.get(FILES, {}))
+    records = read_records(folder)
+    if FILES not in results and sum(not r.get("reference") for r in records) != results["n"]:
+        raise Damaged(folder / "records.jsonl", f"it does not hold the {results['n']} records of the results")
+    return TaskResult(results, records)
+
+
+def write_results(folder: Path, results: dict[str, Any]) -> None:
+    """results.json, with the hashes of the records that its metrics are of."""
+    write_checked(folder / "results.json", results, record_files(folder))
 
 
 def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
@@ -51,11 +69,10 @@ def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dic
     fresh = {}
     for name, stored in read_results(path).items():
         task = get_task(name)
-        fresh[name] = stored.results | {
-            "version": task.version,
-            "metrics": task.metrics(stored.records, protocols),
-        }
-        write_json(path / name / "results.json", fresh[name])
+        with understood(path / name / "records.jsonl"):
+            metrics = task.metrics(stored.records, protocols)
+        fresh[name] = stored.results | {"version": task.version, "metrics": metrics}
+        write_results(path / name, fresh[name])
     return fresh
 
 
@@ -73,7 +90,8 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
     shared = [name for name in a if name in b]
     if not shared:
         raise UserError(f"{baseline} and {candidate} share no task; evaluate both with the same --tasks")
-    return {name: compare_task(name, a[name], b[name]) for name in shared}
+    with understood(candidate):
+        return {name: compare_task(name, a[name], b[name]) for name in shared}
 
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:

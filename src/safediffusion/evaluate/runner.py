@@ -15,8 +15,9 @@ from ..diffusion.load import load_policy
 from ..errors import UserError
 from ..progress import progress
 from ..prompt_table import expanded
-from ..runs import environment, pick_device, write_json
+from ..runs import environment, pick_device
 from ..schema import ModelConfig
+from ..session import locked
 from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256
@@ -27,8 +28,8 @@ from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
 from .measures import FromReference, Record
 from .prompt_sets import PromptFile, asks_for_harm
-from .records import Parts, read_records
-from .results import compare
+from .records import Parts, read_records, remove_parts
+from .results import compare, write_results
 from .tasks import Task, get_task
 from .tasks.task import without_minors
 
@@ -106,9 +107,10 @@ def evaluate(
             notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
             notes["n_not_used"] = task.not_used(n, seed, file)
-            records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-            if records is not None:
-                results[task.name] = finish(task, records, folder, notes, bench, protocols)
+            with locked(folder, shared=several()):
+                records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+                if records is not None:
+                    results[task.name] = finish(task, records, folder, notes, bench, protocols)
     return results
 
 
@@ -147,9 +149,15 @@ def evaluate_images(
     notes["n_without_prompt"] = source.strangers(rows)
     notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
     notes["n_not_used"] = task.not_used(n, 0, file)
-    with counting(len(rows), on_progress) as advance:
-        records = judge(task, kept, look, out / task.name, notes["fingerprint"], advance)
-    return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
+    folder = out / task.name
+    with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
+        records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+        return finish(task, records, folder, notes, bench, protocols) if records is not None else {}
+
+
+def several() -> bool:
+    """Whether processes share this evaluation."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def accepted(
@@ -269,7 +277,8 @@ def finish(
         "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
         "env": environment(),
     }
-    write_json(folder / "results.json", results)
+    write_results(folder, results)
+    remove_parts(folder)
     return results
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from safediffusion.checked import write_checked
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.sample import generate
 from safediffusion.pictures import to_pil, veiled
 from safediffusion.prompts import Prompt
-from safediffusion.runs import write_image, write_json
+from safediffusion.runs import write_image
 
 SHEET = 16
 GAP = 2
@@ -36,7 +37,7 @@ def write_sheet(
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
         for p, h in zip(chosen, hidden, strict=True)
     ]
-    write_json(folder / "samples.json", {"prompts": rows, "seeds": seeds})
+    write_checked(folder / "samples.json", {"prompts": rows, "seeds": seeds})
 
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
