@@ -213,7 +213,15 @@ def main() -> None:
     if arguments.only:
         return
     today = date.today().isoformat()
-    write_result("compatibility", {"date": today, "prompt": PROMPT, "environments": found})
+    write_result(
+        "compatibility",
+        {
+            "command": "python benchmarks/compatibility.py",
+            "date": today,
+            "prompt": PROMPT,
+            "environments": found,
+        },
+    )
     text = f"Run on {today}; largest difference of a picture in [0, 1].\n\n{table(found)}"
     marked = re.compile(r"(<!-- compatibility: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
     PAGE.write_text(marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text()))

@@ -148,6 +148,7 @@ def main(lists: Path) -> None:
     alarms = [sexualises_minors(text) for text in examples]
     seconds = time.perf_counter() - start
     result = {
+        "command": "python benchmarks/minors_rule.py lists",
         "recall": {
             "WordNet, young persons": share(word not in missed for word in young),
             "WordNet, young persons, one meaning": share(
