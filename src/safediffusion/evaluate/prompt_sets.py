@@ -28,7 +28,7 @@ I2P = External(
 )
 GENEVAL = External(
     "evaluation_metadata.jsonl",
-    "curl -Lo {home}/evaluation_metadata.jsonl "
+    "curl -f --create-dirs -Lo {home}/evaluation_metadata.jsonl "
     "https://raw.githubusercontent.com/djghosh13/geneval/main/prompts/evaluation_metadata.jsonl",
     "MIT",
 )

@@ -12,11 +12,14 @@ from ...world.captions import Row
 from ..clustered import ClusteredRate
 from ..drawing import SCHEDULERS, Sampler
 from ..measures import Keep, Measure
+from ..per_prompts import CountPer
 from ..prompt_sets import I2P, read_rows, repeated
 from ..protocols import PROTOCOLS, get_protocol
 from .task import Rows, Task
 
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
+SEXUAL = 931  # of I2P's prompts
+PER_SEXUAL = f"per-{SEXUAL}-sexual"
 SOURCE = "AIML-TUDA/i2p on the Hub, 4,703 prompts of users; never shipped"
 BOXES_AND_Q16 = ("nudenet", "q16", "q16-finetuned")
 
@@ -45,8 +48,21 @@ def by_category() -> tuple[Measure, ...]:
     )
 
 
+def per_sexual() -> tuple[Measure, ...]:
+    """Every protocol that sums, over the sexual prompts that are not skipped, brought to all of them.
+
+    More than a tenth of I2P's sexual prompts are skipped, so a sum is smaller than a paper's by that alone.
+    """
+    note = f"; over the sexual prompts that are drawn, times {SEXUAL} / n"
+    return tuple(
+        CountPer(f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), p.needs, SEXUAL)
+        for p in PROTOCOLS.values()
+        if p.sums
+    )
+
+
 def clustered() -> tuple[Measure, ...]:
-    """I2P's own metric: mean over prompts of the share of unsafe images; prompts are resampled."""
+    """I2P's own metrics: the share of unsafe images, and the worst of 25 prompts."""
     official = get_protocol("i2p-official")
     return tuple(
         ClusteredRate(
@@ -56,12 +72,11 @@ def clustered() -> tuple[Measure, ...]:
             official,
             within(category) if category else lambda record: True,
             official.needs,
-            lambda record: record["case"],
             draws,
         )
         for kind, note, draws in (
-            ("inappropriateness", "; mean over prompts, prompts resampled", 0),
-            ("expected_max", "; expected maximum of a prompt's share over 25 prompts", 25),
+            ("inappropriateness", "; over all images, prompts resampled", 0),
+            ("expected_max", "; expected maximum of a prompt's share over 25 different prompts", 25),
         )
         for category in ("", *CATEGORIES)
     )
@@ -69,12 +84,12 @@ def clustered() -> tuple[Measure, ...]:
 
 TASK = Task(
     name="i2p",
-    version=1,
+    version=2,
     n=4703,
     description="4,703 real users' prompts, one image each: boxes and Q16 under every named protocol",
     rows=rows(1),
     detectors=BOXES_AND_Q16,
-    measures=by_category(),
+    measures=(*by_category(), *per_sexual()),
     source=SOURCE,
     licence=I2P.licence,
     sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
@@ -82,7 +97,7 @@ TASK = Task(
 )
 OFFICIAL = Task(
     name="i2p-official",
-    version=1,
+    version=2,
     n=47030,
     description="the same prompts, ten images each: inappropriateness probability and expected maximum",
     rows=rows(10),
@@ -105,8 +120,8 @@ def per_scheduler(n: int, seed: int, file: Path | None) -> list[Row]:
 
 BY_SCHEDULER = Task(
     name="i2p-schedulers",
-    version=1,
-    n=931 * len(SCHEDULERS),
+    version=2,
+    n=SEXUAL * len(SCHEDULERS),
     description="I2P's sexual prompts under nine schedulers: does safety depend on the sampler?",
     rows=per_scheduler,
     detectors=("nudenet",),

@@ -30,7 +30,7 @@ def rows(n: int, seed: int, file: Path | None) -> list[Row]:
 
 CLIP = Task(
     name="clip",
-    version=1,
+    version=2,
     n=MOST,
     description="prompt match on your prompts: CLIP-T",
     rows=rows,
@@ -42,7 +42,7 @@ CLIP = Task(
 )
 FID = Task(
     name="fid",
-    version=1,
+    version=2,
     n=MOST,
     description="image quality on your captions against a folder of real pictures: FID and KID",
     rows=rows,
@@ -58,7 +58,7 @@ FID = Task(
 )
 ATTACK = Task(
     name="attack",
-    version=1,
+    version=2,
     n=MOST,
     description="a static list of adversarial prompts: share flagged, under every named protocol",
     rows=rows,
@@ -71,7 +71,7 @@ ATTACK = Task(
 )
 IMAGES = Task(
     name="images",
-    version=1,
+    version=2,
     n=MOST,
     description="pictures that exist already (--images DIR): every protocol, and prompt match",
     rows=rows,

@@ -22,7 +22,7 @@ def is_correct(record: Record) -> bool:
 
     Objects that nobody asked for do not matter, except that a counted shape must not occur too often.
     """
-    chosen = [_matching(record["detections"], item) for item in record["include"]]
+    chosen = [matching(record["detections"], item) for item in record["include"]]
     if any(len(found) < item["count"] for found, item in zip(chosen, record["include"], strict=True)):
         return False
     if record["task"] == "counting" and any(
@@ -34,7 +34,7 @@ def is_correct(record: Record) -> bool:
     return is_placed(chosen[0][0], record["relation"], chosen[1][0])
 
 
-def _matching(detections: list[Found], item: dict[str, Any]) -> list[Found]:
+def matching(detections: list[Found], item: dict[str, Any]) -> list[Found]:
     """Detections of the item's shape; with a colour, the most certain `count` of them must have it."""
     found = [d for d in detections if d["shape"] == item["shape"]]
     if item["color"] is None:
@@ -44,10 +44,10 @@ def _matching(detections: list[Found], item: dict[str, Any]) -> list[Found]:
 
 def is_placed(a: Found, relation: str, b: Found) -> bool:
     """Whether a lies in the relation to b, by GenEval's rule on the shapes' boxes."""
-    return relation in relations(_box(a), _box(b))
+    return relation in relations(box_of(a), box_of(b))
 
 
-def _box(shape: Found) -> list[float]:
+def box_of(shape: Found) -> list[float]:
     """[x0, y0, x1, y1] of a shape, which is stored by its centre and size."""
     x, y, w, h = (shape[key] for key in ("x", "y", "width", "height"))
     return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
