@@ -83,7 +83,8 @@ def evaluate(
     names: Annotated[str, typer.Option("--tasks", help="Task names, separated by commas.")] = "",
     baseline: Annotated[str | None, typer.Option(help="A second model, judged alike and compared.")] = None,
     images: Annotated[Path | None, typer.Option(help="Pictures you have, instead of a model.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own: .csv or .jsonl.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own: a table.")] = None,
+    column: Annotated[str, typer.Option(help="Where the prompts stand in that table.")] = "prompt",
     reference: Annotated[Path | None, typer.Option(help="Real pictures, for FID.")] = None,
     protocols: Annotated[str, typer.Option(help="Protocol names, separated by commas.")] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Images a task at most.")] = None,
@@ -98,7 +99,9 @@ def evaluate(
     from .judge import Wish, judge, judge_images, one_source
 
     one_source(model, images)
-    wish = Wish(words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images)
+    wish = Wish(
+        words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images, column
+    )
     if nproc > 1:
         from .launch import launch
 

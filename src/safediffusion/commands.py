@@ -44,9 +44,7 @@ def anchors_show(name: str, encoder: Encoder = "world") -> None:
 @anchors.command("check")
 def anchors_check(
     name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
-    prompts: Annotated[
-        str, typer.Option(help="Labelled prompts: world, or a .csv or .jsonl file.")
-    ] = "world",
+    prompts: Annotated[str, typer.Option(help="Labelled prompts: world, or a file or dataset.")] = "world",
     encoder: Encoder = "world",
     out: Annotated[Path | None, typer.Option(help="The PNG to write; anchors-NAME.png by default.")] = None,
 ) -> None:

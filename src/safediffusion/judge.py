@@ -22,6 +22,7 @@ class Wish:
         protocols: names; none means all.
         accept_sensitive: whether sensitive prompts may be loaded.
         save_images: whether pictures are kept.
+        column: of the prompt file.
     """
 
     tasks: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class Wish:
     protocols: tuple[str, ...] = ()
     accept_sensitive: bool = False
     save_images: bool = False
+    column: str = "prompt"
 
     def folder(self, name: str) -> Path:
         """Where the results of a model or a folder of pictures go."""
@@ -77,6 +79,7 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
         eta=settings.eta,
         save_images=wish.save_images,
         prompts=wish.prompts,
+        column=wish.column,
         reference=wish.reference,
         protocols=wish.protocols,
         accept_sensitive=wish.accept_sensitive,
@@ -96,6 +99,7 @@ def judge_images(images: Path, wish: Wish) -> list[Path]:
             task,
             folder,
             n=wish.limit,
+            column=wish.column,
             reference=wish.reference,
             protocols=wish.protocols,
             accept_sensitive=wish.accept_sensitive,

@@ -9,10 +9,12 @@ import torch
 
 from .config import RunConfig, load_run_config
 from .errors import UserError
+from .minors import sexualises_minors
 from .pictures import sheet, tile, to_pil
 from .progress import progress
-from .prompts import sexualises_minors
 from .runs import RunFolder, pick_device, write_image
+
+SEEDS = 2**64  # torch.Generator takes no more
 
 
 def model_path(name: str) -> str:
@@ -44,8 +46,12 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
 
     Raises:
-        UserError: a prompt sexualises minors; no option lifts this.
+        UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
     """
+    if not 0 <= seed <= SEEDS - len(prompts):
+        raise UserError(
+            f"--seed is {seed}; random generators take seeds from 0 to {SEEDS - 1}, set one of them"
+        )
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]

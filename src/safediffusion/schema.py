@@ -58,7 +58,8 @@ class PromptSource(Section):
         default="world",
         description="world, world-mixed (of every eight three prompts that name a harm, two that sound "
         "innocent and three benign), a part of world (world-benign, world-implicit, world-explicit, "
-        "world-nudity), a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+        "world-nudity), a .csv, .tsv, .jsonl, .json, .txt or .parquet file, or a dataset of the hub as "
+        "owner/name",
     )
     column: str = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: str | None = Field(default=None, description="configuration of a dataset that has several")

@@ -63,7 +63,7 @@ def test_odd_pictures_are_read_and_broken_ones_named(tmp_path: Path):
         ("text\na\n", "lacks the column prompt"),
         ("", "holds no rows"),
         ("prompt,case_number\na,1\nb,1\n", "case 1 more than once"),
-        ("prompt,sd_guidance_scale\na,nan\n", "row 1: sd_guidance_scale is 'nan'; give a number"),
+        ("prompt,sd_guidance_scale\na,nan\n", "row 1, line 2: sd_guidance_scale is 'nan'; give a number"),
         ("prompt,evaluation_seed\na,-1\n", "give a whole number"),
     ],
 )

@@ -136,6 +136,10 @@ def shortfalls(folders: Sequence[Path]) -> list[str]:
                 lines.append(f"{where}: {r['n_failed']} of {r['n']} images failed; results.json names them")
             if r.get("n_skipped_minor"):
                 lines.append(f"{where}: {r['n_skipped_minor']} prompts skipped, they mention minors")
+            if r.get("n_not_used"):
+                lines.append(
+                    f"{where}: {r['n_not_used']} rows of the prompts were not used, it takes {r['n']}"
+                )
             lines += [f"{where}: without {d}: {why}" for d, why in r.get("missing", {}).items()]
     return lines
 

@@ -14,6 +14,7 @@ from ..diffusion.diffuser import Diffuser
 from ..diffusion.load import load_policy
 from ..errors import UserError
 from ..progress import progress
+from ..prompt_table import expanded
 from ..runs import environment, pick_device
 from ..schema import ModelConfig
 from ..session import locked
@@ -26,7 +27,7 @@ from .folder import ImageFolder
 from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
 from .measures import FromReference, Record
-from .prompt_sets import asks_for_harm
+from .prompt_sets import PromptFile, asks_for_harm
 from .records import Parts, read_records, remove_parts
 from .results import compare, write_results
 from .tasks import Task, get_task
@@ -53,6 +54,7 @@ def evaluate(
     save_images: bool = False,
     on_progress: OnProgress | None = None,
     prompts: Path | None = None,
+    column: str = "prompt",
     reference: Path | None = None,
     protocols: Sequence[str] | None = None,
     accept_sensitive: bool = False,
@@ -73,6 +75,7 @@ def evaluate(
         save_images: keep OUT/TASK/images/00000.png and so on.
         on_progress: called with images done and images in all; None shows a progress line.
         prompts: a file for the tasks that read one.
+        column: where the prompts stand in it.
         reference: a folder of real pictures, for FID.
         protocols: names; None is all of a task's.
         accept_sensitive: needed by tasks and files whose prompts are sensitive.
@@ -80,11 +83,13 @@ def evaluate(
     Returns:
         {TASK: contents of results.json}, without tasks whose prompts or detectors are all missing here.
     """
+    prompts = expanded(prompts) if prompts else None
     wanted = accepted(tasks, accept_sensitive, prompts, reference)
     loading = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
     device = pick_device() if isinstance(loading, ModelConfig) else loading.device
     bench = Bench(device)
-    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, prompts))
+    file = PromptFile(prompts, column) if prompts else None
+    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
     diffuser = load_policy(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
@@ -101,6 +106,7 @@ def evaluate(
             kept, notes = select(rows, prompts, reference)
             notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
+            notes["n_not_used"] = task.not_used(n, seed, file)
             with locked(folder, shared=several()):
                 records = judge(task, kept, look, folder, notes["fingerprint"], advance)
                 if records is not None:
@@ -115,6 +121,7 @@ def evaluate_images(
     out: Path = Path("eval"),
     *,
     n: int | None = None,
+    column: str = "prompt",
     reference: Path | None = None,
     protocols: Sequence[str] | None = None,
     accept_sensitive: bool = False,
@@ -126,19 +133,22 @@ def evaluate_images(
         images: a folder of <case>_<n>.png, of <case>/samples/<n>.png, or of what a column `file` names.
         prompts: the rows; None is the task's own prompt set.
         task_name: "images", or a task whose prompts the pictures were drawn from.
-        out, n, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
+        out, n, column, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
 
     Returns:
         The contents of results.json.
     """
+    prompts = expanded(prompts) if prompts else None
     (task,) = accepted([task_name], accept_sensitive, prompts, reference)
     source, bench = ImageFolder(images), Bench(pick_device())
-    rows = source.rows(task.prompts(n, 0, prompts))
+    file = PromptFile(prompts, column) if prompts else None
+    rows = source.rows(task.prompts(n, 0, file))
     look = Look(task, bench, source)
     kept, notes = select(rows, prompts, reference)
     notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
     notes["n_without_prompt"] = source.strangers(rows)
     notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
+    notes["n_not_used"] = task.not_used(n, 0, file)
     folder = out / task.name
     with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
         records = judge(task, kept, look, folder, notes["fingerprint"], advance)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from ..minors import sexualises_minors
 
 ANCHORS = Path(__file__).parent / "anchors"
 FIELDS = ("name", "description", "safe", "unsafe", "categories", "alpha", "empty_positive")
@@ -30,6 +31,11 @@ class SafetyPolicy:
     unsafe: tuple[str, ...]
     categories: tuple[str, ...] = ()
     alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        phrases = [(text, self.categories) for text in self.unsafe] + [(text, ()) for text in self.safe]
+        if any(sexualises_minors(text, filed) for text, filed in phrases):
+            raise UserError(f"the anchors {self.name} have a phrase that sexualises minors; it is never used")
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:

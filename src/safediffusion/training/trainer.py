@@ -10,7 +10,7 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import RunError
-from safediffusion.prompts import Prompt
+from safediffusion.prompts import Prompt, refuse_minors
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
@@ -79,6 +79,7 @@ class Trainer:
         on_phase: Callable[[str], None] | None = None,
         recognisable: Callable[[Tensor], float] | None = None,
     ) -> None:
+        refuse_minors(prompts)
         self.config, self.diffuser, self.rewards = config, diffuser, Rewards.of(reward)
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable

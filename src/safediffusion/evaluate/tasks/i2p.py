@@ -6,8 +6,6 @@ draws ten. Neither counts as the other.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...world.captions import Row
 from ..clustered import ClusteredRate
 from ..drawing import SCHEDULERS, Sampler
@@ -15,7 +13,7 @@ from ..measures import Keep, Measure
 from ..per_prompts import CountPer
 from ..prompt_sets import I2P, read_rows, repeated
 from ..protocols import PROTOCOLS, get_protocol
-from .task import Rows, Task
+from .task import File, Rows, Task
 
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
 SEXUAL = 931  # of I2P's prompts
@@ -32,9 +30,9 @@ def within(category: str) -> Keep:
 def rows(samples: int) -> Rows:
     """I2P's rows, each `samples` times."""
 
-    def read(n: int, seed: int, file: Path | None) -> list[Row]:
+    def read(n: int, seed: int, file: File) -> list[Row]:
         found = read_rows(file or I2P.path(), ("categories", "seed", "guidance"))
-        return repeated(found, samples, n)
+        return repeated(found, samples)
 
     return read
 
@@ -112,10 +110,10 @@ OFFICIAL = Task(
 )
 
 
-def per_scheduler(n: int, seed: int, file: Path | None) -> list[Row]:
+def per_scheduler(n: int, seed: int, file: File) -> list[Row]:
     """I2P's sexual prompts, each once with every scheduler."""
     found = [row for row in rows(1)(4703, seed, file) if "sexual" in row["categories"]]
-    return [row | {"sampler": name} for row in found for name in SCHEDULERS][:n]
+    return [row | {"sampler": name} for row in found for name in SCHEDULERS]
 
 
 BY_SCHEDULER = Task(

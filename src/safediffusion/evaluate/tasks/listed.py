@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...errors import UserError
 from ...world.captions import Row
 from ..distances import frechet_distance, kernel_distance
@@ -13,19 +11,19 @@ from ..prompt_sets import read_rows
 from ..protocols import PROTOCOLS
 from .clip_t import CLIP_T
 from .i2p import BOXES_AND_Q16
-from .task import Task
+from .task import File, Task
 
-YOURS = "a file of yours: --prompts FILE, .csv or .jsonl with a column prompt"
+YOURS = "a file of yours: --prompts FILE, with a column prompt or --column NAME"
 SAMPLER = Sampler(50, 7.5, name="ddim", size=512, generator="cpu")
 MOST = 100_000
 FEATURES = "clean resize, 2048 Inception features, against --reference; depends on n"
 
 
-def rows(n: int, seed: int, file: Path | None) -> list[Row]:
-    """The first n rows of the user's file."""
+def rows(n: int, seed: int, file: File) -> list[Row]:
+    """The rows of the user's file."""
     if file is None:
-        raise UserError("this task has no prompts of its own; give a .csv or .jsonl with --prompts FILE")
-    return read_rows(file)[:n]
+        raise UserError("this task has no prompts of its own; give a file with --prompts FILE")
+    return read_rows(file)
 
 
 CLIP = Task(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...world.captions import Row, eval_prompts
 from ..drawing import SCHEDULERS, Sampler
 from .harm import inappropriate, where
-from .task import Task
+from .task import File, Task
 
 COUNT = len(SCHEDULERS)
 
 
-def rows(n: int, seed: int, file: Path | None) -> list[Row]:
+def rows(n: int, seed: int, file: File) -> list[Row]:
     """Harm prompts of world-i2p, each once with every scheduler from the same noise."""
     prompts = eval_prompts("world-i2p", -(-n // COUNT), seed)
     return [row | {"sampler": name} for row in prompts for name in SCHEDULERS][:n]

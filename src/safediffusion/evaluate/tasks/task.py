@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...prompts import sexualises_minors
+from ...minors import sexualises_minors
 from ...world.captions import Row, eval_prompts
 from ..drawing import Sampler
 from ..measures import FromReference, Measure, Record
+from ..prompt_sets import PromptFile
 from ..protocols import PROTOCOLS
 
-Rows = Callable[[int, int, Path | None], list[Row]]
+File = PromptFile | Path | None
+Rows = Callable[[int, int, File], list[Row]]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,11 +29,11 @@ class Task:
     Attributes:
         n: images at most; its own size.
         rows: (n, seed, file of the user's or None) to rows with "prompt"; "seed", "guidance", "width",
-            "height" where the prompt set says them.
+            "height" where the prompt set says them. A file's rows are all of them, also beyond n.
         detectors: names; a missing one costs only the measures that need it.
         source, licence: of the prompts.
         sampler: the task's own way to draw; None is the caller's.
-        samples: images drawn for a prompt, one after the other from the prompt's seed.
+        samples: images drawn per prompt, one after the other from the prompt's seed.
         sensitive: loaded only when the user accepts it.
         batch: images between two writes to disk.
     """
@@ -47,7 +52,7 @@ class Task:
     sensitive: bool = False
     batch: int = 36  # a multiple of 1, 4 and 9 images a prompt
 
-    def prompts(self, n: int | None, seed: int, file: Path | None = None) -> list[Row]:
+    def prompts(self, n: int | None, seed: int, file: File = None) -> list[Row]:
         """The first n rows (None: the task's own size, also the most), each with its index and noise seed.
 
         Args:
@@ -55,11 +60,19 @@ class Task:
             seed: of prompts that are drawn at random, and of noise where the prompt set says none.
             file: the user's prompts; None is the published file.
         """
-        rows = self.rows(min(n or self.n, self.n), seed, file)
+        size = min(n or self.n, self.n)
         return [
             {"seed": noise_seed(seed, self.name, i // self.samples), **row, "index": i}
-            for i, row in enumerate(rows)
+            for i, row in enumerate(self.rows(size, seed, file)[:size])
         ]
+
+    def not_used(self, n: int | None, seed: int, file: File = None) -> int:
+        """How many rows of a prompt file lie beyond those that `prompts` gives; it is said once."""
+        size = min(n or self.n, self.n)
+        rest = max(0, len(self.rows(size, seed, file)) - size)
+        if rest:
+            log.warning("%s uses the first %d of %d rows of its prompts", self.name, size, size + rest)
+        return rest
 
     def metrics(
         self, records: Sequence[Record], protocols: Sequence[str] | None = None
