@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import Damaged
-from .runs import write_json, write_text
+from .runs import nulled, write_json, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def write_checked(path: Path, value: Mapping[str, Any], files: Iterable[Path] = 
         value: the object.
         files: beside `path`; their hashes are noted too.
     """
-    content = {k: v for k, v in json.loads(json.dumps(value)).items() if k not in (CHECKSUM, FILES)}
+    content = {k: v for k, v in json.loads(json.dumps(nulled(value))).items() if k not in (CHECKSUM, FILES)}
     if hashes := {file.name: sha256(file) for file in files}:
         content[FILES] = hashes
     write_json(path, content | {CHECKSUM: checksum(content)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 
 class Part(BaseModel):
@@ -130,11 +130,11 @@ class Metrics(Step):
 
 
 class Metric(Part):
-    """One metric of a result."""
+    """One metric of a result; what has no finite value is not among a result's metrics."""
 
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
+    value: FiniteFloat
+    ci_low: FiniteFloat
+    ci_high: FiniteFloat
     n: int
     protocol: str
     higher_is_better: bool

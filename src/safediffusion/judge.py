@@ -90,21 +90,28 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
 
 def judge_images(images: Path, wish: Wish) -> list[Path]:
     """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
+    from .evaluate.failures import AllFailed
     from .evaluate.runner import evaluate_images
 
     folder = wish.folder(images.name)
+    failed: list[AllFailed] = []
     for task in wish.tasks or ("images",):
-        evaluate_images(
-            images,
-            wish.prompts,
-            task,
-            folder,
-            n=wish.limit,
-            column=wish.column,
-            reference=wish.reference,
-            protocols=wish.protocols,
-            accept_sensitive=wish.accept_sensitive,
-        )
+        try:
+            evaluate_images(
+                images,
+                wish.prompts,
+                task,
+                folder,
+                n=wish.limit,
+                column=wish.column,
+                reference=wish.reference,
+                protocols=wish.protocols,
+                accept_sensitive=wish.accept_sensitive,
+            )
+        except AllFailed as error:  # the other tasks may know some of the pictures
+            failed.append(error)
+    if failed:
+        raise AllFailed("; ".join(map(str, failed)))
     return [folder]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import platform
 import stat
@@ -130,8 +131,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    """Write indented JSON atomically; numbers that are not finite become null."""
+    write_text(path, json.dumps(nulled(value), indent=2, allow_nan=False) + "\n")
+
+
+def nulled(value: Any) -> Any:
+    """The value with null for every number that is not finite: JSON knows no such numbers."""
+    if isinstance(value, dict):
+        return {k: nulled(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [nulled(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_image(path: Path, image: Image) -> None:
@@ -153,12 +163,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
 
 
 def append_jsonl(path: Path, value: Any) -> None:
-    """Append one JSON object as a line; a torn last line of a killed process is cut off first."""
+    """Append one JSON object as a line, like `write_json`; a killed process's torn last line is cut off."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as file:
             _cut_torn_line(file)
-            file.write(json.dumps(value).encode() + b"\n")
+            file.write(json.dumps(nulled(value), allow_nan=False).encode() + b"\n")
     except OSError as error:
         raise explain(error, path) from error
 

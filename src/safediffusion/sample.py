@@ -47,6 +47,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
     Raises:
         UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
+        RunError: a picture is not finite; nothing is written.
     """
     if not 0 <= seed <= SEEDS - len(prompts):
         raise UserError(
@@ -72,6 +73,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    from .diffusion.finite import finite
     from .diffusion.load import load_policy
     from .diffusion.sample import generate
 
@@ -79,4 +81,4 @@ def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int
     loading = config.model.model_copy(update={"path": model_path(model)})
     diffuser = load_policy(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
-    return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)
+    return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

@@ -130,8 +130,9 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     """Evaluate into eval/WHEN; tasks whose results an earlier session left whole are kept."""
     e = config.evaluate
     from .evaluate.records import remove_parts
+    from .evaluate.results import is_judged
 
-    missing = [name for name in e.tasks if not is_whole(folder.eval(when, name, "results.json"), Results)]
+    missing = [name for name in e.tasks if not is_judged(folder.eval(when, name))]
     for name in set(e.tasks) - set(missing):
         remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:

@@ -9,7 +9,7 @@ from scipy import linalg
 from safediffusion.evaluate.clustered import ClusteredRate
 from safediffusion.evaluate.detectors.inception import Inception, clean_resize
 from safediffusion.evaluate.distances import frechet_distance, kernel_distance
-from safediffusion.evaluate.measures import FromReference
+from safediffusion.evaluate.measures import FromReference, Unmeasured
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(300, 12)), RNG.normal(0.3, 1.2, size=(400, 12))
@@ -70,7 +70,8 @@ def test_distance_from_reference_splits_the_records():
     found = measure.summary(records)
     assert found is not None and found["n"] == 400
     assert found["value"] == pytest.approx(frechet_distance(Y, X))
-    assert measure.summary(records[:300]) is None
+    with pytest.raises(Unmeasured, match="there are 0 pictures"):
+        measure.summary(records[:300])
 
 
 def test_prompts_not_images_are_the_sample_and_the_expected_maximum_is_exact():

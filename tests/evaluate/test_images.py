@@ -22,7 +22,10 @@ from safediffusion.evaluate.tasks.task import without_minors
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size).save(path)
+    image = Image.new(mode, size)
+    if mode == "RGB":
+        image.paste((200, 40, 40), (0, 0, size[0] // 2, size[1]))  # one colour alone would be blank
+    image.save(path)
     return path
 
 

@@ -51,7 +51,7 @@ def test_metrics_are_those_that_summaries_name(results: dict):
     assert {f"inappropriate_rate/{c}" for c in CATEGORIES} <= set(results["world-i2p"]["metrics"])
     assert {"total", "torso", "hips", "legs"} <= set(results["world-exposed"]["metrics"])
     assert {"overall", "counting", "color_attr"} <= set(results["world-geneval"]["metrics"])
-    assert {"clip_t", "fid", "kid", "person_rate", "recognisable_rate"} == set(
+    assert {"clip_t", "fid", "kid", "person_rate", "recognisable_rate", "blank_rate"} == set(
         results["world-benign"]["metrics"]
     )
     assert {"inappropriate_rate", "inappropriate_rate/typo"} <= set(results["world-attack"]["metrics"])

@@ -130,11 +130,11 @@ class Protocol:
         score = f"score {sign} {self.threshold:g}" if self.threshold else "every score"
         return f"NudeNet, {len(self.classes)} classes, {score} of boxes {self.cleaning.describe()}"
 
-    def measure(self, suffix: str = "", keep: Keep = every) -> Rate | Count:
-        """The protocol as a metric over the records kept; less is safer."""
+    def measure(self, suffix: str = "", keep: Keep = every, needs: tuple[str, ...] = ()) -> Rate | Count:
+        """The protocol as a metric over the records kept, by these fields of theirs; less is safer."""
         name = f"{self.name}/{suffix}" if suffix else self.name
         kind = Count if self.sums else Rate
-        return kind(name, False, self.describe(), self, keep, self.needs)
+        return kind(name, False, self.describe(), self, keep, (*self.needs, *needs))
 
 
 def is_inappropriate(logits: list[float]) -> bool:

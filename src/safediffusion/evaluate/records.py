@@ -17,7 +17,7 @@ from ..checked import is_whole, read_jsonl, read_tensors, understood, write_chec
 from ..contents import Record as RecordShape
 from ..errors import Damaged
 from ..leftovers import remove
-from ..runs import write_tensors, write_text
+from ..runs import nulled, write_tensors, write_text
 from .measures import Record
 
 ROWS = ".rows"  # which records a tensor's rows belong to
@@ -31,7 +31,7 @@ def write_records(folder: Path, records: Sequence[Record], name: str = "records"
     else:
         remove(features)  # of earlier records
     plain = ({k: v for k, v in r.items() if not isinstance(v, Tensor)} for r in records)
-    write_text(rows, "".join(json.dumps(r) + "\n" for r in plain))
+    write_text(rows, "".join(json.dumps(nulled(r)) + "\n" for r in plain))
 
 
 def record_files(folder: Path, name: str = "records") -> list[Path]:

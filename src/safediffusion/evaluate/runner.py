@@ -23,13 +23,14 @@ from .detectors import Bench
 from .detectors.detector import Row, sha256
 from .drawing import Sampler, drawer, fitted
 from .external import Missing
+from .failures import require_some
 from .folder import ImageFolder
 from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
 from .measures import FromReference, Record
 from .prompt_sets import PromptFile, asks_for_harm
 from .records import Parts, read_records, remove_parts
-from .results import compare, write_results
+from .results import compare, scored, write_results
 from .tasks import Task, get_task
 from .tasks.task import without_minors
 
@@ -82,6 +83,9 @@ def evaluate(
 
     Returns:
         {TASK: contents of results.json}, without tasks whose prompts or detectors are all missing here.
+
+    Raises:
+        RunError: all pictures of a task failed; the results of all tasks are written.
     """
     prompts = expanded(prompts) if prompts else None
     wanted = accepted(tasks, accept_sensitive, prompts, reference)
@@ -111,6 +115,7 @@ def evaluate(
                 records = judge(task, kept, look, folder, notes["fingerprint"], advance)
                 if records is not None:
                     results[task.name] = finish(task, records, folder, notes, bench, protocols)
+    require_some(results)
     return results
 
 
@@ -137,6 +142,9 @@ def evaluate_images(
 
     Returns:
         The contents of results.json.
+
+    Raises:
+        RunError: all pictures failed; the results are written.
     """
     prompts = expanded(prompts) if prompts else None
     (task,) = accepted([task_name], accept_sensitive, prompts, reference)
@@ -152,7 +160,9 @@ def evaluate_images(
     folder = out / task.name
     with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
         records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-        return finish(task, records, folder, notes, bench, protocols) if records is not None else {}
+        found = finish(task, records, folder, notes, bench, protocols) if records is not None else {}
+    require_some({task.name: found} if found else {})
+    return found
 
 
 def several() -> bool:
@@ -263,15 +273,11 @@ def finish(
     protocols: Sequence[str] | None,
 ) -> dict[str, Any]:
     """results.json from the records."""
-    own = [r for r in records if not r.get("reference")]
-    failed = {str(r["index"]): r["error"] for r in own if "error" in r}
     results = {
         "task": task.name,
         "version": task.version,
-        "n": len(own),
-        "n_failed": len(failed),
-        "failed": failed,
-        "metrics": task.metrics(records, protocols),
+        "n": sum(not r.get("reference") for r in records),
+        **scored(task, records, protocols),
         **notes,
         "detectors": [detector.describe() for detector in bench.find(task.detectors)],
         "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},

@@ -5,6 +5,7 @@ Every process calls these; the main one writes.
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ class Keeper:
         processes.wait()
 
     def score(self, values: Row) -> float | None:
-        """The value that train.keep_best names, the higher the better; None where it was not measured."""
+        """The value that train.keep_best names, the higher the better; None where it was not measured.
+
+        One that is not finite, or of a task of which pictures failed, is none: it could look better for it.
+        """
         wanted = self.config.train.keep_best
         if wanted is None or not values:
             return None
@@ -71,7 +75,9 @@ class Keeper:
             known = ", ".join(k for k, v in values.items() if isinstance(v, float))
             raise UserError(f"train.keep_best is {wanted}, which is not measured; known: {known}")
         value = values.get(name)
-        return -value if value is not None and wanted != name else value
+        if value is None or not math.isfinite(value) or values.get(f"{name.split('/')[0]}/blank_rate"):
+            return None
+        return -value if wanted != name else value
 
     def resume(self) -> Row | None:
         """Go back to the newest whole checkpoint; returns its state, or None where there is none."""

@@ -11,6 +11,7 @@ from safediffusion.checked import write_checked
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.finite import finite
 from safediffusion.diffusion.sample import generate
 from safediffusion.pictures import to_pil, veiled
 from safediffusion.prompts import Prompt
@@ -31,7 +32,7 @@ def write_sheet(
     chosen = sheet_prompts(prompts, sampler.seed)
     hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
-    images = generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance)
+    images = finite(generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance))
     write_image(folder / f"step_{step:06d}.png", sheet(images, hidden))
     rows = [
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}

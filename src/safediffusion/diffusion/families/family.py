@@ -287,10 +287,14 @@ class Family(ABC):
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them."""
+    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
+
+    A latent that is not finite gives an image of nan: cut to [0, 1] it would pass for a white or black one.
+    """
     shift = vae.config.shift_factor or 0.0
     images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
-    return (images / 2 + 0.5).clamp(0, 1)
+    sound = latents.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
+    return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
 
 
 def is_encoder(name: str, part: Any) -> bool:

@@ -17,7 +17,7 @@ from .task import File, Task
 SAMPLES = 4
 RULE = "Mask2Former ({} weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
 PROTOCOL = f"GenEval-HF: {RULE.format('Hub')}"
-NEEDS = ("objects",)
+NEEDS = ("objects", "task", "include", "exclude")
 SAMPLER = Sampler(50, 9.0, name="pndm", size=512, generator="cuda")
 SOURCE = "evaluation_metadata.jsonl of djghosh13/geneval, 553 prompts"
 

@@ -13,12 +13,14 @@ from ..measures import Keep, Measure
 from ..per_prompts import CountPer
 from ..prompt_sets import I2P, read_rows, repeated
 from ..protocols import PROTOCOLS, get_protocol
+from .clip_t import CLIP_T
 from .task import File, Rows, Task
 
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
 SEXUAL = 931  # of I2P's prompts
 PER_SEXUAL = f"per-{SEXUAL}-sexual"
 SOURCE = "AIML-TUDA/i2p on the Hub, 4,703 prompts of users; never shipped"
+BY = ("categories",)
 BOXES_AND_Q16 = ("nudenet", "q16", "q16-finetuned")
 
 
@@ -40,7 +42,7 @@ def rows(samples: int) -> Rows:
 def by_category() -> tuple[Measure, ...]:
     """Every protocol over all images, then over each category."""
     return tuple(
-        protocol.measure(category, within(category)) if category else protocol.measure()
+        protocol.measure(category, within(category), BY) if category else protocol.measure()
         for protocol in PROTOCOLS.values()
         for category in ("", *CATEGORIES)
     )
@@ -53,7 +55,9 @@ def per_sexual() -> tuple[Measure, ...]:
     """
     note = f"; over the sexual prompts that are drawn, times {SEXUAL} / n"
     return tuple(
-        CountPer(f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), p.needs, SEXUAL)
+        CountPer(
+            f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), (*p.needs, *BY), SEXUAL
+        )
         for p in PROTOCOLS.values()
         if p.sums
     )
@@ -69,7 +73,7 @@ def clustered() -> tuple[Measure, ...]:
             official.describe() + note,
             official,
             within(category) if category else lambda record: True,
-            official.needs,
+            (*official.needs, "prompt", *(BY if category else ())),
             draws,
         )
         for kind, note, draws in (
@@ -86,8 +90,8 @@ TASK = Task(
     n=4703,
     description="4,703 real users' prompts, one image each: boxes and Q16 under every named protocol",
     rows=rows(1),
-    detectors=BOXES_AND_Q16,
-    measures=(*by_category(), *per_sexual()),
+    detectors=(*BOXES_AND_Q16, "clip"),
+    measures=(*by_category(), *per_sexual(), CLIP_T),
     source=SOURCE,
     licence=I2P.licence,
     sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
@@ -99,8 +103,8 @@ OFFICIAL = Task(
     n=47030,
     description="the same prompts, ten images each: inappropriateness probability and expected maximum",
     rows=rows(10),
-    detectors=BOXES_AND_Q16,
-    measures=clustered(),
+    detectors=(*BOXES_AND_Q16, "clip"),
+    measures=(*clustered(), CLIP_T),
     source=SOURCE,
     licence=I2P.licence,
     sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
@@ -122,10 +126,13 @@ BY_SCHEDULER = Task(
     n=SEXUAL * len(SCHEDULERS),
     description="I2P's sexual prompts under nine schedulers: does safety depend on the sampler?",
     rows=per_scheduler,
-    detectors=("nudenet",),
-    measures=tuple(
-        get_protocol("rece-rate").measure(name, lambda r, name=name: r["sampler"] == name)
-        for name in SCHEDULERS
+    detectors=("nudenet", "clip"),
+    measures=(
+        *(
+            get_protocol("rece-rate").measure(name, lambda r, name=name: r["sampler"] == name, ("sampler",))
+            for name in SCHEDULERS
+        ),
+        CLIP_T,
     ),
     source=SOURCE,
     licence=I2P.licence,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...world.captions import Row, eval_prompts
 from ..drawing import SCHEDULERS, Sampler
-from .harm import inappropriate, where
+from .clip_t import OBSERVER_T
+from .harm import inappropriate
 from .task import File, Task
 
 COUNT = len(SCHEDULERS)
@@ -18,12 +19,12 @@ def rows(n: int, seed: int, file: File) -> list[Row]:
 
 TASK = Task(
     name="schedulers",
-    version=1,
+    version=2,
     n=70 * COUNT,
     description="70 of World's harm prompts under nine schedulers: does safety depend on the sampler?",
     rows=rows,
-    detectors=("world-harm",),
-    measures=(inappropriate(), *(inappropriate(name, where("sampler", name)) for name in SCHEDULERS)),
+    detectors=("world-harm", "world-observer"),
+    measures=(inappropriate(), *(inappropriate("sampler", name) for name in SCHEDULERS), OBSERVER_T),
     source="drawn from World's own phrases",
     licence="Apache-2.0",
     sampler=Sampler(16, 3.0, name="row", generator="cpu"),

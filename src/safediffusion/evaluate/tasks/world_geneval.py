@@ -13,6 +13,8 @@ from .task import Task, world_rows
 PROTOCOL = (
     f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
 )
+NEEDS = ("detections", "task", "include", "relation")
+PAIRS = ("two_object", "position", "color_attr")  # tasks that ask for two shapes
 
 Found = dict[str, Any]
 
@@ -21,7 +23,13 @@ def is_correct(record: Record) -> bool:
     """Whether the detections hold what the prompt asked for.
 
     Objects that nobody asked for do not matter, except that a counted shape must not occur too often.
+
+    Raises:
+        ValueError: the record's row is not one of its task, so that less would be asked for than was.
     """
+    pairs, placed = len(record["include"]) == 2, record["relation"] is not None
+    if (pairs, placed) != (record["task"] in PAIRS, record["task"] == "position"):
+        raise ValueError(f"not a row of {record['task']}")
     chosen = [matching(record["detections"], item) for item in record["include"]]
     if any(len(found) < item["count"] for found, item in zip(chosen, record["include"], strict=True)):
         return False
@@ -55,7 +63,7 @@ def box_of(shape: Found) -> list[float]:
 
 TASK = Task(
     name="world-geneval",
-    version=2,
+    version=3,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
     rows=world_rows("world-geneval"),
@@ -65,8 +73,13 @@ TASK = Task(
     batch=64,
     measures=(
         MeanOfRates(
-            "overall", True, PROTOCOL + "; unweighted mean of the tasks", is_correct, lambda r: r["task"]
+            "overall",
+            True,
+            PROTOCOL + "; unweighted mean of the tasks",
+            is_correct,
+            lambda r: r["task"],
+            NEEDS,
         ),
-        *(Rate(t, True, PROTOCOL, is_correct, lambda r, t=t: r["task"] == t) for t in GENEVAL_TASKS),
+        *(Rate(t, True, PROTOCOL, is_correct, lambda r, t=t: r["task"] == t, NEEDS) for t in GENEVAL_TASKS),
     ),
 )
