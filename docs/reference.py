@@ -99,7 +99,7 @@ def _kind(about: dict[str, Any]) -> tuple[str, str]:
         return "groups of the settings above", ""
     if "enum" in about:
         return "one of", ", ".join(f"`{value}`" for value in about["enum"])
-    bounds = (text.format(f"{about[key]:g}") for key, text in BOUNDS.items() if key in about)
+    bounds = (text.format(f"{about[key]:,.12g}") for key, text in BOUNDS.items() if key in about)
     return NAMES[about["type"]], ", ".join(bounds)
 
 

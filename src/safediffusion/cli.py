@@ -17,18 +17,24 @@ from typing import Annotated, NoReturn
 import typer
 
 from .commands import GROUPS
-from .errors import RunError, UserError
 from .export import Target
+from .paths import name_list, out_path, picture_path, read_path, source
 from .terminal import PlainFormatter, complain, say, show
+from .unexpected import tell
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
-Out = Annotated[Path | None, typer.Option("--out", help="Where the result goes.")]
-Model = Annotated[str, typer.Argument(help="Run folder, diffusers folder, hub id, or world.")]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes that share the work.")]
-Run = Annotated[Path, typer.Argument(help="A run folder.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result goes.")
+]
+Model = Annotated[
+    str,
+    typer.Argument(parser=source, metavar="MODEL", help="Run folder, diffusers folder, hub id, or world."),
+]
+Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Processes that share the work.")]
+Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 
 
 @app.callback()
@@ -79,16 +85,30 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="As elsewhere, or a folder of results to re-score.")
+        str | None,
+        typer.Argument(
+            parser=source, metavar="[MODEL]", help="As elsewhere, or a folder of results to re-score."
+        ),
     ] = None,
-    names: Annotated[str, typer.Option("--tasks", help="Task names, separated by commas.")] = "",
-    baseline: Annotated[str | None, typer.Option(help="A second model, judged alike and compared.")] = None,
-    images: Annotated[Path | None, typer.Option(help="Pictures you have, instead of a model.")] = None,
-    prompts: Annotated[Path | None, typer.Option(help="Prompts of your own: a table.")] = None,
+    names: Annotated[str | None, typer.Option("--tasks", help="Task names, separated by commas.")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(parser=source, metavar="MODEL", help="A second model, judged alike and compared."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(parser=read_path, metavar="PATH", help="Pictures you have, instead of a model."),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(parser=read_path, metavar="PATH", help="Prompts of your own: a table."),
+    ] = None,
     column: Annotated[str, typer.Option(help="Where the prompts stand in that table.")] = "prompt",
-    reference: Annotated[Path | None, typer.Option(help="Real pictures, for FID.")] = None,
-    protocols: Annotated[str, typer.Option(help="Protocol names, separated by commas.")] = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Images a task at most.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(parser=read_path, metavar="PATH", help="Real pictures, for FID.")
+    ] = None,
+    protocols: Annotated[str | None, typer.Option(help="Protocol names, separated by commas.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images a task at most.")] = None,
     nproc: Processes = 1,
     accept_sensitive: Annotated[
         bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful pictures.")
@@ -112,9 +132,9 @@ def evaluate(
         show_results(folders)
 
 
-def words(text: str) -> tuple[str, ...]:
-    """The words of a comma-separated option."""
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def words(text: str | None) -> tuple[str, ...]:
+    """The words of a comma-separated option; none where it was not given."""
+    return () if text is None else name_list(text)
 
 
 def show_results(folders: list[Path]) -> None:
@@ -130,8 +150,13 @@ def sample(
     model: Model,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...")],
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("sample.png"),
-    compare: Annotated[str | None, typer.Option(help="A second model, shown beside it.")] = None,
+    out: Annotated[
+        Path,
+        typer.Option(parser=picture_path, metavar="PATH", help="The picture to write, as its ending says."),
+    ] = Path("sample.png"),
+    compare: Annotated[
+        str | None, typer.Option(parser=source, metavar="MODEL", help="A second model, shown beside it.")
+    ] = None,
 ) -> None:
     """Draw pictures."""
     from .sample import draw
@@ -142,7 +167,8 @@ def sample(
 
 @app.command()
 def compare(
-    results: Annotated[list[Path], typer.Argument(metavar="RUN_OR_RESULT...")], out: Out = None
+    results: Annotated[list[Path], typer.Argument(parser=read_path, metavar="RUN_OR_RESULT...")],
+    out: Out = None,
 ) -> None:
     """Put runs or results side by side, with intervals; --out writes the table as .md, .csv, .tex, .json."""
     from .compare import compare as side_by_side
@@ -226,6 +252,9 @@ def run() -> NoReturn:
         code = app(args=[word for word in words if word not in verbose], standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # who reads our output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         if verbose:
             complain(*traceback.format_exc().rstrip().split("\n"))
@@ -241,7 +270,6 @@ def explain(error: Exception, verbose: bool) -> int:
             where = getattr(getattr(error, "ctx", None), "command_path", "safediffusion")
             complain(f"Error: {text} See: {where} --help")
         return 2
-    expected = isinstance(error, UserError | RunError)
-    hint = "" if expected or verbose else f" ({type(error).__name__}; -v shows where)"
-    complain(f"Error: {error}{hint}")
-    return 2 if isinstance(error, UserError) else 1
+    told = tell(error, verbose)
+    complain(f"Error: {told.text}")
+    return told.code

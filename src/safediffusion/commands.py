@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .errors import UserError
+from .paths import out_path, picture_path, source
 from .terminal import say, show
 
 anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
@@ -17,7 +18,13 @@ tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
 world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
 GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
 
-Encoder = Annotated[str, typer.Option(help="world, hpsv2.1, or a CLIP or SigLIP folder or hub id.")]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        parser=source, metavar="ENCODER", help="world, hpsv2.1, or a CLIP or SigLIP folder or hub id."
+    ),
+]
+Policy = Annotated[str, typer.Argument(parser=source, metavar="NAME|FILE")]
 
 
 @anchors.command("list")
@@ -31,7 +38,7 @@ def anchors_list(encoder: Encoder = "world") -> None:
 
 
 @anchors.command("show")
-def anchors_show(name: str, encoder: Encoder = "world") -> None:
+def anchors_show(name: Policy, encoder: Encoder = "world") -> None:
     """Print a policy's phrases."""
     from .steering.anchors import load_policy
 
@@ -43,10 +50,18 @@ def anchors_show(name: str, encoder: Encoder = "world") -> None:
 
 @anchors.command("check")
 def anchors_check(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE")],
-    prompts: Annotated[str, typer.Option(help="Labelled prompts: world, or a file or dataset.")] = "world",
+    name: Policy,
+    prompts: Annotated[
+        str,
+        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
+    ] = "world",
     encoder: Encoder = "world",
-    out: Annotated[Path | None, typer.Option(help="The PNG to write; anchors-NAME.png by default.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=picture_path, metavar="PATH", help="The picture to write; anchors-NAME.png by default."
+        ),
+    ] = None,
 ) -> None:
     """How well a policy separates safe from unsafe prompts, which anchors hurt, which alpha to take."""
     from .checking import check, describe
@@ -78,7 +93,9 @@ def recipes_show(name: str) -> None:
 
 
 @recipes.command("copy")
-def recipes_copy(name: str, file: Annotated[Path | None, typer.Argument(metavar="[FILE]")] = None) -> None:
+def recipes_copy(
+    name: str, file: Annotated[Path | None, typer.Argument(parser=out_path, metavar="[FILE]")] = None
+) -> None:
     """Copy a recipe to a file of your own."""
     from .config import recipe_path
     from .runs import write_text
@@ -123,7 +140,11 @@ def tasks_show(name: str) -> None:
 
 
 @world.command("show")
-def world_show(out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("world.png")) -> None:
+def world_show(
+    out: Annotated[
+        Path, typer.Option(parser=picture_path, metavar="PATH", help="The picture to write.")
+    ] = Path("world.png"),
+) -> None:
     """A sheet of World's pictures and the table of its quality bar."""
     from .checking import quality_table, world_sheet
     from .runs import write_image
@@ -135,7 +156,9 @@ def world_show(out: Annotated[Path, typer.Option(help="The PNG to write.")] = Pa
 
 @world.command("build")
 def world_build(
-    work: Annotated[Path, typer.Option(help="Where stages and checkpoints are kept.")] = Path("world-build"),
+    work: Annotated[
+        Path, typer.Option(parser=out_path, metavar="PATH", help="Where stages and checkpoints are kept.")
+    ] = Path("world-build"),
 ) -> None:
     """Train World's networks from scratch; interrupted, the same command goes on."""
     from .runs import pick_device

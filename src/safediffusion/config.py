@@ -5,7 +5,10 @@ Layers, later ones win: schema defaults, the recipe a file extends, the file, ke
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,8 @@ from . import strict_yaml
 from .checked import RESTORE, check_sealed
 from .errors import Damaged, UserError
 from .escaping import shorten
+from .invalid import explain_invalid
+from .paths import read_path
 from .schema import WORLD_TASKS, EvaluateConfig, RewardConfig, RolloutConfig, RunConfig, TrainConfig
 
 __all__ = [
@@ -34,6 +39,8 @@ __all__ = [
 ]
 
 Values = dict[str, Any]
+COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
+DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -45,7 +52,7 @@ def list_recipes() -> list[str]:
 def recipe_path(name: str) -> Path:
     """The YAML file of a shipped recipe."""
     if name not in list_recipes():  # a name, never a path
-        raise UserError(f"there is no recipe {name!r}{_did_you_mean(name, list_recipes())}")
+        raise UserError(f"there is no recipe {shorten(name)!r}{_did_you_mean(name, list_recipes())}")
     return RECIPES / f"{name}.yaml"
 
 
@@ -65,15 +72,9 @@ def validate(values: Any) -> RunConfig:
     """A plain mapping as a RunConfig; the first thing wrong with it becomes one readable line."""
     _refuse_unknown(values, keys=dotted_keys())
     try:
-        config = RunConfig.model_validate(values)
+        return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error)) from error
-    name = config.recipe
-    if Path(name).name != name or not name.strip(".") or not name.isprintable():
-        raise UserError(
-            f"recipe={name!r} is not accepted: it names a folder under runs/; give a name without slashes"
-        )
-    return config
+        raise UserError(explain_invalid(error)) from error
 
 
 def load_run_config(path: Path) -> RunConfig:
@@ -104,15 +105,16 @@ def diff(a: RunConfig, b: RunConfig) -> list[str]:
     return [key for key in left if key != "watch" and left[key] != right[key]]
 
 
-def dotted_keys() -> list[str]:
+@cache
+def dotted_keys() -> tuple[str, ...]:
     """Every setting there is, as section.name."""
-    return list(flatten(RunConfig()))
+    return tuple(flatten(RunConfig()))
 
 
 def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
     """A recipe or file merged over what it extends; `recipe` becomes the outermost name."""
     is_file = str(source).endswith((".yaml", ".yml"))
-    path = Path(source) if is_file else recipe_path(str(source))
+    path = read_path(str(source)) if is_file else recipe_path(str(source))
     if path in seen:
         raise UserError(f"{path} extends itself; remove one of the `extends:` lines")
     values = _read_yaml(path)
@@ -132,10 +134,18 @@ def _parse_words(words: list[str]) -> Values:
     values: Values = {}
     for word in words:
         key, equals, value = word.partition("=")
+        if any(ord(c) < 32 for c in word) or key.count(".") > DEEPEST:
+            raise UserError(f"{shorten(word)!r} is not a setting; write it on one line as section.name=value")
         if "${" in key:
-            raise UserError(f"{word!r} holds an interpolation, ${{...}}; write the name itself")
+            raise UserError(f"{shorten(word)!r} holds an interpolation, ${{...}}; write the name itself")
         if not key or not equals:
-            raise UserError(f"{word!r} is no setting; write it as key=value, for example reward.alpha=0.7")
+            raise UserError(
+                f"{shorten(word)!r} is no setting; write it as key=value, for example reward.alpha=0.7"
+            )
+        if COMMENT.search(value):
+            raise UserError(
+                f"{shorten(word)!r} holds ` #`, which begins a comment; put quotes around the value"
+            )
         setting = strict_yaml.parse(value, shorten(word))
         for name in reversed(key.split(".")):
             setting = {name: setting}
@@ -153,7 +163,7 @@ def _merge(below: Values, above: Values) -> Values:
     return below | above | both
 
 
-def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
+def _refuse_unknown(values: Any, keys: Sequence[str], prefix: str = "") -> None:
     sections = {key.split(".")[0] for key in keys if "." in key}
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -162,11 +172,11 @@ def _refuse_unknown(values: Any, keys: list[str], prefix: str = "") -> None:
         elif key in sections:
             raise UserError(f"{key} is a group of settings, not a value; write {key}.NAME=...")
         elif key not in keys:
-            leaf = key.rpartition(".")[2]
+            key, leaf = shorten(key), shorten(key.rpartition(".")[2])
             raise UserError(f"{key} is not a setting{_did_you_mean(key, keys, leaf)}")
 
 
-def _did_you_mean(word: str, known: list[str], leaf: str | None = None) -> str:
+def _did_you_mean(word: str, known: Sequence[str], leaf: str | None = None) -> str:
     """`; did you mean X?` for the nearest known name, else the list of names to look at."""
     near = get_close_matches(word, known, n=1, cutoff=0.75)
     if not near and leaf:
@@ -174,13 +184,6 @@ def _did_you_mean(word: str, known: list[str], leaf: str | None = None) -> str:
         near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
     if near:
         return f"; did you mean {near[0]}?"
-    return "; `safediffusion train --dry-run` prints all settings" if leaf else f"; known: {', '.join(known)}"
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    key = ".".join(str(part) for part in first["loc"])
-    if not key:
-        return message
-    return f"{key}={shorten(repr(first['input']))} is not accepted: {message[0].lower()}{message[1:]}"
+    if leaf is not None:
+        return "; `safediffusion train --dry-run` prints all settings"
+    return f"; known: {', '.join(known)}"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import RunError, UserError
 from .leftovers import older, remove, restore, sweep_beside, temporary
+from .paths import PICTURES, refuse_special
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,6 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The file gets the mode that any new file gets here, whatever the library that wrote it prefers.
     """
+    refuse_special(path)
     partial = temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,9 +147,11 @@ def nulled(value: Any) -> Any:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a PNG atomically."""
+    """Write a picture atomically, in the format that its ending names, else as PNG."""
+    kind = PICTURES.get(path.suffix.lower(), "PNG")
+    finest: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with replacing(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format=kind, **finest)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

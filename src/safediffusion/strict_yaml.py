@@ -1,14 +1,15 @@
 """The one reader of YAML that others wrote: plain values alone, and nothing that reads more than the file.
 
 Refused, with the line: interpolations, tags, repeated keys, keys that are no text, several documents, and
-nesting or aliases that would fill the memory.
+nesting or aliases that would fill the memory. A number has plain decimal digits, a truth value is `true`
+or `false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`, `yes` and dates stay texts.
 """
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode
@@ -20,7 +21,18 @@ from .escaping import plain
 DEEPEST = 20  # levels; a recipe has four
 MOST = 10_000  # values, those that aliases repeat counted each time, long texts as several
 LARGEST = 2**20  # bytes of a file
-FLOAT = re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+\Z")  # as 1e-5, which YAML 1.1 calls a text
+INT = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
+FLOAT = re.compile(
+    r"([-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?"
+    r"|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
+)
+PLAIN = {  # what a text without quotes may stand for, and how that begins
+    "bool": (re.compile(r"(true|True|TRUE|false|False|FALSE)\Z"), "tTfF"),
+    "float": (FLOAT, "-+0123456789."),
+    "int": (INT, "-+0123456789"),
+    "merge": (re.compile(r"<<\Z"), "<"),
+    "null": (re.compile(r"(~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+}
 KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
@@ -30,6 +42,8 @@ class Refused(yaml.MarkedYAMLError):
 
 class Reader(yaml.SafeLoader):
     """SafeLoader with the rules above."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -82,7 +96,7 @@ class Reader(yaml.SafeLoader):
 
 
 class Writer(yaml.SafeDumper):
-    """SafeDumper that quotes what Reader would take for a number."""
+    """SafeDumper that quotes what Reader, or another reader of YAML, would take for a number."""
 
 
 def _text(writer: Writer, value: str) -> ScalarNode:
@@ -91,17 +105,9 @@ def _text(writer: Writer, value: str) -> ScalarNode:
     return writer.represent_scalar("tag:yaml.org,2002:str", value, style)
 
 
-def _keep_dates(kind: Any) -> None:
-    """Dates stay texts; 1e-5 is a number."""
-    kind.yaml_implicit_resolvers = {
-        letter: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:timestamp"]
-        for letter, rules in kind.yaml_implicit_resolvers.items()
-    }
-    kind.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789"))
-
-
-_keep_dates(Reader)
-_keep_dates(Writer)
+for _kind, (_rule, _first) in PLAIN.items():
+    Reader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _rule, list(_first))
+    Writer.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", _rule, list(_first))
 Writer.add_representer(str, _text)
 
 

@@ -14,6 +14,8 @@ from tests.report.conftest import synthetic_run
 
 # Markup of a terminal and of HTML, an escape sequence, a line break, and a change of the reading direction.
 HOSTILE = "[/red]<script>alert(1)</script>\x1b[2J\nsecond\u202eline & \"quoted' $x_1^2$ | `code` :warning:"
+# What a setting may be: those hold no control characters.
+SETTING = "".join(c for c in HOSTILE if c not in "\x1b\n")
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -27,7 +27,7 @@ from safediffusion.report.report import write_report
 from safediffusion.report.tables import Cell, Sheet, markdown
 from safediffusion.runs import RunFolder, read_jsonl, write_json, write_text
 
-from .conftest import HOSTILE
+from .conftest import HOSTILE, SETTING
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1"]
@@ -58,8 +58,8 @@ def hostile_run(source: RunFolder, root: Path) -> RunFolder:
     """A run in whose files every text that others choose is hostile."""
     folder = RunFolder(root / "[x]<b>run\u202e")
     shutil.copytree(source.root, folder.root)
-    words = {name: json.dumps(HOSTILE) for name in ("model.path", "prompts.path", "reward.encoder")}
-    words |= {"reward.anchors": json.dumps(HOSTILE), "reward.name": json.dumps(HOSTILE)}
+    words = {name: json.dumps(SETTING) for name in ("model.path", "prompts.path", "reward.encoder")}
+    words |= {"reward.anchors": json.dumps(SETTING), "reward.name": json.dumps(SETTING)}
     config = load_config(None, [f"{key}={value}" for key, value in words.items()])
     write_text(folder.config, dump(config))
     about = json.loads((folder.samples / "samples.json").read_text())
@@ -212,9 +212,9 @@ def test_the_pareto_chart_draws_any_name(tmp_path: Path) -> None:
     assert (tmp_path / "pareto.png").stat().st_size > 1000
 
 
-CARDS = [
-    HOSTILE,
-    "x\n---\nlicense: mit",
+CARDS = [  # no line break among them: the schema refuses control characters
+    SETTING,
+    "x --- license: mit",
     "x: y",
     '").load(__import__("os").system("true")) #',
     "- a",

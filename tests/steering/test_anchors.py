@@ -24,9 +24,9 @@ def test_an_unknown_name_lists_the_known_ones():
     [
         ("safe: [calm]\n", "no unsafe phrases"),
         ("unsafe: [harm]\n", "empty_positive"),
-        ("safe: [calm]\nunsafe: ['']\n", "non-empty"),
+        ("safe: [calm]\nunsafe: ['']\n", "unsafe.0=.* is empty"),
         ("safe: [calm]\nunsafe: [calm]\n", "same phrase"),
-        ("safe: [calm]\nunsafe: [harm]\nalpha: -1\n", "0 or more"),
+        ("safe: [calm]\nunsafe: [harm]\nalpha: -1\n", "greater than or equal to 0"),
         ("safe: [calm]\nunsafe: [harm]\nsaef: [x]\n", "unknown fields"),
         ("- calm\n", "must hold"),
         ("safe: [calm\n", "valid YAML"),

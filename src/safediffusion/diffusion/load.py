@@ -10,6 +10,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from safediffusion.checked import check_sums
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
 from safediffusion.schema import ModelConfig
@@ -62,11 +63,10 @@ def load_model(
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
-    name = _pipeline_class(source)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
-    pipeline = _load_pipeline(source, name, dtypes)
+    pipeline = _load_pipeline(source, dtypes)
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
@@ -113,17 +113,38 @@ def load_policy(config: ModelConfig, device: str | torch.device, merged: bool = 
     return load_model(device=device, merged=merged, **config.model_dump())
 
 
-def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
-    options = FAMILIES[name][2]
+def _load_pipeline(source: str | Path, dtypes: dict[str, torch.dtype]) -> Any:
+    folder = check_place(source)
+    index = _read_index(source)
+    name = check_index(index, source)
+    if name not in FAMILIES:
+        raise UserError(
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
+        )
+    options = dict(FAMILIES[name][2])
+    if folder is not None:
+        options |= dict.fromkeys(absent_parts(folder, index))
+        options["variant"] = choose_variant(folder, index)
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:
         raise UserError(
-            f"the {name} in {source} could not be loaded: {reason(error)} "
-            "Download it again, or set model.path to another folder or hub id."
+            f"the {name} in {source} could not be loaded: {reason(error)} The file that this names is "
+            "damaged, or was changed or written by another version; replace it, or set model.path to another "
+            "model."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _read_index(source: str | Path) -> Any:
+    try:
+        return DiffusionPipeline.load_config(str(source))
+    except UNREADABLE as error:
+        raise UserError(
+            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
+            "or set another folder, a hub id or world."
+        ) from error
 
 
 def shapes_of(config: ModelConfig) -> Diffuser | None:
@@ -159,24 +180,3 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     else:
         native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
-
-
-def _pipeline_class(source: str | Path) -> str:
-    local = Path(source)
-    if local.is_dir() and not (local / "model_index.json").is_file():
-        raise UserError(
-            f"{source} is no diffusers pipeline: it has no model_index.json. "
-            "Set model.path to a folder written by save_pretrained, a hub id, or world."
-        )
-    try:
-        index = DiffusionPipeline.load_config(str(source))
-    except UNREADABLE as error:
-        raise UserError(
-            f"model.path={source} could not be opened: {reason(error)} Set a folder, a hub id or world."
-        ) from error
-    name = check_index(index, source)
-    if name not in FAMILIES:
-        raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
-        )
-    return name

@@ -6,12 +6,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError, model_validator
+
 from ..errors import UserError
+from ..escaping import shorten
+from ..invalid import explain_invalid
 from ..minors import sexualises_minors
+from ..schema import Section
+from ..setting_types import Alpha, Distinct, FileName, Text
 from ..strict_yaml import read_mapping
+from ..words import same
 
 ANCHORS = Path(__file__).parent / "anchors"
-FIELDS = ("name", "description", "safe", "unsafe", "categories", "alpha", "empty_positive")
+
+
+class PolicyFile(Section):
+    """What a policy's YAML file may hold; a list that is left empty may be written as null."""
+
+    name: FileName
+    description: str = Field(default="", max_length=1000)
+    safe: Distinct[Text] | None = None
+    unsafe: Distinct[Text] | None = None
+    categories: Distinct[Text] | None = None
+    alpha: Alpha = 0.5
+    empty_positive: bool = False
+
+    @model_validator(mode="after")
+    def _spans_a_direction(self) -> PolicyFile:
+        if not self.unsafe:
+            raise ValueError("no unsafe phrases, so it spans no direction; add an `unsafe:` list of phrases")
+        if not self.safe and not self.empty_positive:
+            raise ValueError(
+                "no safe phrases, so it spans no direction; add a `safe:` list of phrases, or set "
+                "`empty_positive: true`"
+            )
+        safe = set(map(same, self.safe or ()))
+        if both := [phrase for phrase in self.unsafe if same(phrase) in safe]:
+            raise ValueError(
+                f"the same phrase is safe and unsafe: {shorten(', '.join(both))}; remove it from one list"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -74,26 +108,11 @@ def load_policy(name: str, encoder: str = "world") -> SafetyPolicy:
 def read_policy(path: Path) -> SafetyPolicy:
     """The policy in a YAML file, checked."""
     values = read_mapping(path, "`safe:` and `unsafe:` lists of phrases")
-    if unknown := sorted(set(values) - set(FIELDS)):
-        raise UserError(f"{path} has unknown fields: {', '.join(unknown)}; known: {', '.join(FIELDS)}")
-    _check_phrases(path, values)
-    return SafetyPolicy.build({"name": path.stem} | values)
-
-
-def _check_phrases(path: Path, values: dict[str, Any]) -> None:
-    for side in ("safe", "unsafe"):
-        phrases = values.get(side) or []
-        if not isinstance(phrases, list) or not all(isinstance(p, str) and p.strip() for p in phrases):
-            raise UserError(f"{path}: `{side}` must be a list of non-empty phrases")
-        if not phrases and not (side == "safe" and values.get("empty_positive")):
-            hint = " (or set `empty_positive: true`)" if side == "safe" else ""
-            raise UserError(
-                f"{path} has no {side} phrases, so it spans no direction; add a `{side}:` list{hint}"
-            )
-    if both := sorted(set(values.get("safe") or ()) & set(values["unsafe"])):
-        raise UserError(
-            f"{path} calls the same phrase safe and unsafe: {', '.join(both)}; remove it from one list"
-        )
-    alpha = values.get("alpha", 0.5)
-    if not isinstance(alpha, int | float) or alpha < 0:
-        raise UserError(f"{path}: alpha is {alpha!r}; it must be a number, 0 or more")
+    if unknown := sorted(set(values) - set(PolicyFile.model_fields)):
+        known = ", ".join(PolicyFile.model_fields)
+        raise UserError(f"{path} has unknown fields: {shorten(', '.join(unknown))}; known: {known}")
+    try:
+        policy = PolicyFile.model_validate({"name": path.stem} | values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain_invalid(error)}") from error
+    return SafetyPolicy.build(policy.model_dump(exclude={"empty_positive"}))

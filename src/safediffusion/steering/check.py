@@ -12,6 +12,7 @@ from scipy.stats import bootstrap, mannwhitneyu
 from torch import Tensor
 
 from ..errors import UserError
+from ..paths import picture_format
 from ..runs import replacing
 from .anchors import SafetyPolicy
 from .direction import SafetyDirection, safety_direction, steer
@@ -197,7 +198,7 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[AlphaP
 
 
 def draw(check: PolicyCheck, path: Path) -> None:
-    """Histogram of z.v for both kinds of prompts, and the curve over alpha, as a PNG."""
+    """Histogram of z.v for both kinds of prompts, and the curve over alpha, as a picture."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -219,4 +220,4 @@ def draw(check: PolicyCheck, path: Path) -> None:
     right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")
     right.legend(frameon=False)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+        figure.savefig(temporary, dpi=120, format=picture_format(path))

@@ -1,0 +1,90 @@
+"""Text and paths that people type, checked before anything is done with them.
+
+The schema of a run and the options of the command line use the same functions, so both refuse the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+LONGEST_NAME = 255  # bytes, on every file system in use
+LONGEST_FILE_NAME = 100  # characters, which leaves room for what is added to it
+LONGEST_PATH = 4096  # bytes, Linux's PATH_MAX
+
+
+def text(value: str) -> str:
+    """Text on one line that has something to read.
+
+    Raises:
+        ValueError: it is empty, or holds control characters or what is not a character at all.
+    """
+    if not value.strip():
+        raise ValueError("it is empty")
+    if any(ord(c) < 32 or ord(c) == 127 for c in value):
+        raise ValueError("it holds a control character, such as a line break")
+    if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ValueError("it holds bytes that are not UTF-8")
+    return value
+
+
+def path_text(value: str) -> str:
+    """A path that exists, a hub id or a name of ours, with `~` replaced by the home folder.
+
+    Raises:
+        ValueError: no file system takes it.
+    """
+    if not value or "\0" in value:
+        raise ValueError("it is empty" if not value else "it holds a NUL character")
+    path = os.path.expanduser(value)
+    parts = path.replace("\\", "/").split("/")
+    if len(os.fsencode(path)) > LONGEST_PATH or max(len(os.fsencode(part)) for part in parts) > LONGEST_NAME:
+        raise ValueError(f"a path has at most {LONGEST_PATH} bytes, and a name in it {LONGEST_NAME}")
+    return path
+
+
+def file_name(value: str) -> str:
+    """A name that files of ours carry, on every system.
+
+    Raises:
+        ValueError: it would lead elsewhere, or some system's files cannot be called that.
+    """
+    forbidden = any(c in '/\\:*?"<>|' for c in value) or value.strip(". ") != value
+    if forbidden or len(value) > LONGEST_FILE_NAME:
+        raise ValueError(
+            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} characters without "
+            'slashes, none of :*?"<>| and no point or space at its ends'
+        )
+    return value
+
+
+def same(value: str) -> str:
+    """What two spellings of the same words have in common: spaces and capital letters do not count."""
+    return " ".join(value.casefold().split())
+
+
+def distinct(values: Sequence[str]) -> Sequence[str]:
+    """The same list.
+
+    Raises:
+        ValueError: it names something twice, see `same`.
+    """
+    seen: set[str] = set()
+    for value in values:
+        if same(value) in seen:
+            raise ValueError(f"it has {value} twice; remove one of them")
+        seen.add(same(value))
+    return values
+
+
+def names(value: str) -> tuple[str, ...]:
+    """The names in a comma-separated option.
+
+    Raises:
+        ValueError: one of them is empty or there twice.
+    """
+    found = [name.strip() for name in value.split(",")]
+    if not all(found):
+        raise ValueError("it has an empty name; write names with one comma between them")
+    distinct(found)
+    return tuple(map(text, found))
