@@ -48,13 +48,16 @@ def anchors_check(
         str, typer.Option(help="Labelled prompts: world, or a .csv or .jsonl file.")
     ] = "world",
     encoder: Encoder = "world",
+    images: Annotated[
+        Path | None, typer.Option(help="Pictures as one prompt may show them; each subfolder is a group.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The PNG to write; anchors-NAME.png by default.")] = None,
 ) -> None:
     """How well a policy separates safe from unsafe prompts, which anchors hurt, which alpha to take."""
     from .checking import check, describe
     from .steering.check import draw
 
-    result = check(name, encoder, prompts)
+    result = check(name, encoder, prompts, images)
     picture = out or Path(f"anchors-{result.policy.name}.png")
     for part in describe(result):
         show(part)
