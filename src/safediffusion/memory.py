@@ -11,8 +11,8 @@ from .training.shapes import network_rows
 
 FLOAT = 4  # bytes; what is trained, its gradients, latents and pictures are float32
 GIB = 2**30
-CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # sold as; a card of 12 GB has 12 x 10^9 bytes or a little more
-SPARE = 0.1  # of the memory: fragments, and what kernels need inside themselves
+CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as they are sold
+SPARE = 0.1  # fragments, and what kernels need inside themselves
 CONTEXT = GIB  # what CUDA takes itself
 # float32 weights of the rewards' encoders that recipes name
 ENCODERS = {"openai/clip-vit-large-patch14": 427_616_513, "hpsv2.1": 986_109_441}
@@ -69,7 +69,8 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
     drawn, _, together = network_rows(config, images, model.distilled)
     pictures = FLOAT * images * model.picture
     offload = config.model.offload
-    encoders = FLOAT * sum(ENCODERS.get(name, 0) for name in {one.encoder for one in (config.reward, *config.reward.also)})
+    names = {one.encoder for one in (config.reward, *config.reward.also)}
+    encoders = FLOAT * sum(ENCODERS.get(name, 0) for name in names)
     return Memory(
         weights=model.weights - (model.text if offload else 0),
         encoders=0 if offload else encoders,
@@ -77,7 +78,7 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
         latents=FLOAT * images * stored * model.latent,
         pictures=pictures,
         phases={
-            **({"encoding": max(model.text, pictures + encoders)} if offload else {}),
+            **({"encoding": model.text, "scoring": pictures + encoders} if offload else {}),
             "drawing": model.drawn.peak(drawn),
             "decoding": 2 * pictures + model.decoded.peak(min(r.batch_size, images)),
             "learning": pictures + model.learned.peak(together),

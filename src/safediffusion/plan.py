@@ -60,7 +60,9 @@ class Plan:
     @property
     def expected(self) -> str:
         """Work and hours as one sentence; the header of a recipe has it too."""
-        hours = ", ".join(f"{brief(self.hours(card))} hours on an {card}" for card in CARDS)
+        times = {card: self.hours(card) for card in CARDS}
+        named = {card: brief(hours) if hours > 0.1 else "less than 0.1" for card, hours in times.items()}
+        hours = ", ".join(f"{time} hours on an {card}" for card, time in named.items())
         return f"{brief(self.exaflop)} EFLOP, {hours}"
 
     @property
@@ -72,17 +74,18 @@ class Plan:
 
     def __str__(self) -> str:
         work, held = self.work, self.memory
-        parts = (work.sample_flops, work.update_flops, work.decode_flops)
-        draw, learn, decode = (brief(flops / 1e15) for flops in parts)
+        flops = (work.flops, work.sample_flops, work.update_flops, work.decode_flops)
+        whole, draw, learn, decode = (brief(part / 1e15) for part in flops)
+        share = f"{self.trainable / self.parameters:.1%}"
         calls = "the same in every call" if self.shared else "each its own"
         again = "computed again in the backward pass" if self.recompute else "kept"
         lines = {
-            "trainable parameters": f"{self.trainable:,} of {self.parameters:,} ({self.trainable / self.parameters:.1%})",
+            "trainable parameters": f"{self.trainable:,} of {self.parameters:,} ({share})",
             "images per step": f"{self.images_per_step:,}",
             "updates per step": f"{self.updates_per_step:,}",
             "optimizer steps in all": f"{self.optimizer_steps:,}",
-            "rows per network call": f"{self.drawn_rows} drawing, {self.learned_rows} learning ({calls}, guidance counted)",
-            "PFLOP per step": f"{brief(work.flops / 1e15)}: {draw} to draw, {learn} to learn, {decode} to decode",
+            "rows per network call": f"{self.drawn_rows} drawing, {self.learned_rows} learning ({calls}; with guidance)",
+            "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
             "work, estimated": f"{self.expected}, at a third of their peak",
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
             "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows before a backward pass",
@@ -93,7 +96,12 @@ class Plan:
     def _held(self) -> str:
         """The parts of what is held, in words."""
         m = self.memory
-        parts = {"weights": m.weights, "optimizer and copies": m.learned, "reward": m.encoders, "latents": m.latents}
+        parts = {
+            "weights": m.weights,
+            "optimizer and copies": m.learned,
+            "reward": m.encoders,
+            "latents": m.latents,
+        }
         return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
 
 

@@ -20,7 +20,7 @@ def states(purpose: int) -> dict[tuple[int, ...], bytes]:
 
 def test_no_two_keys_share_a_stream() -> None:
     found = {key: state for purpose in noise.FIELDS for key, state in states(purpose).items()}
-    assert len(found) > 5_000
+    assert len(found) > 2_500
     assert len(set(found.values())) == len(found)
 
 
