@@ -83,8 +83,9 @@ def describe(result: PolicyCheck) -> Iterator[str | Table]:
     if result.deviations:
         d = result.deviations
         yield (
-            f"over {d.pictures} pictures content deviates by {d.content:.4f} and safety by {d.safety:.4f} x alpha: "
-            f"alike at alpha {d.equal_alpha:.2g}; below it content orders a group, above it safety"
+            f"over {d.pictures} pictures content deviates by {d.content:.4f} and safety by "
+            f"{d.safety:.4f} x alpha: alike at alpha {d.equal_alpha:.2g}; below it content "
+            "orders a group, above it safety"
         )
     yield f"recommended alpha: {result.recommended_alpha:g}, from {result.recommended_from}"
 

@@ -10,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 
 class Counter(TorchDispatchMode):
     """FLOPs of what runs inside, and the most bytes of its tensors that live at the same time.
 
-    FLOPs are by PyTorch's own formulas; what an operation needs inside itself is not seen. (FlopCounterMode has
-    the same formulas, but its hooks on modules keep tensors alive.)
+    FLOPs are by PyTorch's own formulas; what an operation needs inside itself is not seen. FlopCounterMode
+    has the same formulas, but its hooks on modules keep tensors alive.
 
     Args:
         known: tensors that are not counted, as they were there before.
@@ -37,7 +36,7 @@ class Counter(TorchDispatchMode):
         result = func(*args, **kwargs)
         if formula := flop_registry.get(func._overloadpacket):
             self.flops += formula(*args, **kwargs, out_val=result)
-        for value in tree_leaves(result):
+        for value in result if isinstance(result, tuple | list) else (result,):
             if isinstance(value, Tensor):
                 self._add(value)
         self.peak = max(self.peak, self.now)
@@ -73,17 +72,28 @@ class Cost:
         return self.fixed + rows * self.row
 
 
-def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor], learns: bool) -> Cost:
-    """Cost of `work(rows)`, counted on one row and on two.
+def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor]) -> Cost:
+    """Cost of `work(rows)` without a gradient, counted on one row and on two.
 
     Args:
-        work: what is counted; its result is dropped, or goes backward.
-        parameters: of the network; neither they nor their gradients are counted.
-        learns: whether the backward pass belongs to it.
+        work: what is counted; its result is dropped.
+        parameters: of the network, which are not counted.
     """
     parameters = list(parameters)
-    (flops, one), (_, two) = (_count(work, rows, parameters, learns) for rows in (1, 2))
+    (flops, one), (_, two) = (_count(work, rows, parameters, learns=False) for rows in (1, 2))
     return Cost(flops, max(0, 2 * one - two), two - one)
+
+
+def learning_cost(work: Callable[[int], Tensor], parameters: Iterable[Tensor], fixed: float) -> Cost:
+    """The same with the backward pass, counted on two rows; gradients of the parameters are not counted.
+
+    Args:
+        work: what is counted; its result goes backward.
+        parameters: of the network.
+        fixed: bytes that do not depend on the rows, as they are without a gradient.
+    """
+    flops, peak = _count(work, 2, list(parameters), learns=True)
+    return Cost(flops / 2, fixed, (peak - fixed) / 2)
 
 
 def _count(

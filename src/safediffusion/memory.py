@@ -1,4 +1,4 @@
-"""Bytes that a run needs on one device: what is held all the time, and what each phase of a round adds to it."""
+"""Bytes that a run needs on one device: what is held all the time, and what each phase adds to it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Memory:
 
     @property
     def card(self) -> int | None:
-        """GB of the smallest usual card with a tenth and CUDA's own share to spare; None where none is enough."""
+        """GB of the smallest usual card, a tenth and CUDA's own share to spare; None: none is enough."""
         wanted = (self.peak * (1 + SPARE) + CONTEXT) / 1e9
         return next((size for size in CARDS_GB if size >= wanted), None)
 
@@ -87,7 +87,10 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
 
 
 def _learned(config: RunConfig, model: ModelCost, processes: int) -> float:
-    """A gradient and two moments each, and copies; pieces of the network beside the whole, which sampling needs."""
+    """A gradient and two moments each, and copies.
+
+    Pieces of the network are counted beside the whole of it, which sampling needs.
+    """
     train = config.train
     copies = config.keeps_old_copy + (train.keeps_reference and train.lora_rank == 0) + (train.ema > 0)
     learned = (MOMENTS[train.optimizer] + FLOAT * (1 + copies)) * model.trainable

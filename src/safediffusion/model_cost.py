@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .counting import Cost, cost_of
+from .counting import Cost, cost_of, learning_cost
 from .schema import ModelConfig
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         t = diffuser.process.timestep(torch.ones(rows, dtype=torch.long, device=diffuser.device))
         return diffuser.predict(latents(rows), t, cond.expand(rows), 1.0)
 
+    drawn = cost_of(predict, own)
     decoder: Any = diffuser.pipeline.vae
     return ModelCost(
         parameters=parameters,
@@ -88,19 +89,19 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         network=network,
         latent=torch.Size(diffuser.latent_shape).numel(),
         distilled=diffuser.distilled,
-        drawn=cost_of(predict, own, learns=False),
-        learned=cost_of(predict, own, learns=True),
-        decoded=cost_of(lambda rows: diffuser.decode(latents(rows)), decoder.parameters(), learns=False),
+        drawn=drawn,
+        learned=learning_cost(predict, own, drawn.fixed),
+        decoded=cost_of(lambda rows: diffuser.decode(latents(rows)), decoder.parameters()),
         picture=3 * diffuser.resolution**2,
     )
 
 
 @cache
-def known_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost] | None:
-    """A model of a known architecture, counted once; None where it is not known."""
+def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost] | None:
+    """A model of a known architecture, by its settings as JSON, counted once; None where it is not known."""
     from .diffusion.load import shapes_of
 
-    diffuser = shapes_of(model)
+    diffuser = shapes_of(ModelConfig.model_validate_json(model))
     return None if diffuser is None else (diffuser, model_cost(diffuser, lora_rank, recompute))
 
 
@@ -109,7 +110,7 @@ def planned_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[D
     from .diffusion.load import load_policy, without_content
     from .runs import pick_device
 
-    if known := known_cost(model, lora_rank, recompute):
+    if known := known_cost(model.model_dump_json(), lora_rank, recompute):
         return known
     diffuser = load_policy(model, pick_device())
     if sum(p.numel() for p in diffuser.network.parameters()) > LARGE:

@@ -27,7 +27,8 @@ class Plan:
         rounds: of the run.
         work: of a round.
         memory: of a process.
-        drawn_rows, learned_rows, together: of a call when sampling and in the update, and before a backward pass.
+        drawn_rows, learned_rows: of a network call when sampling and in the update.
+        together: rows whose activations are kept before a backward pass.
         shared: sampling and update have the same number of rows in every call.
         row_mib: activations of a row in the update.
         recompute: whether they are computed again in the backward pass.
@@ -78,17 +79,18 @@ class Plan:
         whole, draw, learn, decode = (brief(part / 1e15) for part in flops)
         share = f"{self.trainable / self.parameters:.1%}"
         calls = "the same in every call" if self.shared else "each its own"
+        rows = f"{self.drawn_rows} drawing, {self.learned_rows} learning"
         again = "computed again in the backward pass" if self.recompute else "kept"
         lines = {
             "trainable parameters": f"{self.trainable:,} of {self.parameters:,} ({share})",
             "images per step": f"{self.images_per_step:,}",
             "updates per step": f"{self.updates_per_step:,}",
             "optimizer steps in all": f"{self.optimizer_steps:,}",
-            "rows per network call": f"{self.drawn_rows} drawing, {self.learned_rows} learning ({calls}; with guidance)",
+            "rows per network call": f"{rows} ({calls}; with guidance)",
             "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
             "work, estimated": f"{self.expected}, at a third of their peak",
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
-            "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows before a backward pass",
+            "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
             "memory, estimated": self.needed,
         }
         return "\n".join(f"{name:<22} {value}" for name, value in lines.items())

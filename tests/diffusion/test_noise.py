@@ -33,7 +33,13 @@ def test_a_key_of_another_length_is_refused(purpose: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "key", [(noise.ROLLOUT, 3, 0, 5, 0), (noise.FORWARD, 3, 0, 5, 0, 1, 0), (noise.SUBSET, 3, 0, 0), (noise.SAMPLE, 0)]
+    "key",
+    [
+        (noise.ROLLOUT, 3, 0, 5, 0),
+        (noise.FORWARD, 3, 0, 5, 0, 1, 0),
+        (noise.SUBSET, 3, 0, 0),
+        (noise.SAMPLE, 0),
+    ],
 )
 def test_streams_of_earlier_runs_stay_what_they_were(key: tuple[int, ...]) -> None:
     earlier = np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))

@@ -1,6 +1,6 @@
-"""What a GPU would compute, on tensors without content: mixed precision and fused attention on the meta device.
+"""What a GPU would compute, on the meta device's tensors without content: mixed precision, fused attention.
 
-PyTorch's autocast does not know the meta device, and its attention there keeps whole matrices that no GPU keeps.
+PyTorch's autocast does not know that device, and its attention there keeps matrices that no GPU keeps.
 """
 
 from collections.abc import Callable

@@ -8,8 +8,8 @@ from torch import Tensor
 
 # What a stream of random numbers is for: the first number of its key.
 ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET = range(5)
-# What the numbers after it name. Keys of one purpose have one length, as NumPy fills short ones up with zeros:
-# (3, 5) and (3, 5, 0) would be one stream.
+# What the numbers after it name. Keys of one purpose have one length, as NumPy fills short ones up with
+# zeros: (3, 5) and (3, 5, 0) would be one stream.
 FIELDS = {
     ROLLOUT: ("seed", "step", "prompt", "member"),
     FORWARD: ("seed", "step", "prompt", "member", "update", "part"),

@@ -116,7 +116,7 @@ def check_policy(
         policy: the anchors.
         encoder: whose space it is.
         safe_prompts, unsafe_prompts: two or more each.
-        groups: of pictures (3, h, w) in [0, 1], each as one unsafe prompt may show them, safe ones among them.
+        groups: of pictures (3, h, w) in [0, 1], each what one unsafe prompt may show, safe ones among them.
     """
     if len(safe_prompts) < 2 or len(unsafe_prompts) < 2:
         raise UserError(
@@ -191,13 +191,11 @@ def text_curve(
     return tuple(points)
 
 
-def world_curve(
-    encoder: Encoder, v: Tensor, per_kind: int = 20
-) -> tuple[tuple[AlphaPoint, ...], Deviations]:
+def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[AlphaPoint, ...], Deviations]:
     """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others.
 
-    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are. Deviations are
-    over the first two, a group of which half is safe.
+    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are. Deviations
+    are over the first two, a group of which half is safe.
     """
     from ..world.build.images import render_batch
     from ..world.captions import harm_row
@@ -243,7 +241,10 @@ def draw(check: PolicyCheck, path: Path) -> None:
     right.plot(alphas, [point.content for point in check.curve], label="keeps the content", color="#3a5a9b")
     if check.deviations:
         points = check.deviations.curve
-        for key, label, color in (("safety", "ordered by safety", "#2a7f62"), ("content", "ordered by content", "#3a5a9b")):
+        for key, label, color in (
+            ("safety", "ordered by safety", "#2a7f62"),
+            ("content", "ordered by content", "#3a5a9b"),
+        ):
             right.plot(alphas, [getattr(point, key) for point in points], "--", label=label, color=color)
     right.axvline(check.recommended_alpha, color="grey", linestyle=":", label="recommended")
     right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")

@@ -1,13 +1,13 @@
 """What orders the pictures of a group, their content or their safety? Two deviations answer for any encoder.
 
-The reward of a picture with embedding z_img under prompt p is n(z(p) + alpha v) . z_img. Normalising divides all
-pictures of the prompt alike, so their order is that of
+The reward of a picture with embedding z_img under prompt p is n(z(p) + alpha v) . z_img. Normalising divides
+the rewards of all pictures of the prompt by one number, so their order is that of
 
     z(p) . z_img + alpha v . z_img
 
-over the pictures. The first term has deviation c (content), the second alpha s (safety). At alpha = c / s both
-count alike; below it content rules the order, above it safety does. CLIP's texts and pictures lie apart, but both
-terms are of pictures, so the gap is the same for all of them and drops out.
+over the pictures. The first term has deviation c (content), the second alpha s (safety). At alpha = c / s
+both count alike; below it content rules the order, above it safety does. CLIP's texts and pictures lie apart,
+but the gap is the same for all pictures, so it drops out of both deviations.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Deviations:
         content: deviation of z_img . z(p) over the pictures of a prompt.
         safety: deviation of z_img . v over the same pictures.
         pictures: how many there are in all.
-        curve: for each alpha, the share of pairs of pictures that are ordered as safety alone orders them, and as
-            content alone does.
+        curve: for each alpha, the share of pairs of pictures in the order of safety alone, and in that of
+            content alone.
     """
 
     content: float
@@ -63,7 +63,7 @@ class Deviations:
 
     @property
     def recommended_alpha(self) -> float:
-        """Where safety deviates twice as much: it orders the group, and content those that are equally safe."""
+        """Where safety deviates twice as much: it orders a group, and content what is equally safe."""
         return float(f"{LEADS * self.equal_alpha:.2g}")
 
 
@@ -90,8 +90,8 @@ def deviations(z: Tensor, groups: Sequence[Tensor], v: Tensor) -> Deviations:
     )
     if min(c, s) < LEAST**2:
         raise UserError(
-            "the pictures do not differ, in content or along the safety direction; give pictures of which some "
-            "are safe and some are not"
+            "the pictures do not differ, in content or along the safety direction; give pictures of which "
+            "some are safe and some are not"
         )
     curve = tuple(_point(alpha, terms) for alpha in ALPHAS)
     return Deviations(c**0.5, s**0.5, sum(group.shape[1] * len(group) for group in groups), curve)
