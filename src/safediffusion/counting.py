@@ -72,28 +72,17 @@ class Cost:
         return self.fixed + rows * self.row
 
 
-def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor]) -> Cost:
-    """Cost of `work(rows)` without a gradient, counted on one row and on two.
+def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor], learns: bool = False) -> Cost:
+    """Cost of `work(rows)`, counted on one row and on two.
 
     Args:
-        work: what is counted; its result is dropped.
-        parameters: of the network, which are not counted.
+        work: what is counted; its result is dropped, or goes backward.
+        parameters: of the network; neither they nor their gradients are counted.
+        learns: whether the backward pass belongs to it.
     """
     parameters = list(parameters)
-    (flops, one), (_, two) = (_count(work, rows, parameters, learns=False) for rows in (1, 2))
+    (flops, one), (_, two) = (_count(work, rows, parameters, learns) for rows in (1, 2))
     return Cost(flops, max(0, 2 * one - two), two - one)
-
-
-def learning_cost(work: Callable[[int], Tensor], parameters: Iterable[Tensor], fixed: float) -> Cost:
-    """The same with the backward pass, counted on two rows; gradients of the parameters are not counted.
-
-    Args:
-        work: what is counted; its result goes backward.
-        parameters: of the network.
-        fixed: bytes that do not depend on the rows, as they are without a gradient.
-    """
-    flops, peak = _count(work, 2, list(parameters), learns=True)
-    return Cost(flops / 2, fixed, (peak - fixed) / 2)
 
 
 def _count(

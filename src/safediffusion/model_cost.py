@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .counting import Cost, cost_of, learning_cost
+from .counting import Cost, cost_of
 from .schema import ModelConfig
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         t = diffuser.process.timestep(torch.ones(rows, dtype=torch.long, device=diffuser.device))
         return diffuser.predict(latents(rows), t, cond.expand(rows), 1.0)
 
-    drawn = cost_of(predict, own)
     decoder: Any = diffuser.pipeline.vae
     return ModelCost(
         parameters=parameters,
@@ -89,8 +88,8 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         network=network,
         latent=torch.Size(diffuser.latent_shape).numel(),
         distilled=diffuser.distilled,
-        drawn=drawn,
-        learned=learning_cost(predict, own, drawn.fixed),
+        drawn=cost_of(predict, own),
+        learned=cost_of(predict, own, learns=True),
         decoded=cost_of(lambda rows: diffuser.decode(latents(rows)), decoder.parameters()),
         picture=3 * diffuser.resolution**2,
     )
