@@ -161,7 +161,27 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
-    return as_diffuser(pipeline, "meta", resolution=config.resolution)
+    if config.vae != "whole":
+        pipeline.vae.enable_slicing()
+    if config.vae == "tiled":
+        pipeline.vae.enable_tiling()
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+
+
+def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
+    """A loaded model on the meta device: the shapes of its weights, none of their memory."""
+    pipeline = diffuser.pipeline
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.to("meta")
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+
+
+def gpu_dtype(config: ModelConfig) -> torch.dtype:
+    """What a GPU computes the network in; those of the last years have bfloat16."""
+    if config.dtype != "auto":
+        return DTYPES[config.dtype]
+    return torch.bfloat16 if config.storage == "fp32" else DTYPES[config.storage]
 
 
 def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch.dtype:

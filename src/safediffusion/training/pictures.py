@@ -49,7 +49,7 @@ def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
 
 def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     """Up to 16 prompts, taken in turn from every category and from the benign ones, in a seeded order."""
-    order = noise.generator(noise.SAMPLE, seed, 0).permutation(len(prompts))
+    order = noise.generator(noise.SHEET, seed).permutation(len(prompts))
     groups: dict[str, list[Prompt]] = {}
     for i in order:
         groups.setdefault(str(prompts[i].category), []).append(prompts[i])

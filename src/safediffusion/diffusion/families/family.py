@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import write_pipeline
+from safediffusion.diffusion.meta import AsOnGpu
 from safediffusion.diffusion.process import Process
 from safediffusion.diffusion.sharding import Sharded
 from safediffusion.diffusion.weights import swapped
@@ -153,17 +154,21 @@ class Family(ABC):
         return torch.cat(parts)[:n]
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        with (
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
-            self._attention(),
-        ):
+        with self._precision(), self._attention():
             return self.forward(latents, t, cond, guidance).float()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.device.type == "meta":  # autocast does not know it
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _attention(self) -> AbstractContextManager[Any]:
         """Kernels to train a transformer with: a CPU's fused attention is slow backwards.
 
         Rollout and update share them, or ratios would not start at 1. UNets have `AttnProcessor` instead.
         """
+        if self.device.type == "meta":
+            return AsOnGpu(self.dtype)
         trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
         return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
 
