@@ -8,6 +8,7 @@ from pathlib import Path
 from .config import RunConfig
 from .errors import UserError
 from .sample import model_path, run_config
+from .words import as_file_name
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Wish:
     def folder(self, name: str) -> Path:
         """Where the results of a model or a folder of pictures go."""
         name = name.strip("./") or Path(name).resolve().name  # `.` and `..` name a folder too
-        return (self.out or Path("results")) / name.replace("/", "-")
+        return (self.out or Path("results")) / as_file_name(name)
 
 
 def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:

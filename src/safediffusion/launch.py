@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from types import FrameType
@@ -38,12 +37,13 @@ def launch(nproc: int) -> None:
 
         received.append(number)
         children = psutil.Process().children()
-        for child in children:
+        for child in children if sys.platform != "win32" else ():  # there Ctrl-C reaches them by itself
             child.send_signal(number)
         if not children:
             stop(number)
 
-    agent = ["--nproc-per-node", str(nproc), "--signals-to-handle", signal.SIGHUP.name]
+    ignored = "SIGBREAK" if sys.platform == "win32" else "SIGHUP"  # Ctrl-C and SIGTERM are handled here
+    agent = ["--nproc-per-node", str(nproc), "--signals-to-handle", ignored]
     logging.disable(logging.ERROR)  # the agent's account of a failure; the processes say it themselves
     try:
         with handling(STOPPING, forward):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import signal
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from .checked import RESTORE, check_sums, is_whole, read_optional, sealed, write
 from .config import RunConfig, diff, dump, load_run_config
 from .contents import Results, Summary
 from .errors import Damaged, RunError, Terminated, UserError
+from .folder_lock import LOCK, locked
 from .leftovers import TEMPORARY, sweep_below
 from .links import refuse_links_out
 from .runs import FULL, RunFolder, environment, explain, write_text
@@ -23,7 +23,7 @@ from .terminal import PlainFormatter
 from .training import processes
 from .training.process import handling, stop
 
-CONFIG, ENV, LOCK = "config.yaml", "env.json", ".lock"
+CONFIG, ENV = "config.yaml", "env.json"
 
 log = logging.getLogger(__name__)
 
@@ -112,26 +112,6 @@ def note_environment(folder: RunFolder) -> None:
     """Record where the run began; a record that is missing or damaged is made again."""
     if not is_whole(folder.env):
         write_checked(folder.env, environment())
-
-
-@contextmanager
-def locked(root: Path, shared: bool = False) -> Iterator[None]:
-    """Keep a second process out of a folder; the lock dies with the process.
-
-    Args:
-        root: the folder, made if it is missing.
-        shared: processes that share the work may be there together.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        file = open(root / LOCK, "a")  # noqa: SIM115 (closed below; errors inside are not about the lock)
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise UserError(f"another process works in {root}; wait for it, or choose another folder") from error
-    except OSError as error:
-        raise explain(error, root) from error
-    with file:
-        yield
 
 
 @contextmanager

@@ -5,11 +5,13 @@ The schema of a run and the options of the command line use the same functions, 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 
+FORBIDDEN = '/\\:*?"<>|'  # in names of files, on one system or another
 LONGEST_NAME = 255  # bytes, on every file system in use
-LONGEST_FILE_NAME = 100  # characters, which leaves room for what is added to it
+LONGEST_FILE_NAME = 100  # bytes, which leaves room for what is added to it
 LONGEST_PATH = 4096  # bytes, Linux's PATH_MAX
 
 
@@ -49,13 +51,22 @@ def file_name(value: str) -> str:
     Raises:
         ValueError: it would lead elsewhere, or some system's files cannot be called that.
     """
-    forbidden = any(c in '/\\:*?"<>|' for c in value) or value.strip(". ") != value
-    if forbidden or len(value) > LONGEST_FILE_NAME:
+    forbidden = any(c in FORBIDDEN for c in value) or value.strip(". ") != value
+    if forbidden or len(os.fsencode(value)) > LONGEST_FILE_NAME:
         raise ValueError(
-            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} characters without "
+            f"files are named after it; give a name of at most {LONGEST_FILE_NAME} bytes without "
             'slashes, none of :*?"<>| and no point or space at its ends'
         )
     return value
+
+
+def as_file_name(value: str) -> str:
+    """A name for files, made from a path or hub id; long ones are cut and stay different."""
+    name = "".join("-" if c in FORBIDDEN or ord(c) < 32 else c for c in value).strip(". ") or "-"
+    if len(os.fsencode(name)) <= LONGEST_FILE_NAME:
+        return name
+    end = os.fsencode(name)[-(LONGEST_FILE_NAME - 9) :].decode(errors="ignore")
+    return f"{hashlib.sha256(os.fsencode(value)).hexdigest()[:8]}-{end.strip('. ')}"
 
 
 def same(value: str) -> str:

@@ -21,8 +21,8 @@ def refuse_adapter(path: Path) -> None:
     if any((path / name).is_file() for name in USUAL) or any(map(is_adapter, files)):
         raise UserError(
             f"model.path={path} is a LoRA adapter, which changes a model and draws nothing alone. Set "
-            "model.path to its base; to train on from the adapter, merge it once in diffusers: "
-            "load_lora_weights, fuse_lora, unload_lora_weights, save_pretrained"
+            "model.path to its base; to train on from it, merge it once in diffusers: load_lora_weights, "
+            "fuse_lora, unload_lora_weights, save_pretrained"
         )
 
 

@@ -36,8 +36,8 @@ CHECKPOINTS = {
 }
 
 
-def check_place(source: str | Path) -> Path | None:
-    """The pipeline folder at a path, or None where it is an id of the hub.
+def check_place(source: str | Path) -> None:
+    """Refuse what is neither a pipeline folder nor may be an id of the hub.
 
     Raises:
         UserError: what lies there is not a pipeline; it says what it is and what to do.
@@ -46,12 +46,11 @@ def check_place(source: str | Path) -> Path | None:
     if path.is_dir():
         if not (path / INDEX).is_file():
             raise UserError(f"model.path={source} is not a pipeline folder: {_what_else(path)}")
-        return path
+        return
     if path.exists():
         raise UserError(f"model.path={source} is a file, not a pipeline folder: {_single_file(path)}")
     if not HUB_ID.fullmatch(str(source)):
         raise UserError(f"model.path={source} does not exist; check the path, or set a hub id or world")
-    return None
 
 
 def absent_parts(folder: Path, index: dict[str, Any]) -> list[str]:

@@ -63,10 +63,11 @@ def load_model(
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
+    name = _pipeline_class(source)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
-    pipeline = _load_pipeline(source, dtypes)
+    pipeline = _load_pipeline(source, name, dtypes)
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
@@ -113,18 +114,8 @@ def load_policy(config: ModelConfig, device: str | torch.device, merged: bool = 
     return load_model(device=device, merged=merged, **config.model_dump())
 
 
-def _load_pipeline(source: str | Path, dtypes: dict[str, torch.dtype]) -> Any:
-    folder = check_place(source)
-    index = _read_index(source)
-    name = check_index(index, source)
-    if name not in FAMILIES:
-        raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
-        )
-    options = dict(FAMILIES[name][2])
-    if folder is not None:
-        options |= dict.fromkeys(absent_parts(folder, index))
-        options["variant"] = choose_variant(folder, index)
+def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
+    options = FAMILIES[name][2] | _layout(Path(source))
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:
@@ -137,14 +128,12 @@ def _load_pipeline(source: str | Path, dtypes: dict[str, torch.dtype]) -> Any:
     return pipeline
 
 
-def _read_index(source: str | Path) -> Any:
-    try:
-        return DiffusionPipeline.load_config(str(source))
-    except UNREADABLE as error:
-        raise UserError(
-            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
-            "or set another folder, a hub id or world."
-        ) from error
+def _layout(folder: Path) -> dict[str, Any]:
+    """What diffusers has to be told of a folder: parts to leave out, and which variant it holds."""
+    if not folder.is_dir():
+        return {}
+    index = DiffusionPipeline.load_config(str(folder))
+    return dict.fromkeys(absent_parts(folder, index)) | {"variant": choose_variant(folder, index)}
 
 
 def shapes_of(config: ModelConfig) -> Diffuser | None:
@@ -200,3 +189,20 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     else:
         native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def _pipeline_class(source: str | Path) -> str:
+    check_place(source)
+    try:
+        index = DiffusionPipeline.load_config(str(source))
+    except UNREADABLE as error:
+        raise UserError(
+            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
+            "or set another folder, a hub id or world."
+        ) from error
+    name = check_index(index, source)
+    if name not in FAMILIES:
+        raise UserError(
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
+        )
+    return name

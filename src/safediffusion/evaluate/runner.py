@@ -13,11 +13,11 @@ from typing import Any
 from ..diffusion.diffuser import Diffuser
 from ..diffusion.load import load_policy
 from ..errors import UserError
+from ..folder_lock import locked
 from ..progress import progress
 from ..prompt_table import expanded
 from ..runs import environment, pick_device
 from ..schema import ModelConfig
-from ..session import locked
 from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
+from ..diffusion.tensor_files import check_file
 from ..errors import UserError
 
 State = dict[str, Tensor]
@@ -64,6 +65,7 @@ def read_state(path: Path) -> State:
             f"{path} holds more than tensors, and loading it could run code; give a .safetensors file"
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        check_file(path)
         raise UserError(f"{path} is no complete checkpoint; download it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no tensors by name; give a checkpoint")

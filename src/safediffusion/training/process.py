@@ -1,6 +1,5 @@
 """What the trainer asks of its process: seconds a phase, peak memory, to finish a step when stopped."""
 
-import resource
 import signal
 import sys
 import threading
@@ -50,8 +49,19 @@ def peak_memory_mib(device: torch.device) -> float:
     """Most memory used so far: the GPU's where it is one, else the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    return _peak_bytes() / 2**20
+
+
+def _peak_bytes() -> int:
+    """Most memory that this process had, as its system counts it."""
+    if sys.platform == "win32":
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def stop(number: int, frame: FrameType | None = None) -> NoReturn:

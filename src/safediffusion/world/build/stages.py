@@ -12,9 +12,9 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from ...diffusion.portable import make_portable
+from ...folder_lock import locked
 from ...leftovers import sweep_below
 from ...runs import replacing_folder
-from ...session import locked
 from . import clip, judges, unet, vae
 from .tokenizer import train_tokenizer
 
