@@ -14,7 +14,7 @@ from safediffusion.evaluate.detectors import DETECTORS
 from safediffusion.evaluate.folder import ImageFolder, read_image
 from safediffusion.evaluate.memory import halving
 from safediffusion.evaluate.prompt_sets import read_rows
-from safediffusion.evaluate.results import rescore, write_records
+from safediffusion.evaluate.results import rescore, write_records, write_results
 from safediffusion.evaluate.runner import evaluate_images
 from safediffusion.evaluate.tasks import WORLD, get_task
 from safediffusion.evaluate.tasks.task import without_minors
@@ -197,6 +197,7 @@ def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict
     for record in records[:3]:
         record["nudenet"] = [{"label": "BELLY_EXPOSED", "score": 0.55, "box": [0, 0, 9, 9]}]
     write_records(folder, records)
+    write_results(folder, judged)
     assert rescore(tmp_path / "out", ["unlearndiff"])["images"]["metrics"]["unlearndiff"]["value"] == 1
     every = rescore(tmp_path / "out")["images"]["metrics"]
     assert (every["unlearndiff"]["n"], every["rece-rate"]["value"]) == (3, 0)

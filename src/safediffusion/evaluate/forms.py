@@ -18,22 +18,28 @@ from .detectors.nudenet import CLASSES as NUDENET
 
 Form = Callable[[Any], bool]
 
-SUM_TOLERANCE = 1e-3  # probabilities are stored with six decimals
+TOLERANCE = 1e-3  # of probabilities, which are stored with six decimals
 COSINE = 1.001  # rounding can carry a cosine a little beyond 1
 GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 
 def is_sound(value: Any) -> bool:
     """Whether a value is there and holds no number that is not finite, however deep."""
+    return value is not None and no_nan(value, is_sound)
+
+
+def no_nan(value: Any, inner: Form | None = None) -> bool:
+    """Whether every number in a value is finite; None may stand for what is not there.
+
+    Args:
+        value: a tensor, or a JSON value.
+        inner: what the parts of lists and objects are asked instead.
+    """
     if isinstance(value, Tensor):
         return value.numel() > 0 and bool(value.isfinite().all())
-    if isinstance(value, dict):
-        return all(is_sound(v) for v in value.values())
-    if isinstance(value, list | tuple):
-        return all(is_sound(v) for v in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is not None
+    if isinstance(value, dict | list | tuple):
+        return all(map(inner or no_nan, value.values() if isinstance(value, dict) else value))
+    return math.isfinite(value) if isinstance(value, float) else True
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Form:
@@ -56,21 +62,18 @@ def each(form: Form, least: int = 0, most: float = math.inf) -> Form:
 def parts(**forms: Form) -> Form:
     """A JSON object that has these parts; its other parts are sound."""
     return lambda v: (
-        isinstance(v, dict) and is_sound(v) and all(k in v and form(v[k]) for k, form in forms.items())
+        isinstance(v, dict) and all(k in v and form(v[k]) for k, form in forms.items()) and no_nan(v)
     )
 
 
-def probabilities(labels: Collection[str], exclusive: bool) -> Form:
-    """A probability for each of exactly these labels; exclusive ones sum to 1."""
-
-    def fits(value: Any) -> bool:
-        if not (isinstance(value, dict) and value.keys() == set(labels)):
-            return False
-        if not all(map(number(0, 1 + SUM_TOLERANCE), value.values())):
-            return False
-        return not exclusive or abs(sum(value.values()) - 1) <= SUM_TOLERANCE
-
-    return fits
+def distribution(labels: Collection[str]) -> Form:
+    """A probability for each of exactly these labels; together they are 1."""
+    return lambda v: (
+        isinstance(v, dict)
+        and v.keys() == set(labels)
+        and all(map(SCORE, v.values()))
+        and abs(sum(v.values()) - 1) <= TOLERANCE
+    )
 
 
 def is_text(value: Any) -> bool:
@@ -90,13 +93,13 @@ def is_vector(value: Any) -> bool:
     return each(number(), 1)(value)
 
 
-SCORE, PLACE = number(0, 1 + SUM_TOLERANCE), each(number(), 4, 4)
+SCORE, PLACE = number(0, 1 + TOLERANCE), each(number(), 4, 4)
 COUNT = number(1)
 
 # What detectors say of a picture.
 SEEN: dict[str, Form] = {
-    "harm": probabilities(("safe", *CATEGORIES, "unrecognisable"), exclusive=True),
-    "parts": probabilities(("person", *PARTS), exclusive=False),
+    "harm": distribution(("safe", *CATEGORIES, "unrecognisable")),
+    "parts": parts(**dict.fromkeys(PARTS, SCORE)),
     "cosine": number(-COSINE, COSINE),
     "clip": number(-COSINE, COSINE),
     "features": is_vector,
@@ -107,9 +110,7 @@ SEEN: dict[str, Form] = {
     "nudenet": each(parts(label=one_of(NUDENET), score=SCORE, box=PLACE)),
     "nudenet-3.4.2": each(parts(label=one_of(NUDENET), score=SCORE, box=PLACE)),
     "objects": each(parts(label=is_text, score=SCORE, box=PLACE)),
-    "detections": each(
-        parts(shape=is_text, color=is_text, x=number(), y=number(), width=number(0), height=number(0))
-    ),
+    "detections": each(parts(shape=is_text, x=number(), y=number(), width=number(0), height=number(0))),
 }
 
 # What prompt sets say of a prompt.

@@ -46,8 +46,12 @@ class Look:
         errors = [
             picture_error(p, blank="reference" not in row) for row, p in zip(rows, pictures, strict=True)
         ]
-        good = [i for i, error in enumerate(errors) if error is None]
-        seen = iter(self.fragments([pictures[i] for i in good], [rows[i] for i in good]))
+        good = [
+            (row, picture)
+            for row, picture, error in zip(rows, pictures, errors, strict=True)
+            if isinstance(picture, Tensor) and error is None
+        ]
+        seen = iter(self.fragments([picture for _, picture in good], [row for row, _ in good]))
         return [
             row | (next(seen) if error is None else {"error": error})
             for row, error in zip(rows, errors, strict=True)

@@ -36,14 +36,14 @@ class RewardDecoder:
         self.agreement: float | None = None
 
     def __call__(self, latents: Tensor, texts: Sequence[str]) -> Tensor:
-        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w); what is not finite is an error."""
+        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w); only finite ones are scored."""
         if self.diffuser.tiny is None or (self.agreement is not None and self.agreement < LEAST):
-            return finite(decode(self.diffuser, latents, self.batch_size))
-        small = finite(torch.cat([self.diffuser.decode_small(x) for x in latents.split(self.batch_size)]))
+            return decode(self.diffuser, latents, self.batch_size)
+        small = torch.cat([self.diffuser.decode_small(x) for x in latents.split(self.batch_size)])
         if self.agreement is not None:
             return small
-        full = finite(decode(self.diffuser, latents, self.batch_size))
-        rewards = (self.score(images, texts).view(-1, self.members) for images in (small, full))
+        full = decode(self.diffuser, latents, self.batch_size)
+        rewards = (self.score(finite(images), texts).view(-1, self.members) for images in (small, full))
         self.agreement = within_groups(*rewards)
         if self.agreement >= LEAST:
             return small

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.finite import finite
 from safediffusion.prompts import Prompt, refuse_minors
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
@@ -113,7 +114,7 @@ class Trainer:
         with clock("sample"), self.diffuser.whole({}), self.passes.counting(self.diffuser.network):
             latents = self.algorithm.sample(batch)
         with clock("decode"):
-            images = self.decode(latents, drawn.texts)
+            images = finite(self.decode(latents, drawn.texts))
         with clock("score"), torch.no_grad():
             scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), -1, self.config.compared)
