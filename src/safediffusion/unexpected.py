@@ -70,7 +70,7 @@ def _known(error: Exception) -> Told | None:
     if isinstance(error, JSONDecodeError):
         return Told(f"a file is not valid JSON: {error}; if a killed command left it, run that again", 1)
     if isinstance(error, UnicodeError):
-        return Told(f"a text is not valid UTF-8 ({error.reason if _has_reason(error) else error})", 2)
+        return Told(f"a text is not valid UTF-8 ({getattr(error, 'reason', error)})", 2)
     if isinstance(error, RecursionError):
         return Told("an input is nested too deeply to be read; flatten it", 2)
     if isinstance(error, ModuleNotFoundError):
@@ -80,10 +80,6 @@ def _known(error: Exception) -> Told | None:
     if isinstance(error, ValueError) and "null byte" in str(error):
         return Told("a path holds a NUL character; check the path", 2)
     return None
-
-
-def _has_reason(error: UnicodeError) -> bool:
-    return isinstance(error, UnicodeDecodeError | UnicodeEncodeError | UnicodeTranslateError)
 
 
 def _system(error: OSError) -> Told:

@@ -132,7 +132,7 @@ def _layout(folder: Path) -> dict[str, Any]:
     """What diffusers has to be told of a folder: parts to leave out, and which variant it holds."""
     if not folder.is_dir():
         return {}
-    index = DiffusionPipeline.load_config(str(folder))
+    index: Any = DiffusionPipeline.load_config(str(folder))
     return dict.fromkeys(absent_parts(folder, index)) | {"variant": choose_variant(folder, index)}
 
 
