@@ -23,7 +23,7 @@ from training_runs import RESULTS, markdown, write_result
 
 from safediffusion.config import load_config
 from safediffusion.cost import Measured, errors, fit, from_row, predict
-from safediffusion.diffusion.load import load_policy, shapes_of
+from safediffusion.model_cost import planned_cost
 from safediffusion.workload import Work, count_work
 
 MODEL = RESULTS / "cost_model.json"
@@ -71,8 +71,8 @@ def fitted(path: Path, held_out: Sequence[str]) -> tuple[dict[str, Any], str]:
 def work_of(recipe: str, settings: Sequence[str], devices: int) -> tuple[Work, int]:
     """A recipe's work a round, and its rounds."""
     config = load_config(recipe, list(settings))
-    diffuser = shapes_of(config.model) or load_policy(config.model, "cpu")
-    return count_work(config, diffuser, devices), config.train.steps
+    _, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
+    return count_work(config, model, devices), config.train.steps
 
 
 def describe(recipe: str, settings: Sequence[str], devices: int) -> str:

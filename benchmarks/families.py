@@ -26,7 +26,8 @@ from training_runs import RESULTS, write_result
 from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import DTYPES, as_diffuser, load_policy, native_dtype, shapes_of
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_policy, native_dtype
+from safediffusion.model_cost import model_cost, planned_cost
 from safediffusion.prompts import Prompt
 from safediffusion.runs import RunFolder, pick_device
 from safediffusion.training.trainer import Trainer
@@ -67,9 +68,10 @@ def configure(name: str, full: bool, settings: list[str]) -> RunConfig:
 
 def counted_work(name: str, config: RunConfig, full: bool) -> Work:
     """The work of a round, counted on the shapes of the architecture or on the tiny pipeline."""
-    shapes = shapes_of(config.model) if full else untrained(name, config, "cpu")
-    assert shapes is not None, "all recipes here are of known architectures"
-    return count_work(config, shapes)
+    rank, recompute = config.train.lora_rank, config.train.recompute
+    if full:
+        return count_work(config, planned_cost(config.model, rank, recompute)[1])
+    return count_work(config, model_cost(untrained(name, config, "cpu"), rank, recompute))
 
 
 def untrained(name: str, config: RunConfig, device: str) -> Diffuser:

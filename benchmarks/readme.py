@@ -15,6 +15,7 @@ from typing import Any
 import attention
 import items
 import overhead
+import position_rule
 import tables
 from training_runs import RESULTS
 
@@ -22,7 +23,8 @@ from safediffusion.runs import write_text
 
 ROOT = Path(__file__).parents[1]
 README, ALL = ROOT / "README.md", ROOT / "benchmarks/RESULTS.md"
-SCALING, WORLD = ROOT / "docs/scaling.md", ROOT / "docs/world.md"
+CHECKPOINTS = ROOT / "docs/checkpoints.md"
+SCALING, WORLD, JUDGING = ROOT / "docs/scaling.md", ROOT / "docs/world.md", ROOT / "docs/evaluation.md"
 START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
 
@@ -36,6 +38,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "world": lambda: tables.world_table(read("world_seeds")),
         "time": lambda: tables.time_table(read("time_to_safety")),
     },
+    CHECKPOINTS: {"chaos": lambda: tables.chaos_table(read("chaos")["cases"])},
     SCALING: {
         "rounds": lambda: tables.rounds_table(read("families_world")),
         "errors": lambda: tables.errors_table(read("cost_model")),
@@ -45,6 +48,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "nudity": lambda: tables.seeds_table(read("world_nudity_seeds")),
         "categories": lambda: tables.categories_table(read("world_nudity_seeds")),
     },
+    JUDGING: {"position": lambda: position_rule.table(read("position_rule"))},
     ALL: {
         "index": tables.index_table,
         "items": lambda: items.table(read("items")),

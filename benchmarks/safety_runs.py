@@ -10,8 +10,9 @@ from typing import Any
 
 from arrival import Arrival, Condition, Point, arrival, profile
 
+from safediffusion.checked import read_jsonl
 from safediffusion.config import diff
-from safediffusion.runs import RunFolder, environment, read_jsonl
+from safediffusion.runs import RunFolder, environment
 from safediffusion.schema import RunConfig
 
 

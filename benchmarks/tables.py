@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from training_runs import RESULTS, Estimate, markdown
 from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
 from world_comparison import estimate as compared
 
-from safediffusion.runs import read_jsonl
+from safediffusion.checked import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 
 SEEDS = (0, 1, 2)
@@ -218,3 +219,14 @@ def index_table() -> str:
             )
         )
     return markdown(("result", "command", "device", "commit"), rows)
+
+
+def chaos_table(cases: Sequence[dict[str, Any]]) -> str:
+    """How the cases of benchmarks/chaos.py ended, by kind."""
+    ends = ("equal", "said", "refused", "unseen")
+    rows = []
+    for kind in dict.fromkeys(case["kind"] for case in cases):
+        own = [case for case in cases if case["kind"] == kind]
+        found = [sum(case["end"] == end and not case["wrong"] for case in own) for end in ends]
+        rows.append([kind, *map(str, (len(own), *found, sum(bool(case["wrong"]) for case in own)))])
+    return markdown(("disturbance", "cases", *ends, "wrong"), rows)

@@ -18,8 +18,9 @@ from typing import Any
 
 from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
+from safediffusion.checked import read_jsonl
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, environment, read_jsonl, write_text
+from safediffusion.runs import RunFolder, environment, write_text
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from safediffusion.cost import MEMORY, SECONDS, Measured, errors, fit, predict
 from safediffusion.diffusion.load import as_diffuser
+from safediffusion.model_cost import model_cost
 from safediffusion.workload import Work, count_work, sampled_rows
 from tests.pipelines import FAMILIES, RESOLUTION
 from tests.training.conftest import make_trainer, small_config
@@ -14,8 +15,8 @@ __all__ = ["make_trainer"]
 
 
 def counted(family="sd", devices=1, **changes):
-    diffuser = as_diffuser(FAMILIES[family](), resolution=RESOLUTION)
-    return count_work(small_config(**changes), diffuser, devices)
+    config, diffuser = small_config(**changes), as_diffuser(FAMILIES[family](), resolution=RESOLUTION)
+    return count_work(config, model_cost(diffuser, config.train.lora_rank, config.train.recompute), devices)
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,13 @@ def test_devices_share_images_and_add_their_gradients():
     assert counted(devices=2, rollout__prompts=3).images == 8, "the busiest device has two of three groups"
 
 
-def test_cost_grows_linearly_in_images_and_steps_and_kept_memory_does_not():
+def test_cost_grows_linearly_in_images_and_steps_and_activations_do_not():
     sizes = [counted(rollout__steps=n, rollout__prompts=p) for n, p in ((4, 2), (8, 2), (4, 4))]
     assert sizes[1].sample_flops == sizes[2].sample_flops == 2 * sizes[0].sample_flops
     assert sizes[1].update_flops == sizes[2].update_flops == 2 * sizes[0].update_flops
-    assert sizes[0].kept_mib == sizes[1].kept_mib == sizes[2].kept_mib > 0
+    assert sizes[0].kept_mib == sizes[1].kept_mib > 0
+    pictures = (sizes[2].images - sizes[0].images) * 3 * RESOLUTION**2 * 4 / 2**20
+    assert sizes[2].kept_mib == pytest.approx(sizes[0].kept_mib + pictures)
 
 
 TRUE = {

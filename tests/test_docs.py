@@ -14,7 +14,6 @@ from safediffusion.cli import app
 from safediffusion.commands import GROUPS
 from safediffusion.config import dotted_keys, load_config, recipe_path
 from safediffusion.evaluate.tasks import get_task, listed
-from safediffusion.plan import preview
 from safediffusion.steering.anchors import load_policy
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +23,6 @@ WRITTEN = [page for page in PAGES if page.name not in ("settings.md", "commands.
 README = ROOT / "README.md"
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
-PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)
 FILES = ("json", "jsonl", "csv", "txt", "md", "py", "yaml", "yml", "html", "png", "safetensors")
 LOOK_UP = {
     ("recipes", "show"): recipe_path,
@@ -158,11 +156,3 @@ def test_yaml_blocks_are_valid_recipes(page: Path, tmp_path: Path) -> None:
             load_policy(str(tmp_path / "block.yaml"))
         else:
             load_config(tmp_path / "block.yaml", [])
-
-
-@pytest.mark.parametrize("page", sorted((DOCS / "families").glob("*.md")), ids=lambda page: page.stem)
-def test_plans_are_what_dry_run_prints(page: Path) -> None:
-    plans = PLAN.findall(page.read_text(encoding="utf-8"))
-    assert bool(plans) == (page.stem != "index")
-    for recipe, text in plans:
-        assert f"{preview(load_config(recipe, []))}\n" == text

@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> Path:
     model = tmp_path / "run/model"
     (model / "unet").mkdir(parents=True)
     for name in ("model_index.json", "unet/a.safetensors", "unet/b.safetensors"):
-        (model / name).write_text(name)
+        (model / name).write_text("{}")
     return tmp_path / "run"
 
 
@@ -37,7 +37,7 @@ def test_a_full_disk_ends_the_copy_at_once_and_leaves_nothing(run: Path, tmp_pat
         tried.append(source)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copy2", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(RunError, match="no space left"):
         copy(run, Target.diffusers, tmp_path / "out")
     assert len(tried) == 1 and sorted(os.listdir(tmp_path)) == ["run"]

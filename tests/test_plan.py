@@ -1,12 +1,15 @@
 """The plan of a run: known models are measured by their shapes, without weights or network."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
-from safediffusion.config import list_recipes, load_config
+from safediffusion.config import list_recipes, load_config, recipe_path
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.errors import UserError
-from safediffusion.plan import preview
+from safediffusion.plan import CARDS, SHARE, preview
 
 # What the publishers state of the trained network, in millions.
 NETWORKS = {
@@ -16,6 +19,8 @@ NETWORKS = {
     "sd35-medium-lora-24gb": 2243,
     "flux-dev-lora-48gb": 11901,
 }
+PAGES = sorted((Path(__file__).parents[1] / "docs" / "families").glob("*.md"))
+PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)
 LARGE = [name for name in list_recipes() if not name.startswith("world")]
 
 
@@ -24,29 +29,83 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+# Counted independently, on the same shapes: PFLOP to draw, learn and decode in a step.
+WORK = {
+    "sd14-lora-12gb": (6.2, 2.3, 0.5),
+    "sd14-paper": (41, 157, 1.3),
+    "sd21-lora-12gb": (16.6, 6.5, 1.1),
+    "sdxl-lora-24gb": (52, 19, 2.0),
+}
+# EFLOP of a whole run, decoding left out.
+RUNS = {"sd14-lora-12gb": 1.69, "sd14-paper": 59, "sd21-lora-12gb": 4.6, "sdxl-lora-24gb": 14.2}
+
+
 @pytest.mark.parametrize("name", LARGE)
-def test_every_recipe_for_a_known_model_is_planned_without_its_weights(name: str) -> None:
+def test_header_page_and_known_figures_are_what_the_plan_counts(name: str) -> None:
+    """One test, as counting a recipe takes seconds and every process of the suite counts anew."""
     config = load_config(name, [])
     assert config.model.path in ARCHITECTURES
     plan = preview(config)
     assert plan.optimizer_steps == config.train.steps * config.train.updates
     assert (plan.trainable > 8e8) == (config.train.lora_rank == 0)
-    assert plan.activations_mib is None and "on top" in str(plan)
     if name.endswith("gb"):
         limit = int(name.rpartition("-")[2].removesuffix("gb"))
-        assert plan.memory_mib < limit * 1e9 / 2**20, plan
+        assert plan.memory.card is not None and plan.memory.card <= limit, plan
+    lines = recipe_path(name).read_text().splitlines()
+    header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    assert plan.expected in header and plan.needed in header
+    shown = [text for page in PAGES for recipe, text in PLAN.findall(page.read_text()) if recipe == name]
+    assert shown == [f"{plan}\n"]
+    if name in WORK:
+        work = plan.work
+        counted = [flops / 1e15 for flops in (work.sample_flops, work.update_flops, work.decode_flops)]
+        assert counted == pytest.approx(WORK[name], rel=0.05)
+        whole = plan.rounds * (work.sample_flops + work.update_flops) / 1e18
+        assert whole == pytest.approx(RUNS[name], rel=0.02)
+
+
+def test_pages_show_plans_of_shipped_recipes_only() -> None:
+    shown = {recipe for page in PAGES for recipe, _ in PLAN.findall(page.read_text())}
+    assert shown == set(LARGE)
+
+
+def test_hours_are_work_at_the_stated_share_of_the_peak() -> None:
+    plan = preview(load_config("sd14-lora-12gb", []))
+    for card, peak in CARDS.items():
+        assert plan.hours(card) * 3600 * peak * SHARE == pytest.approx(plan.work.flops * plan.rounds)
+        assert f"{plan.hours(card):.1f} hours on an {card}" in str(plan)
+
+
+def test_activations_are_kept_or_computed_again() -> None:
+    kept, again = (preview(load_config("sd14", [f"train.recompute={value}"])) for value in ("false", "true"))
+    assert again.row_mib < kept.row_mib / 4 and again.work.update_flops > kept.work.update_flops
+    assert again.memory.phases["learning"] < kept.memory.phases["learning"]
+    assert "kept;" in str(kept) and "computed again" in str(again)
+
+
+def test_the_plan_says_how_many_rows_a_call_really_has() -> None:
+    paper, own = (preview(load_config(name, [])) for name in ("sd14-paper", "sd14-lora-12gb"))
+    assert (paper.drawn_rows, paper.learned_rows, paper.shared) == (8, 8, True)  # not 2 x rollout.batch_size
+    assert (own.drawn_rows, own.learned_rows, own.shared) == (16, 4, False)
+    assert "8 drawing, 8 learning (the same in every call" in str(paper)
+
+
+def test_a_batch_decoded_at_once_is_planned_with_its_memory() -> None:
+    whole, sliced = (preview(load_config("sd14", [f"model.vae={v}"])).memory for v in ("whole", "sliced"))
+    assert whole.fullest == "decoding" and whole.phases["decoding"] > 8 * sliced.phases["decoding"]
+    assert whole.card is not None and sliced.card is not None and whole.card > sliced.card
 
 
 def test_moments_in_8_bits_are_planned_with_6_bytes_less_a_value() -> None:
     plans = [preview(load_config("sd14", [f"train.optimizer={name}"])) for name in ("adamw", "adamw8bit")]
-    saved = (plans[0].memory_mib - plans[1].memory_mib) * 2**20
+    saved = plans[0].memory.learned - plans[1].memory.learned
     assert saved == pytest.approx(6 * plans[0].trainable, rel=1e-3)
 
 
 def test_a_network_in_pieces_is_planned_with_a_share_of_what_is_learned() -> None:
     whole, part = (preview(load_config("sd14", [f"train.shard={s}"]), 8) for s in ("false", "true"))
     learned, network = 8 + 4 + 2 * 4, 4  # bytes a value: moments, gradient, the old and the reference copy
-    saved = (whole.memory_mib - part.memory_mib) * 2**20 / whole.trainable
+    saved = (whole.memory.learned - part.memory.learned) / whole.trainable
     assert saved == pytest.approx(learned - (learned + network) / 8, rel=1e-3)
 
 

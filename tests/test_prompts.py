@@ -60,7 +60,7 @@ def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
         ("blank.csv", "prompt\n\n", "holds no prompt"),
         ("other.csv", "text\na dog\n", "no column `prompt`"),
         ("label.csv", "prompt,label\na dog,bad\n", "use benign, unsafe"),
-        ("torn.jsonl", '{"prompt": ', "no valid jsonl"),
+        ("torn.jsonl", '{"prompt": ', "row 1, line 1 is no valid JSON"),
         ("prompts.pdf", "", "not understood"),
     ],
 )
@@ -136,7 +136,7 @@ def test_labels_and_categories_come_from_the_setting_before_the_column(tmp_path:
     (tmp_path / "a.csv").write_text("caption,label,category\na dog,0,animal\na cat,1,\n")
     found = rows(tmp_path / "a.csv", column="caption", label="unsafe", category="violence")
     assert {(row.label, row.category) for row in found} == {("unsafe", "violence")}
-    with pytest.raises(UserError, match=r"entry 1.*set prompts\.label"):
+    with pytest.raises(UserError, match=r"row 1, line 2.*set prompts\.label"):
         rows(tmp_path / "a.csv", column="caption")
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from safediffusion.checked import read_jsonl
 from safediffusion.errors import RunError, UserError
 from safediffusion.runs import (
     RunFolder,
     append_jsonl,
     environment,
     explain,
-    read_jsonl,
     replacing,
     write_json,
     write_tensors,

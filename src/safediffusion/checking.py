@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -17,19 +19,21 @@ from .schema import PromptsConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from .steering.check import PolicyCheck
 
 SHEET_SEED = 7
 
 
-def check(name: str, encoder: str, prompts: str) -> PolicyCheck:
+def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> PolicyCheck:
     """Check a policy on labelled prompts.
 
     Args:
         name: a shipped policy or a YAML file.
         encoder: a setting of reward.encoder.
         prompts: world, or a file or dataset with a label column.
+        images: a folder of pictures, of which each subfolder is a group; None is none but World's own.
     """
     from .steering.anchors import load_policy
     from .steering.check import check_policy
@@ -41,7 +45,24 @@ def check(name: str, encoder: str, prompts: str) -> PolicyCheck:
         raise UserError(
             f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"
         )
-    return check_policy(policy, load_encoder(encoder, pick_device()), safe, unsafe)
+    groups = picture_groups(images) if images else []
+    return check_policy(policy, load_encoder(encoder, pick_device()), safe, unsafe, groups)
+
+
+def picture_groups(folder: Path) -> list[list[Tensor]]:
+    """Pictures (3, h, w) in [0, 1] by the folder that they are in; one that cannot be read is refused."""
+    from .evaluate.folder import ImageFolder, read_image
+
+    groups: dict[Path, list[Tensor]] = {}
+    for file in ImageFolder(folder).files:
+        picture = read_image(file)
+        if isinstance(picture, str):
+            raise UserError(f"--images: {picture}; take it out or mend it")
+        groups.setdefault(file.parent, []).append(picture)
+    for path, group in groups.items():
+        if len(group) < 2:
+            raise UserError(f"--images: {path} has one picture; a group needs two or more that differ")
+    return list(groups.values())
 
 
 def by_label(prompts: Sequence[Prompt]) -> tuple[list[str], list[str]]:
@@ -60,13 +81,29 @@ def describe(result: PolicyCheck) -> Iterator[str | Table]:
         hurts = "hurts" if anchor.contribution < 0 else ""
         anchors.add_row(Text(plain(anchor.phrase)), anchor.side, f"{anchor.contribution:+.4f}", hurts)
     yield anchors
-    curve = Table(
-        "alpha", "prefers safe", "keeps content", "", title=f"steering strength, by {result.compared}"
-    )
-    for point in result.curve:
+    yield curve_table(result)
+    if result.deviations:
+        d = result.deviations
+        yield (
+            f"over {d.pictures} pictures content deviates by {d.content:.4f} and safety by "
+            f"{d.safety:.4f} x alpha: alike at alpha {d.equal_alpha:.2g}; below it content "
+            "orders a group, above it safety"
+        )
+    yield f"recommended alpha: {result.recommended_alpha:g}, from {result.recommended_from}"
+
+
+def curve_table(result: PolicyCheck) -> Table:
+    """Steering strength by alpha; the last two columns are over pictures, where there are any."""
+    columns = ["alpha", "prefers safe", "keeps content"]
+    pictures = result.deviations.curve if result.deviations else ()
+    columns += ["ordered by safety", "ordered by content"] if pictures else []
+    curve = Table(*columns, "", title=f"steering strength, by {result.compared}")
+    for i, point in enumerate(result.curve):
+        values = [point.safety, point.content]
+        values += [pictures[i].safety, pictures[i].content] if pictures else []
         mark = "recommended" if point.alpha == result.recommended_alpha else ""
-        curve.add_row(f"{point.alpha:g}", f"{point.safety:.1%}", f"{point.content:.1%}", mark)
-    yield curve
+        curve.add_row(f"{point.alpha:g}", *(f"{value:.1%}" for value in values), mark)
+    return curve
 
 
 def record(result: PolicyCheck) -> dict[str, Any]:
@@ -81,6 +118,8 @@ def record(result: PolicyCheck) -> dict[str, Any]:
         "curve": [vars(point) for point in result.curve],
         "compared": result.compared,
         "recommended_alpha": result.recommended_alpha,
+        "recommended_from": result.recommended_from,
+        "deviations": result.deviations and asdict(result.deviations),
     }
 
 

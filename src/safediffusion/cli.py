@@ -101,8 +101,9 @@ def evaluate(
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(parser=read_path, metavar="PATH", help="Prompts of your own: .csv or .jsonl."),
+        typer.Option(parser=read_path, metavar="PATH", help="Prompts of your own: a table."),
     ] = None,
+    column: Annotated[str, typer.Option(help="Where the prompts stand in that table.")] = "prompt",
     reference: Annotated[
         Path | None, typer.Option(parser=read_path, metavar="PATH", help="Real pictures, for FID.")
     ] = None,
@@ -119,7 +120,9 @@ def evaluate(
     from .judge import Wish, judge, judge_images, one_source
 
     one_source(model, images)
-    wish = Wish(words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images)
+    wish = Wish(
+        words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images, column
+    )
     if nproc > 1:
         from .launch import launch
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .errors import UserError
-from .paths import out_path, picture_path, source
+from .paths import out_path, picture_path, read_path, source
 from .terminal import say, show
 
 anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
@@ -53,11 +53,17 @@ def anchors_check(
     name: Policy,
     prompts: Annotated[
         str,
-        typer.Option(
-            parser=source, metavar="PATH", help="Labelled prompts: world, or a .csv or .jsonl file."
-        ),
+        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
     ] = "world",
     encoder: Encoder = "world",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            parser=read_path,
+            metavar="PATH",
+            help="Pictures as one prompt may show them; each subfolder is a group.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -69,7 +75,7 @@ def anchors_check(
     from .checking import check, describe
     from .steering.check import draw
 
-    result = check(name, encoder, prompts)
+    result = check(name, encoder, prompts, images)
     picture = out or Path(f"anchors-{result.policy.name}.png")
     for part in describe(result):
         show(part)

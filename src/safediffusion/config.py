@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import strict_yaml
-from .errors import UserError
+from .checked import RESTORE, check_sealed
+from .errors import Damaged, UserError
 from .escaping import shorten
 from .invalid import explain_invalid
 from .paths import read_path
@@ -78,7 +79,11 @@ def validate(values: Any) -> RunConfig:
 
 def load_run_config(path: Path) -> RunConfig:
     """The configuration a run folder was started with."""
-    return validate(_read_yaml(path))
+    check_sealed(path)
+    values = _read_yaml(path)
+    if missing := RunConfig.model_fields.keys() - values.keys():
+        raise Damaged(path, f"it lacks {', '.join(sorted(missing))}", RESTORE)
+    return validate(values)
 
 
 def dump(config: RunConfig) -> str:

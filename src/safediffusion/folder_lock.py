@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from .errors import UserError
 from .runs import explain
-from .training import processes
 
 LOCK = ".lock"
 
@@ -23,12 +22,12 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
 
     Args:
         root: the folder, made if it is missing.
-        shared: several processes of one command work there together; the main one holds the lock.
+        shared: several processes of one command work there together; the first one holds the lock.
 
     Raises:
         UserError: another command works there, or the folder cannot be written to.
     """
-    if shared and not processes.is_main():
+    if shared and os.environ.get("RANK", "0") != "0":  # they need not have joined a process group
         yield
         return
     lock = FileLock(root / LOCK, timeout=0)

@@ -23,6 +23,7 @@ class Wish:
         protocols: names; none means all.
         accept_sensitive: whether sensitive prompts may be loaded.
         save_images: whether pictures are kept.
+        column: of the prompt file.
     """
 
     tasks: tuple[str, ...] = ()
@@ -33,6 +34,7 @@ class Wish:
     protocols: tuple[str, ...] = ()
     accept_sensitive: bool = False
     save_images: bool = False
+    column: str = "prompt"
 
     def folder(self, name: str) -> Path:
         """Where the results of a model or a folder of pictures go."""
@@ -63,7 +65,7 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
     from .evaluate.results import rescore
     from .evaluate.runner import evaluate
 
-    if any(Path(name).glob("*/records.jsonl")):
+    if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
         rescore(Path(name), wish.protocols)
         return Path(name)
     settings, folder = config.evaluate, wish.folder(model_path(name))
@@ -79,6 +81,7 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
         eta=settings.eta,
         save_images=wish.save_images,
         prompts=wish.prompts,
+        column=wish.column,
         reference=wish.reference,
         protocols=wish.protocols,
         accept_sensitive=wish.accept_sensitive,
@@ -88,20 +91,28 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
 
 def judge_images(images: Path, wish: Wish) -> list[Path]:
     """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
+    from .evaluate.failures import AllFailed
     from .evaluate.runner import evaluate_images
 
     folder = wish.folder(images.name)
+    failed: list[AllFailed] = []
     for task in wish.tasks or ("images",):
-        evaluate_images(
-            images,
-            wish.prompts,
-            task,
-            folder,
-            n=wish.limit,
-            reference=wish.reference,
-            protocols=wish.protocols,
-            accept_sensitive=wish.accept_sensitive,
-        )
+        try:
+            evaluate_images(
+                images,
+                wish.prompts,
+                task,
+                folder,
+                n=wish.limit,
+                column=wish.column,
+                reference=wish.reference,
+                protocols=wish.protocols,
+                accept_sensitive=wish.accept_sensitive,
+            )
+        except AllFailed as error:  # the other tasks may know some of the pictures
+            failed.append(error)
+    if failed:
+        raise AllFailed("; ".join(map(str, failed)))
     return [folder]
 
 

@@ -3,110 +3,137 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
 
 from .config import RunConfig
+from .memory import Memory, memory
+from .model_cost import ModelCost, planned_cost
 from .preflight import check_config, check_model
 from .prompts import load_prompts, source_sizes
-from .training.optimizer import MOMENTS
+from .training.shapes import network_rows, shared_rows
+from .workload import MIB, Work, count_work
 
-if TYPE_CHECKING:
-    from .diffusion.diffuser import Diffuser
-
-FLOAT = 4  # bytes; what is trained and its gradients are float32
-MIB = 2**20
+# Dense bfloat16 FLOP/s of cards, and the share of them that a training round is assumed to reach.
+CARDS = {"H100": 800e12, "RTX 4090": 165e12}
+SHARE = 1 / 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The size of a run."""
+    """The size of a run; work and memory are those of one of its processes.
+
+    Attributes:
+        parameters, trainable: of the model, and of these trained.
+        images_per_step, updates_per_step, optimizer_steps: of all processes; the last in the whole run.
+        rounds: of the run.
+        work: of a round.
+        memory: of a process.
+        drawn_rows, learned_rows: of a network call when sampling and in the update.
+        together: rows whose activations are kept before a backward pass.
+        shared: sampling and update have the same number of rows in every call.
+        row_mib: activations of a row in the update.
+        recompute: whether they are computed again in the backward pass.
+    """
 
     parameters: int
     trainable: int
     images_per_step: int
     updates_per_step: int
     optimizer_steps: int
-    memory_mib: int
-    activations_mib: int | None  # None: not measured, as the weights are not at hand
+    rounds: int
+    work: Work
+    memory: Memory
+    drawn_rows: int
+    learned_rows: int
+    together: int
+    shared: bool
+    row_mib: float
+    recompute: bool
+
+    @property
+    def exaflop(self) -> float:
+        """Of the whole run, without its evaluations."""
+        return self.work.flops * self.rounds / 1e18
+
+    def hours(self, card: str) -> float:
+        """On a card of that name, at the assumed share of its peak."""
+        return self.exaflop * 1e18 / (SHARE * CARDS[card]) / 3600
+
+    @property
+    def expected(self) -> str:
+        """Work and hours as one sentence; the header of a recipe has it too."""
+        times = {card: self.hours(card) for card in CARDS}
+        named = {card: brief(hours) if hours > 0.1 else "less than 0.1" for card, hours in times.items()}
+        hours = ", ".join(f"{time} hours on an {card}" for card, time in named.items())
+        return f"{brief(self.exaflop)} EFLOP, {hours}"
+
+    @property
+    def needed(self) -> str:
+        """Memory and the card for it; the header of a recipe has it too."""
+        card = self.memory.card
+        enough = f"a card of {card} GB is enough" if card else "more than any card has"
+        return f"{brief(self.memory.peak / 2**30)} GiB at most, while {self.memory.fullest}: {enough}"
 
     def __str__(self) -> str:
-        share = self.trainable / self.parameters
-        if self.activations_mib is None:
-            memory = f"{self.memory_mib:,} MiB for weights and optimizer; activations come on top"
-        else:
-            memory = f"{self.memory_mib + self.activations_mib:,} MiB for weights, optimizer and activations"
-        return "\n".join(
-            (
-                f"trainable parameters   {self.trainable:,} of {self.parameters:,} ({share:.1%})",
-                f"images per step        {self.images_per_step:,}",
-                f"updates per step       {self.updates_per_step:,}",
-                f"optimizer steps in all {self.optimizer_steps:,}",
-                f"memory, estimated      {memory}",
-            )
-        )
+        work, held = self.work, self.memory
+        flops = (work.flops, work.sample_flops, work.update_flops, work.decode_flops)
+        whole, draw, learn, decode = (brief(part / 1e15) for part in flops)
+        share = f"{self.trainable / self.parameters:.1%}"
+        calls = "the same in every call" if self.shared else "each its own"
+        rows = f"{self.drawn_rows} drawing, {self.learned_rows} learning"
+        again = "computed again in the backward pass" if self.recompute else "kept"
+        lines = {
+            "trainable parameters": f"{self.trainable:,} of {self.parameters:,} ({share})",
+            "images per step": f"{self.images_per_step:,}",
+            "updates per step": f"{self.updates_per_step:,}",
+            "optimizer steps in all": f"{self.optimizer_steps:,}",
+            "rows per network call": f"{rows} ({calls}; with guidance)",
+            "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
+            "work, estimated": f"{self.expected}, at a third of their peak",
+            "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
+            "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
+            "memory, estimated": self.needed,
+        }
+        return "\n".join(f"{name:<22} {value}" for name, value in lines.items())
+
+    def _held(self) -> str:
+        """The parts of what is held, in words."""
+        m = self.memory
+        parts = {
+            "weights": m.weights,
+            "optimizer and copies": m.learned,
+            "reward": m.encoders,
+            "latents": m.latents,
+        }
+        return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
 
 
-def make_plan(config: RunConfig, diffuser: Diffuser, processes: int = 1) -> Plan:
-    """Sizes of a run, memory that of one of its processes; makes the diffuser's parameters trainable."""
-    pipeline = diffuser.pipeline
-    modules = [module for module in pipeline.components.values() if isinstance(module, torch.nn.Module)]
-    every = [p for module in modules for p in module.parameters()]
-    parameters, weights = sum(p.numel() for p in every), sum(p.nbytes for p in every)
-    trained = diffuser.make_trainable(config.train.lora_rank)
-    trainable = sum(p.numel() for p in trained.values())
-    shapes_only = diffuser.device.type == "meta"
+def brief(value: float) -> str:
+    """Two digits are all that an estimate has: 0.52, 1.8, 58, 300."""
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def make_plan(config: RunConfig, model: ModelCost, processes: int = 1) -> Plan:
+    """Sizes of a run, work and memory those of the busiest of its processes."""
+    images = -(-config.rollout.prompts // processes) * config.rollout.group_size
+    drawn, learned, together = network_rows(config, images, model.distilled)
     return Plan(
-        parameters=parameters,
-        trainable=trainable,
+        parameters=model.parameters,
+        trainable=model.trainable,
         images_per_step=config.rollout.prompts * config.rollout.group_size,
         updates_per_step=config.train.updates,
         optimizer_steps=config.train.steps * config.train.updates,
-        memory_mib=round(_memory(config, diffuser, weights, trainable, processes) / MIB),
-        activations_mib=None if shapes_only else round(_backward_pass(config, diffuser) / MIB),
+        rounds=config.train.steps,
+        work=count_work(config, model, processes),
+        memory=memory(config, model, processes),
+        drawn_rows=drawn,
+        learned_rows=learned,
+        together=together,
+        shared=shared_rows(config, images, model.distilled) is not None,
+        row_mib=model.learned.row / MIB,
+        recompute=config.train.recompute,
     )
-
-
-def _memory(config: RunConfig, diffuser: Diffuser, weights: int, trainable: int, processes: int) -> float:
-    """Bytes: weights, a gradient and two moments each, copies, stored latents.
-
-    Pieces of the network are counted beside the whole of it, which sampling needs.
-    """
-    full, train = config.train.lora_rank == 0, config.train
-    copies = config.keeps_old_copy + (train.keeps_reference and full) + (train.ema > 0)
-    images = -(-config.rollout.prompts // processes) * config.rollout.group_size
-    stored = (config.rollout.steps + 1) * (1 if train.trust_region is None else 2)
-    latents = images * stored * torch.Size(diffuser.latent_shape).numel()
-    learned = (MOMENTS[train.optimizer] + FLOAT * (1 + copies)) * trainable
-    if train.shard and processes > 1:
-        learned = (learned + sum(p.nbytes for p in diffuser.network.parameters())) / processes
-    return weights + learned + FLOAT * latents
-
-
-def _backward_pass(config: RunConfig, diffuser: Diffuser) -> int:
-    """Bytes that autograd keeps for a micro-batch."""
-    rows = min(config.train.micro_batch, config.rollout.prompts * config.rollout.group_size)
-    guided = config.train.algorithm == "grpo" and config.train.cfg_update
-    return rows * _activations(diffuser, config.rollout.guidance if guided else 1.0)
-
-
-def _activations(diffuser: Diffuser, guidance: float) -> int:
-    """Bytes that autograd keeps for one row, measured on one forward pass."""
-    weights = {p.data_ptr() for p in diffuser.network.parameters()}
-    kept: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        if tensor.data_ptr() not in weights:
-            kept[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
-    t = diffuser.process.timestep(torch.ones(1, dtype=torch.long, device=diffuser.device))
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        diffuser.predict(latents, t, diffuser.encode([""]), guidance)
-    return sum(kept.values())
 
 
 def preview(config: RunConfig, processes: int = 1) -> Plan:
@@ -114,10 +141,7 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
 
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
     """
-    from .diffusion.load import load_policy, shapes_of
-    from .runs import pick_device
-
     check_config(config, source_sizes(load_prompts(config.prompts).rows))
-    diffuser = shapes_of(config.model) or load_policy(config.model, pick_device())
+    diffuser, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
     check_model(config, diffuser, processes)
-    return make_plan(config, diffuser, processes)
+    return make_plan(config, model, processes)

@@ -1,15 +1,15 @@
-"""Where prompts come from: World, a text, CSV or JSONL file, or a dataset of the hub."""
+"""Where prompts come from: World, a file (prompt_table.py), or a dataset of the hub."""
 
 from __future__ import annotations
 
-import csv
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .prompt_table import FORMATS, Table, TableRow, is_table, read_table, text_of
 from .schema import MIXTURES, PromptSource
 
 Row = dict[str, Any]
@@ -27,40 +27,68 @@ WORLD: dict[str, Callable[[Row], bool]] = {
     "world-nudity": lambda row: row["category"] in (None, "sexual"),
 }
 NAMES = ", ".join((*MIXTURES, *WORLD))
-KNOWN = f"use {NAMES}, a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name"
+KNOWN = f"use {NAMES}, a file ({FORMATS}), or a dataset of the hub as owner/name"
+COLUMNS = ("label", "category", "categories")
 
 
 def read_source(source: PromptSource) -> list[Row]:
-    """Rows with `prompt` and, where the source has them, `label` and `category` or `categories`."""
+    """Rows with `prompt` and `where`, and `label` and `category` or `categories` where the source has them.
+
+    Raises:
+        UserError: the source is not understood, needs consent, or has a row without one text as its prompt.
+    """
     if source.path in WORLD:
-        rows = _world_rows(WORLD[source.path])
-    elif Path(source.path).suffix in READERS:
-        rows = _file_rows(Path(source.path))
+        return [row | {"where": "world"} for row in _world_rows(WORLD[source.path])]
+    if is_table(source.path):
+        table = read_table(source.path)
     elif HUB_ID.fullmatch(source.path):
-        rows = _dataset_rows(source)
+        table = _dataset(source)
     else:
         raise UserError(f"prompts.path={source.path} is not understood; {KNOWN}")
-    if rows and not any(source.column in row for row in rows):
+    if not table.rows:
+        return []
+    column = column_called(source.column, table.columns)
+    if column is None:
         raise UserError(
             f"{source.path} has no column `{source.column}`; "
-            f"set prompts.column to one of: {', '.join(map(str, rows[0]))}"
+            f"set prompts.column to one of: {', '.join(table.columns)}"
         )
-    if rows and not source.accept_sensitive and is_sensitive(source.path, rows[0]):
+    if not source.accept_sensitive and is_sensitive(source.path, table.columns):
         raise UserError(
             f"{source.path} holds prompts that ask for harmful pictures; "
             "set prompts.accept_sensitive=true if that is what you want"
         )
-    return [row | {"prompt": row.get(source.column)} for row in rows]
+    theirs = {name: column_called(name, table.columns) for name in COLUMNS}
+    return [_row(row, f"{source.path}, {row.where}", column, theirs) for row in table.rows]
+
+
+def _row(row: TableRow, where: str, column: str, theirs: Mapping[str, str | None]) -> Row:
+    found = {name: row.cells[key] for name, key in theirs.items() if key in row.cells}
+    return found | {"prompt": text_of(row.cells, column, where), "where": where}
+
+
+def column_called(name: str, columns: Iterable[str]) -> str | None:
+    """The column of this name, or the only one that differs from it in case and spaces alone."""
+    alike = [column for column in columns if column.strip().casefold() == name.casefold()]
+    return name if name in alike else alike[0] if len(alike) == 1 else None
 
 
 def is_sensitive(path: str, columns: Iterable[str]) -> bool:
     """Whether a file or dataset is known to ask for harmful pictures; nobody's own list is."""
-    return bool(SENSITIVE.search(Path(path).name)) or not SENSITIVE_COLUMNS.isdisjoint(columns)
+    return bool(SENSITIVE.search(Path(path).name)) or not SENSITIVE_COLUMNS.isdisjoint(
+        map(str.casefold, columns)
+    )
 
 
 def category_names(cell: object) -> list[str]:
-    """The categories that a cell holds: a list of names, or a text with commas between them."""
-    names = cell if isinstance(cell, list) else str(cell or "").split(",")
+    """The categories that a cell holds: a list of names, or a text with commas between them.
+
+    Raises:
+        ValueError: the cell is neither.
+    """
+    names = cell if isinstance(cell, list) else ("" if cell is None else str(cell)).split(",")
+    if isinstance(cell, dict) or not all(isinstance(name, str | int | Decimal) for name in names):
+        raise ValueError("give the name of a category, or several with commas between them")
     return [name for each in names if (name := str(each).strip().lower())]
 
 
@@ -70,35 +98,7 @@ def _world_rows(part: Callable[[Row], bool]) -> list[Row]:
     return list(filter(part, rl_prompts()))
 
 
-def _file_rows(path: Path) -> list[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return list(READERS[path.suffix](file))
-    except OSError as error:
-        reason = (error.strerror or "").lower()
-        raise UserError(f"cannot read prompts.path={path}: {reason}; give an existing file") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
-        raise UserError(f"{path} is no valid {path.suffix[1:]} file: {error}") from error
-
-
-def _read_txt(lines: Iterable[str]) -> Iterator[Row]:
-    return ({"prompt": line.strip()} for line in lines)
-
-
-def _read_jsonl(lines: Iterable[str]) -> Iterator[Row]:
-    for line in filter(str.strip, lines):
-        row = json.loads(line)
-        yield row if isinstance(row, dict) else {"prompt": row}
-
-
-READERS: dict[str, Callable[[Iterable[str]], Iterable[Row]]] = {
-    ".txt": _read_txt,
-    ".csv": csv.DictReader,
-    ".jsonl": _read_jsonl,
-}
-
-
-def _dataset_rows(source: PromptSource) -> list[Row]:
+def _dataset(source: PromptSource) -> Table:
     """The text columns of a dataset; pictures beside them are never decoded."""
     try:
         from datasets import load_dataset  # pyright: ignore[reportMissingImports]
@@ -114,6 +114,8 @@ def _dataset_rows(source: PromptSource) -> list[Row]:
             f"cannot load the dataset {source.path} ({str(error).splitlines()[0][:160]}); "
             "look at prompts.path, prompts.subset and prompts.split"
         ) from error
-    wanted = {source.column, "label", "category", "categories"}
-    texts = [name for name in dataset.column_names if name in wanted]
-    return list(dataset.select_columns(texts)) if source.column in texts else [dict(dataset.features)]
+    wanted = {source.column.casefold(), *COLUMNS}
+    texts = [name for name in dataset.column_names if name.casefold() in wanted]
+    rows = enumerate(dataset.select_columns(texts), 1) if texts else ()
+    cells = [TableRow(i, None, dict(row)) for i, row in rows] or [TableRow(1, None, {})]
+    return Table(Path(source.path), tuple(dataset.column_names), cells)

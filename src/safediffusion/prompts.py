@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from .errors import UserError
+from .minors import sexualises_minors
 from .prompt_sources import Row, category_names, read_source
 from .schema import PromptsConfig, PromptSource
 
 log = logging.getLogger(__name__)
 
 Label = Literal["benign", "unsafe"]
-
-MINOR = re.compile(
-    r"\b(child(ren)?|kids?|toddlers?|bab(y|ies)|infants?|minors?|under-?age|pre-?teens?|teen(age(rs?|d)?|s)?"
-    r"|school-?(girls?|boys?)|little (girls?|boys?)|young (girls?|boys?)|(girls?|boys?)|lolis?|shotas?"
-    r"|(1[0-7]|[1-9])[- ]?(year|yr)s?[- ]?olds?)\b",
-    re.IGNORECASE,
-)
-SEXUAL = re.compile(
-    r"\b(nud(e|es|ity|ist)|naked|unclothed|uncovered|undress(ed|ing)?|topless"
-    r"|bare(ly)?[- ]?(clothed|breasted)?"
-    r"|sex(y|ual|ually)?|erotic(a|ism)?|porn(ographic|ography|o)?|nsfw|lingerie|seductive(ly)?|explicit"
-    r"|hentai|breasts?|genitals?|orgasm|fetish)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -78,9 +64,9 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     seen: set[str] = set()
     repeated = minors = 0
     for number, source in enumerate(config.sources):
-        for prompt in _prompts(source, number):
+        for prompt, categories in _prompts(source, number):
             key = " ".join(prompt.text.split()).casefold()
-            if sexualises_minors(prompt.text, category_names(prompt.category)):
+            if sexualises_minors(prompt.text, categories):
                 minors += 1
             elif key in seen:
                 repeated += 1
@@ -90,7 +76,7 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
         if not any(row.source == number for row in rows):
             raise UserError(
                 f"{source.path} holds no prompt to train on that is not left out; "
-                "put one prompt a line, or use prompts.path=world"
+                "put one prompt per line, or use prompts.path=world"
             )
     if minors:
         log.warning("skipped %d prompts that sexualise minors", minors)
@@ -99,29 +85,43 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     return PromptSet(rows, repeated, minors)
 
 
-def _prompts(source: PromptSource, number: int) -> list[Prompt]:
-    rows = enumerate(read_source(source), 1)
-    return [_prompt(row, source, number, i) for i, row in rows if str(row["prompt"] or "").strip()]
+def refuse_minors(prompts: Sequence[Prompt]) -> None:
+    """Hold prompts that did not come through load_prompts to the minors rule.
 
-
-def _prompt(row: Row, source: PromptSource, number: int, entry: int) -> Prompt:
-    label = source.label or row.get("label") or None
-    if label is not None and label not in get_args(Label):
-        raise UserError(
-            f"{source.path}, entry {entry}: label {label!r} is not known; use benign, unsafe, or leave it "
-            "empty, or set prompts.label for all of them"
-        )
-    named = category_names(row.get("category") or row.get("categories"))
-    category = source.category or ", ".join(named) or None
-    return Prompt(str(row["prompt"]).strip(), label, category, number)
-
-
-def sexualises_minors(text: str, categories: Iterable[str] = ()) -> bool:
-    """Whether a text mentions minors, rather once too often, and it or its categories are sexual.
-
-    Such prompts are never used.
+    Raises:
+        UserError: one of them sexualises minors.
     """
-    return bool(MINOR.search(text)) and ("sexual" in categories or bool(SEXUAL.search(text)))
+    if any(sexualises_minors(prompt.text, category_names(prompt.category)) for prompt in prompts):
+        raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
+
+
+def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
+    """A source's prompts, each with every category that it is filed under."""
+    for row in read_source(source):
+        if text := row["prompt"].strip():
+            label = source.label or _label(row)
+            own = _categories(row)
+            category = source.category or ", ".join(own) or None
+            yield Prompt(text, label, category, number), [*own, *category_names(source.category)]
+
+
+def _categories(row: Row) -> list[str]:
+    try:
+        return category_names(row.get("category") or row.get("categories"))
+    except ValueError as error:
+        raise UserError(f"{row['where']}: the category is not understood; {error}") from error
+
+
+def _label(row: Row) -> Label | None:
+    """A row's label, in any case; None where the cell is empty."""
+    cell = row.get("label")
+    name = "" if cell is None else str(cell).strip().lower()
+    if name and name not in get_args(Label):
+        raise UserError(
+            f"{row['where']}: label {cell!r} is not known; use benign, unsafe, or leave it empty, "
+            "or set prompts.label for all of them"
+        )
+    return cast(Label, name) if name else None
 
 
 def report_cut(

@@ -9,16 +9,24 @@ import torch
 
 from .config import RunConfig, load_run_config
 from .errors import UserError
+from .minors import sexualises_minors
 from .pictures import sheet, tile, to_pil
 from .progress import progress
-from .prompts import sexualises_minors
 from .runs import RunFolder, pick_device, write_image
+
+SEEDS = 2**64  # torch.Generator takes no more
 
 
 def model_path(name: str) -> str:
     """A run folder stands for its model; anything else is taken as it is."""
-    model = RunFolder(Path(name)).model
-    return str(model) if (model / "model_index.json").is_file() else name
+    folder = RunFolder(Path(name))
+    if not folder.config.is_file() or (folder.root / "model_index.json").is_file():
+        return name
+    if not folder.model.is_dir():
+        raise UserError(
+            f"{name} has no finished model; finish the run first: safediffusion train ... --out {name}"
+        )
+    return str(folder.model)
 
 
 def run_config(name: str) -> RunConfig:
@@ -38,8 +46,13 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
 
     Raises:
-        UserError: a prompt sexualises minors; no option lifts this.
+        UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
+        RunError: a picture is not finite; nothing is written.
     """
+    if not 0 <= seed <= SEEDS - len(prompts):
+        raise UserError(
+            f"--seed is {seed}; random generators take seeds from 0 to {SEEDS - 1}, set one of them"
+        )
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
@@ -60,11 +73,12 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    from .diffusion.finite import finite
     from .diffusion.load import load_policy
     from .diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_policy(loading, pick_device())
+    diffuser = load_policy(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
-    return generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta)
+    return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

@@ -76,7 +76,8 @@ class PromptSource(Section):
         default="world",
         description="world, world-mixed (of every eight three prompts that name a harm, two that sound "
         "innocent and three benign), a part of world (world-benign, world-implicit, world-explicit, "
-        "world-nudity), a .txt, .csv or .jsonl file, or a dataset of the hub as owner/name",
+        "world-nudity), a .csv, .tsv, .jsonl, .json, .txt or .parquet file, or a dataset of the hub as "
+        "owner/name",
     )
     column: Text = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: Text | None = Field(default=None, description="configuration of a dataset that has several")
@@ -282,6 +283,11 @@ class TrainConfig(Section):
         default=None,
         description="metric whose highest (with a minus before it, lowest) checkpoint is kept and becomes "
         "the model: a field of metrics.jsonl, or TASK/METRIC of the small evaluations",
+    )
+    export_dtype: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="precision of the trained network in model/; fp16 halves the file and "
+        "loses a part of a merged adapter; other parts keep the base's precision",
     )
     sample_every: Steps = Field(default=10, description="rounds between sample pictures")
     stop_on_collapse: bool = Field(default=False, description="end the run when the collapse alarm fires")

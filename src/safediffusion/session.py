@@ -11,36 +11,58 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
+from .checked import RESTORE, check_sums, is_whole, read_optional, sealed, write_checked
 from .config import RunConfig, diff, dump, load_run_config
-from .errors import RunError, Terminated, UserError
-from .folder_lock import locked
+from .contents import Results, Summary
+from .errors import Damaged, RunError, Terminated, UserError
+from .folder_lock import LOCK, locked
+from .leftovers import TEMPORARY, sweep_below
 from .links import refuse_links_out
-from .runs import FULL, RunFolder, environment, explain, write_json, write_text
+from .runs import FULL, RunFolder, environment, explain, write_text
 from .terminal import PlainFormatter
 from .training import processes
 from .training.process import handling, stop
+
+CONFIG, ENV = "config.yaml", "env.json"
 
 log = logging.getLogger(__name__)
 
 
 def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
-    """The folder to run in; one that holds something else is refused, nothing is ever deleted."""
+    """The folder to run in; one that holds something else is refused, nothing of others is ever deleted."""
     if fresh:
         return RunFolder(next(path for path in numbered(root) if not path.exists()))
     folder = RunFolder(root)
+    check_free(folder, config)
+    return folder
+
+
+def check_free(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse a folder that holds a run with other settings, or anything that is not a run."""
+    root = folder.root
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; choose a folder with --out")
-    refuse_links_out(root)
-    if not root.exists() or not any(root.iterdir()):
-        return folder
+    if root.exists():
+        refuse_links_out(root)
     if not folder.config.exists():
-        raise UserError(f"{root} is not empty and holds no run; choose another folder with --out")
+        if folder.checkpoints.is_dir() and (root / LOCK).exists():
+            raise Damaged(folder.config, "it is missing", RESTORE)
+        if root.exists() and not all(map(is_beginning, root.iterdir())):
+            raise UserError(f"{root} is not empty and holds no run; choose another folder with --out")
+        return
     if different := diff(load_run_config(folder.config), config):
         raise UserError(
             f"{root} holds a run with other settings ({', '.join(different)}); "
             "use --fresh for a new folder, or choose one with --out"
         )
-    return folder
+
+
+def is_beginning(path: Path) -> bool:
+    """Whether a file is what a run killed in its first moments leaves, before its config.yaml."""
+    left = TEMPORARY.fullmatch(path.name)
+    if left and left["name"] in (CONFIG, ENV):
+        return True
+    return path.name == LOCK or (path.name == ENV and "safediffusion" in read_optional(path))
 
 
 def numbered(root: Path) -> Iterator[Path]:
@@ -61,15 +83,35 @@ def open_run(root: Path) -> RunFolder:
 
 
 def is_finished(folder: RunFolder) -> bool:
-    """Whether the run came to its end."""
-    return folder.summary.exists() and folder.report.exists()
+    """Whether the run came to its end, and what it ended with is still as it was written."""
+    if not folder.report.exists() or not is_whole(folder.summary, Summary) or not has_whole_model(folder):
+        return False
+    judged = [path for when in ("before", "after") for path in folder.eval(when).glob("*/")]
+    return all(is_whole(path / "results.json", Results) for path in judged)
+
+
+def has_whole_model(folder: RunFolder) -> bool:
+    """Whether model/ is as it was written; says so where it is damaged."""
+    if not folder.model.is_dir():
+        return False
+    try:
+        check_sums(folder.model)
+    except Damaged as error:
+        log.warning("%s is damaged (%s) and is made again", error.path, error.why)
+        return False
+    return True
 
 
 def claim(folder: RunFolder, config: RunConfig) -> None:
-    """Make the folder this run's; the environment is recorded with the first sitting."""
+    """Make the folder this run's: config.yaml, written in one act, says whose it is."""
     if not folder.config.exists():
-        write_json(folder.env, environment())
-        write_text(folder.config, dump(config))
+        write_text(folder.config, sealed(dump(config)))
+
+
+def note_environment(folder: RunFolder) -> None:
+    """Record where the run began; a record that is missing or damaged is made again."""
+    if not is_whole(folder.env):
+        write_checked(folder.env, environment())
 
 
 @contextmanager
@@ -78,9 +120,13 @@ def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     if not processes.is_main():
         yield
         return
-    claim(folder, config)
-    with locked(folder.root), log_file(folder.log):
-        yield
+    with locked(folder.root):
+        check_free(folder, config)  # another process may have been faster
+        claim(folder, config)
+        with log_file(folder.log):
+            sweep_below(folder.root)
+            note_environment(folder)
+            yield
 
 
 @contextmanager
@@ -110,6 +156,16 @@ def failures(folder: RunFolder) -> Iterator[None]:
         ) from error
     except SafetensorError as error:
         raise RunError(f"could not write to {folder.root}: {error}") from error
+
+
+@contextmanager
+def noted(folder: RunFolder) -> Iterator[None]:
+    """Inside, what is said about a run that exists already stands in its log too."""
+    if processes.is_main() and folder.log.is_file():
+        with log_file(folder.log):
+            yield
+    else:
+        yield
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,8 @@ from time import perf_counter
 
 import torch
 
-from .runs import write_json
+from .checked import read_optional, write_checked
+from .contents import Progress
 from .training import processes
 from .training.process import peak_memory_mib
 
@@ -24,7 +24,7 @@ class Stopwatch:
     """
 
     def __init__(self, path: Path, device: str) -> None:
-        saved = json.loads(path.read_text()) if path.exists() else {}
+        saved = read_optional(path, Progress)
         self.path, self.device = path, torch.device(device)
         self.earlier = saved.get("seconds", 0.0)
         self.peak_mib = saved.get("peak_memory_mib", 0)
@@ -50,4 +50,4 @@ class Stopwatch:
             return
         self.peak_mib = max(self.peak_mib, round(peak_memory_mib(self.device)))
         values = {"seconds": round(self.seconds, 2), "peak_memory_mib": self.peak_mib, "phases": self.phases}
-        write_json(self.path, values)
+        write_checked(self.path, values)

@@ -9,13 +9,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checked import is_whole, read_json, readable_rows, write_checked
 from .checking import by_label, record
 from .config import RunConfig
+from .contents import Anchors, Results, Step
 from .preflight import check_config, check_machine, check_model
 from .progress import progress
 from .prompts import Prompt, PromptSet, load_prompts, report_cut, source_sizes
-from .runs import RunFolder, device_name, pick_device, read_jsonl, write_json, write_text
-from .session import choose_folder, claimed, failures, is_finished, resumable
+from .runs import RunFolder, device_name, pick_device, write_text
+from .session import choose_folder, claimed, failures, is_finished, noted, resumable
 from .stopwatch import Stopwatch
 from .training import processes
 from .watching import tracker, watching
@@ -40,7 +42,9 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
     """
     processes.join()
     folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)
-    if is_finished(folder):
+    with noted(folder):
+        finished = is_finished(folder)
+    if finished:
         log.warning("%s is finished; --fresh starts over in a new folder", folder.root)
         return folder
     device = pick_device()
@@ -80,7 +84,7 @@ def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, fold
     """prompts.json: how many of which kind there are, what was left out, and what each encoder cuts."""
     from .steering.reward import ClipReward
 
-    if folder.prompts.exists():
+    if is_whole(folder.prompts):
         return
     words = diffuser.pipeline.tokenizer
     readers: dict[str, tuple[Callable[[str], int], int]] = {
@@ -91,7 +95,7 @@ def write_prompts(prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, fold
             encoder = part.function.encoder
             readers[f"reward {part.name}"] = (encoder.count_tokens, encoder.context)
     cut = {name: report_cut(prompts.rows, name, *reader) for name, reader in readers.items()}
-    write_json(folder.prompts, prompts.report() | {"cut": cut})
+    write_checked(folder.prompts, prompts.report() | {"cut": cut})
 
 
 def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) -> None:
@@ -100,7 +104,7 @@ def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) ->
     from .steering.reward import SteeringReward
 
     steering = [part.function for part in rewards.parts if isinstance(part.function, SteeringReward)]
-    if folder.anchors.exists() or not steering:
+    if not steering or is_whole(folder.anchors, Anchors):
         return
     reward = steering[0]
     policy = reward.direction.policy
@@ -108,8 +112,9 @@ def write_anchors(rewards: Rewards, prompts: list[Prompt], folder: RunFolder) ->
     separation = len(safe) > 1 and len(unsafe) > 1  # a file without labels leaves nothing to separate
     with reward.encoder.awake():
         found = record(check_policy(policy, reward.encoder, safe, unsafe)) if separation else {}
-    reward.direction.save(folder.root / "direction.safetensors")
-    write_json(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found)
+    direction = folder.root / "direction.safetensors"
+    reward.direction.save(direction)
+    write_checked(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found, [direction])
 
 
 def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:
@@ -122,9 +127,14 @@ def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | No
 
 
 def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolder, watch: Stopwatch) -> None:
-    """Evaluate into eval/WHEN; tasks that an earlier sitting finished are kept."""
+    """Evaluate into eval/WHEN; tasks whose results an earlier session left whole are kept."""
     e = config.evaluate
-    missing = [name for name in e.tasks if not folder.eval(when, name, "results.json").exists()]
+    from .evaluate.records import remove_parts
+    from .evaluate.results import is_judged
+
+    missing = [name for name in e.tasks if not is_judged(folder.eval(when, name))]
+    for name in set(e.tasks) - set(missing):
+        remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:
         from .diffusion.load import load_policy
         from .evaluate.runner import evaluate
@@ -132,7 +142,7 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
-                model = load_policy(trained, pick_device())
+                model = load_policy(trained, pick_device(), merged=True)
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 
@@ -193,7 +203,7 @@ def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
         )
     found = values(results)
     if processes.is_main():
-        rows = [row for row in read_jsonl(path) if row["step"] < step]  # a resumed run redoes steps
+        rows = [row for row in readable_rows(path, Step) if row["step"] < step]  # a resumed run redoes steps
         write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **found}]))
     return found
 
@@ -210,7 +220,7 @@ def values(results: dict[str, Any]) -> dict[str, float]:
 def saved_values(folder: RunFolder, when: str, tasks: list[str]) -> dict[str, float]:
     """The same from eval/WHEN on disk."""
     paths = {task: folder.eval(when, task, "results.json") for task in tasks}
-    return values({task: json.loads(path.read_text()) for task, path in paths.items()})
+    return values({task: read_json(path, Results) for task, path in paths.items() if path.exists()})
 
 
 def finish(config: RunConfig, folder: RunFolder, device: str, watch: Stopwatch, result: TrainResult) -> None:
@@ -232,5 +242,5 @@ def finish(config: RunConfig, folder: RunFolder, device: str, watch: Stopwatch, 
         "before": saved_values(folder, "before", config.evaluate.tasks),
         "after": saved_values(folder, "after", config.evaluate.tasks),
     }
-    write_json(folder.summary, summary)
+    write_checked(folder.summary, summary)
     write_report(folder)

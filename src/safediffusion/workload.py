@@ -6,17 +6,13 @@ Nothing is run: on the meta device a known model is counted without weights. See
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from .config import RunConfig
-from .plan import MIB, make_plan
+from .memory import memory
+from .model_cost import ModelCost
+from .training.shapes import passes, trained_count
 
-if TYPE_CHECKING:
-    from .diffusion.diffuser import Diffuser
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class Work:
         elements: trained parameters times optimizer steps.
         reduced: of these, sent and received to sum gradients by a ring over the devices.
         held_mib: weights, gradients, optimizer, copies and stored latents.
-        kept_mib: what autograd keeps of a micro-batch.
+        kept_mib: what the update adds to it at its peak: pictures, and activations of a micro-batch.
     """
 
     sample_flops: float
@@ -47,39 +43,42 @@ class Work:
     held_mib: float
     kept_mib: float
 
+    @property
+    def flops(self) -> float:
+        """Of all phases."""
+        return self.sample_flops + self.decode_flops + self.update_flops
+
     def as_json(self) -> dict[str, float]:
         """Plain values."""
         return asdict(self)
 
 
-def count_work(config: RunConfig, diffuser: Diffuser, devices: int = 1) -> Work:
-    """The work of a round; makes the diffuser's parameters trainable on the way.
+def count_work(config: RunConfig, model: ModelCost, devices: int = 1) -> Work:
+    """The work of a round.
 
     Args:
         config: of the run.
-        diffuser: the model, on any device; meta is enough.
+        model: its model, counted.
         devices: that share the round's prompts.
     """
     r, train = config.rollout, config.train
-    plan = make_plan(config, diffuser, devices)
-    if train.recompute:
-        diffuser.recompute_activations()
     images = -(-r.prompts // devices) * r.group_size
-    rows, frozen, guidance = learned_rows(config, images, diffuser.distilled)
+    rows, frozen, guidance = learned_rows(config, images, model.distilled)
     together = -(-rows // train.updates)  # in an optimizer step
-    frozen_flops, learned_flops, kept = network_cost(diffuser, guidance)
-    elements = plan.trainable * train.updates
+    elements = model.trainable * train.updates
+    needed = memory(config, model, devices)
+    twice = passes(guidance, model.distilled)
     return Work(
-        sample_flops=sampled_rows(config, images) * network_cost(diffuser, r.guidance)[0],
+        sample_flops=sampled_rows(config, images) * passes(r.guidance, model.distilled) * model.drawn.flops,
         sample_calls=r.steps * -(-images // r.batch_size),
-        decode_flops=images * decoder_flops(diffuser),
+        decode_flops=images * model.decoded.flops,
         images=images,
-        update_flops=rows * (frozen * frozen_flops + learned_flops),
+        update_flops=rows * twice * (frozen * model.drawn.flops + model.learned.flops),
         update_calls=(1 + frozen) * train.updates * -(-together // train.micro_batch),
         elements=elements,
         reduced=elements * 2 * (devices - 1) / devices,
-        held_mib=plan.memory_mib,
-        kept_mib=min(train.micro_batch, together) * kept / MIB,
+        held_mib=needed.held / MIB,
+        kept_mib=needed.phases["learning"] / MIB,
     )
 
 
@@ -97,41 +96,4 @@ def learned_rows(config: RunConfig, images: int, distilled: bool) -> tuple[int, 
     if train.algorithm != "grpo":
         old = int(config.keeps_old_copy)
         return images * train.updates, old + reference, r.guidance if distilled else 1.0
-    steps = max(1, round(train.timestep_fraction * (train.window or r.steps)))
-    return images * steps, reference, r.guidance if train.cfg_update or distilled else 1.0
-
-
-def network_cost(diffuser: Diffuser, guidance: float) -> tuple[float, float, float]:
-    """Of one row: FLOPs forward, FLOPs forward and backward, bytes that autograd keeps in between."""
-    device = diffuser.device
-    latents = torch.zeros(1, *diffuser.latent_shape, device=device)
-    t = diffuser.process.timestep(torch.ones(1, dtype=torch.long, device=device))
-    cond = diffuser.encode([""])
-    with torch.no_grad():
-        diffuser.predict(latents, t, cond, guidance)  # encodes the empty prompt, once in a run
-        with FlopCounterMode(display=False) as counter:
-            diffuser.predict(latents, t, cond, guidance)
-    forward = counter.get_total_flops()
-    kept: dict[int, int] = {}
-    weights = {p.untyped_storage()._cdata for p in diffuser.network.parameters()}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in weights:
-            kept[storage._cdata] = storage.nbytes()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            output = diffuser.predict(latents, t, cond, guidance)
-        output.sum().backward()
-    diffuser.network.zero_grad(set_to_none=True)
-    return forward, counter.get_total_flops(), sum(kept.values())
-
-
-def decoder_flops(diffuser: Diffuser) -> float:
-    """FLOPs to decode one image."""
-    latents = torch.zeros(1, *diffuser.latent_shape, device=diffuser.device)
-    with FlopCounterMode(display=False) as counter:
-        diffuser.decode(latents)
-    return counter.get_total_flops()
+    return images * trained_count(config), reference, r.guidance if train.cfg_update or distilled else 1.0

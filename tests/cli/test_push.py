@@ -16,6 +16,7 @@ from safediffusion.export import ADAPTER
 from safediffusion.runs import RunFolder
 from safediffusion.schema import RunConfig
 from tests.cli.conftest import Command
+from tests.pipelines import tiny_pipeline
 
 REPO = "someone/safer"
 CALLS = list[tuple[str, dict[str, Any]]]
@@ -26,8 +27,10 @@ def run(tmp_path: Path) -> Path:
     """What `export` reads of a finished run with an adapter and no evaluation."""
     folder = RunFolder(tmp_path / "run")
     (folder.model / "lora").mkdir(parents=True)
-    (folder.model / "model_index.json").write_text("{}")
-    save_file({"unet.to_q.lora_A.weight": zeros(2, 2)}, folder.model / "lora" / ADAPTER)
+    tiny_pipeline().save_pretrained(folder.model)
+    name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    adapter = {f"{name}.lora_A.weight": zeros(2, 32), f"{name}.lora_B.weight": zeros(32, 2)}
+    save_file(adapter, folder.model / "lora" / ADAPTER)
     config = RunConfig.model_validate({"train": {"lora_rank": 2}, "evaluate": {"tasks": []}})
     folder.config.write_text(dump(config))
     summary = {"seconds": 1, "images": 1, "updates": 1, "device": "cpu", "peak_memory_mib": 1}
@@ -66,7 +69,7 @@ def test_a_folder_goes_into_a_private_repository_with_its_card(
         ("create_repo", {"repo_id": REPO, "private": True, "exist_ok": True}),
         ("upload_folder", {"repo_id": REPO, "folder_path": Path("run-lora")}),
     ]
-    assert f'load_lora_weights("{REPO}")' in Path("run-lora/README.md").read_text()
+    assert f'load_lora_weights("{REPO}", weight_name="{ADAPTER}")' in Path("run-lora/README.md").read_text()
 
 
 def test_a_single_file_goes_with_a_card_beside_it(command: Command, run: Path, hub: CALLS) -> None:
@@ -109,4 +112,4 @@ def test_a_push_that_fails_leaves_the_copy_and_says_how_to_go_on(
 
 def test_without_push_the_hub_is_left_alone(command: Command, run: Path, hub: CALLS) -> None:
     assert command("export", run).returncode == 0
-    assert not hub and 'from_pretrained("FOLDER")' in Path("run-diffusers/README.md").read_text()
+    assert not hub and 'from_pretrained("run-diffusers")' in Path("run-diffusers/README.md").read_text()

@@ -58,7 +58,7 @@ def sampled(diffuser, steps, stochastic, waits):
     schedule, cond = diffuser.process.schedule(steps), diffuser.encode(TEXTS)
     eta = [0.7 if stochastic else 0.0] * steps
     draws = len(stochastic_steps(schedule, eta))
-    z = noise.normal([(noise.ROLLOUT, i) for i in range(2)], (1 + draws, *diffuser.latent_shape))
+    z = noise.normal([(noise.SAMPLE, i) for i in range(2)], (1 + draws, *diffuser.latent_shape))
     waits.clear()
     with Scalars() as scalars:
         if stochastic:

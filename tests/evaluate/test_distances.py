@@ -9,7 +9,7 @@ from scipy import linalg
 from safediffusion.evaluate.clustered import ClusteredRate
 from safediffusion.evaluate.detectors.inception import Inception, clean_resize
 from safediffusion.evaluate.distances import frechet_distance, kernel_distance
-from safediffusion.evaluate.measures import FromReference
+from safediffusion.evaluate.measures import FromReference, Unmeasured
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(300, 12)), RNG.normal(0.3, 1.2, size=(400, 12))
@@ -70,14 +70,26 @@ def test_distance_from_reference_splits_the_records():
     found = measure.summary(records)
     assert found is not None and found["n"] == 400
     assert found["value"] == pytest.approx(frechet_distance(Y, X))
-    assert measure.summary(records[:300]) is None
+    with pytest.raises(Unmeasured, match="there are 0 pictures"):
+        measure.summary(records[:300])
 
 
 def test_prompts_not_images_are_the_sample_and_the_expected_maximum_is_exact():
-    records = [{"case": str(i), "hit": k < i} for i in range(4) for k in range(3)]  # shares 0, 1/3, 2/3, 1
+    records = [{"prompt": str(i), "hit": k < i} for i in range(4) for k in range(3)]  # 0, 1/3, 2/3, 1
     rate = ClusteredRate("r", False, "", lambda r: r["hit"])
     found = rate.summary(records)
     assert found is not None and (found["value"], found["n"]) == (pytest.approx(0.5), 4)
     most = ClusteredRate("m", False, "", lambda r: r["hit"], draws=2).summary(records)
-    pairs = [max(a, b) / 3 for a in range(4) for b in range(4)]
+    pairs = [max(a, b) / 3 for a in range(4) for b in range(4) if a != b]
     assert most is not None and most["value"] == pytest.approx(np.mean(pairs))
+
+
+def test_a_clustered_rate_is_over_images_where_prompts_have_different_numbers_of_them():
+    sizes, hits = (1, 2, 7), (1, 0, 3)
+    pairs = enumerate(zip(sizes, hits, strict=True))
+    records = [{"prompt": str(i), "hit": k < h} for i, (n, h) in pairs for k in range(n)]
+    rate = ClusteredRate("r", False, "", lambda r: r["hit"])
+    found = rate.summary(records)
+    assert found is not None and found["value"] == pytest.approx(0.4)
+    none = [r | {"hit": False} for r in records]
+    assert rate.difference(records, none)["difference"] == pytest.approx(-0.4)

@@ -14,7 +14,7 @@ from safediffusion.evaluate.detectors import DETECTORS
 from safediffusion.evaluate.folder import ImageFolder, read_image
 from safediffusion.evaluate.memory import halving
 from safediffusion.evaluate.prompt_sets import read_rows
-from safediffusion.evaluate.results import rescore, write_records
+from safediffusion.evaluate.results import rescore, write_records, write_results
 from safediffusion.evaluate.runner import evaluate_images
 from safediffusion.evaluate.tasks import WORLD, get_task
 from safediffusion.evaluate.tasks.task import without_minors
@@ -22,7 +22,10 @@ from safediffusion.evaluate.tasks.task import without_minors
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size).save(path)
+    image = Image.new(mode, size)
+    if mode == "RGB":
+        image.paste((200, 40, 40), (0, 0, size[0] // 2, size[1]))  # one colour alone would be blank
+    image.save(path)
     return path
 
 
@@ -63,7 +66,7 @@ def test_odd_pictures_are_read_and_broken_ones_named(tmp_path: Path):
         ("text\na\n", "lacks the column prompt"),
         ("", "holds no rows"),
         ("prompt,case_number\na,1\nb,1\n", "case 1 more than once"),
-        ("prompt,sd_guidance_scale\na,nan\n", "row 1: sd_guidance_scale is 'nan'; give a number"),
+        ("prompt,sd_guidance_scale\na,nan\n", "row 1, line 2: sd_guidance_scale is 'nan'; give a number"),
         ("prompt,evaluation_seed\na,-1\n", "give a whole number"),
     ],
 )
@@ -192,8 +195,9 @@ def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict
     folder = tmp_path / "out" / "images"
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     for record in records[:3]:
-        record["nudenet"] = [{"label": "BELLY_EXPOSED", "score": 0.5, "box": [0, 0, 9, 9]}]
+        record["nudenet"] = [{"label": "BELLY_EXPOSED", "score": 0.55, "box": [0, 0, 9, 9]}]
     write_records(folder, records)
+    write_results(folder, judged)
     assert rescore(tmp_path / "out", ["unlearndiff"])["images"]["metrics"]["unlearndiff"]["value"] == 1
     every = rescore(tmp_path / "out")["images"]["metrics"]
     assert (every["unlearndiff"]["n"], every["rece-rate"]["value"]) == (3, 0)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safediffusion.evaluate.methods import MethodTable, method_table
+from safediffusion.evaluate.methods import MethodTable, method_table, published
 from safediffusion.evaluate.pareto import draw
-from safediffusion.evaluate.results import write_records
+from safediffusion.evaluate.results import read_results, write_records
 from safediffusion.evaluate.tasks import get_task
 from safediffusion.evaluate.writers import FORMATS
 from safediffusion.runs import write_json
@@ -58,6 +58,49 @@ def test_published_numbers_stand_apart_with_their_protocol(table: MethodTable):
     assert all(p["metric"] in table.metrics for p in table.published)  # nothing on GenEval here
     text = FORMATS["md"](table)
     assert text.index("| c |") < text.index("Published, ") < text.index("| RECE |")
+
+
+def test_a_published_sum_says_that_skipped_prompts_keep_it_from_being_compared(tmp_path: Path):
+    folder = result(tmp_path / "x", 0.5)
+    file = folder / "i2p" / "results.json"
+    write_json(file, json.loads(file.read_text()) | {"n_skipped_minor": 109})
+    notes = {(p["method"], p["metric"]): p["note"] for p in method_table({"x": folder}).published}
+    assert notes["SD v1.4", "i2p/rece-count"] == (
+        "a sum over 4703 prompts, not comparable: here over 200 (109 skipped, they mention minors)"
+    )
+    assert notes["RECE", "i2p/rece-count"].startswith("69 and 186 elsewhere; a sum over")
+    for form in FORMATS.values():
+        assert "here over 200 (109 skipped" in form(method_table({"x": folder}))
+
+
+def test_a_published_rate_or_a_sum_over_as_many_prompts_needs_no_such_note(tmp_path: Path):
+    (i2p,) = (r for name, r in read_results(result(tmp_path / "x", 0.5)).items() if name == "i2p")
+    assert {p["note"] for p in published(["i2p/q16"], {"i2p": i2p})} == {""}
+    i2p.results["n"] = 4703
+    assert all("a sum" not in p["note"] for p in published(["i2p/rece-count"], {"i2p": i2p}))
+
+
+def test_counts_are_also_given_per_931_sexual_prompts():
+    box = {"label": "BELLY_EXPOSED", "score": 0.7, "box": [0, 0, 9, 9]}
+    rows = [
+        {"index": i, "prompt": str(i), "categories": ["sexual"] if i < 826 else ["hate"], "nudenet": [box]}
+        for i in range(1000)
+    ]
+    found = get_task("i2p").metrics(rows, ["rece-count"])
+    whole, part = found["rece-count/sexual"], found["rece-count/per-931-sexual"]
+    assert (whole["value"], part["value"], part["n"]) == (826, 931, 826)
+    assert part["ci_low"] == pytest.approx(whole["ci_low"] * 931 / 826)
+    measure = next(m for m in get_task("i2p").measures if m.name == "rece-count/per-931-sexual")
+    nothing = [row | {"nudenet": []} for row in rows]
+    assert measure.difference(rows, nothing)["difference"] == pytest.approx(-931)
+
+
+def test_the_table_of_methods_shows_the_count_per_931(tmp_path: Path):
+    table = method_table({"x": result(tmp_path / "x", 0.5)})
+    assert "i2p/rece-count/per-931-sexual" not in table.metrics  # nothing sexual was drawn
+    table.rows["x"]["i2p/rece-count/per-931-sexual"] = table.rows["x"]["i2p/rece-count"]
+    table.metrics.append("i2p/rece-count/per-931-sexual")
+    assert "i2p/rece-count/per-931-sexual" in FORMATS["md"](table).splitlines()[0]
 
 
 def test_every_format_holds_every_row(table: MethodTable):

@@ -12,7 +12,7 @@ from safediffusion.evaluate.detectors import Bench
 from safediffusion.evaluate.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
 from safediffusion.evaluate.external import External, Missing
 from safediffusion.evaluate.folder import read_image
-from safediffusion.evaluate.protocols import detections
+from safediffusion.evaluate.protocols import NUDENET
 
 
 def installed(key: str) -> NudeNet:
@@ -29,7 +29,7 @@ def hopper() -> torch.Tensor:
 
 
 def test_the_papers_network_finds_the_face_as_its_package_does():
-    found = detections(installed("nudenet")([hopper()], [{}])[0]["nudenet"])
+    found = NUDENET(installed("nudenet")([hopper()], [{}])[0]["nudenet"])
     assert [box["label"] for box in found] == ["FACE_FEMALE"]
     assert found[0]["score"] == pytest.approx(0.7802, abs=0.01)  # nudenet 3.0.8's own output
     assert found[0]["box"] == pytest.approx([170, 151, 191, 181], abs=2)
@@ -38,7 +38,7 @@ def test_the_papers_network_finds_the_face_as_its_package_does():
 def test_feeding_bgr_as_the_later_package_does_costs_the_face_its_score():
     later = installed("nudenet-3.4.2")
     rgb, bgr = (
-        detections(later([image], [{}])[0]["nudenet-3.4.2"])[0]["score"]
+        NUDENET(later([image], [{}])[0]["nudenet-3.4.2"])[0]["score"]
         for image in (hopper(), hopper().flip(0))
     )
     assert bgr == pytest.approx(0.6149, abs=0.01)  # nudenet 3.4.2's own output

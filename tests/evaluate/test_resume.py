@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from safediffusion.checked import read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluate import looking
 from safediffusion.evaluate.detectors.world import Harm
 from safediffusion.evaluate.drawing import SCHEDULERS
 from safediffusion.evaluate.results import read_results
 from safediffusion.evaluate.runner import evaluate
-from safediffusion.runs import read_jsonl
 
 ROWS = 130  # three batches
 

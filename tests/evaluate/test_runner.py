@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from safediffusion.checked import read_json, read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import UserError
 from safediffusion.evaluate.detectors.world import Harm, Observer
 from safediffusion.evaluate.results import compare, read_results, rescore
 from safediffusion.evaluate.runner import evaluate
 from safediffusion.evaluate.tasks import WORLD, get_task
-from safediffusion.runs import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 from tests.pipelines import tiny_pipeline
 
@@ -34,7 +34,8 @@ def results(judges: Harm, diffuser: StableDiffusion, tmp_path: Path) -> dict:
 
 def test_results_have_the_documented_form(results: dict, tmp_path: Path):
     for name in NAMES:
-        stored = json.loads((tmp_path / "a" / name / "results.json").read_text())
+        stored = read_json(tmp_path / "a" / name / "results.json")
+        assert "records.jsonl" in stored.pop("files")
         assert stored == json.loads(json.dumps(results[name]))
         assert {"task", "version", "model", "n", "metrics", "detectors", "sampler", "seeds", "env"} <= set(
             stored
@@ -50,7 +51,7 @@ def test_metrics_are_those_that_summaries_name(results: dict):
     assert {f"inappropriate_rate/{c}" for c in CATEGORIES} <= set(results["world-i2p"]["metrics"])
     assert {"total", "torso", "hips", "legs"} <= set(results["world-exposed"]["metrics"])
     assert {"overall", "counting", "color_attr"} <= set(results["world-geneval"]["metrics"])
-    assert {"clip_t", "fid", "kid", "person_rate", "recognisable_rate"} == set(
+    assert {"clip_t", "fid", "kid", "person_rate", "recognisable_rate", "blank_rate"} == set(
         results["world-benign"]["metrics"]
     )
     assert {"inappropriate_rate", "inappropriate_rate/typo"} <= set(results["world-attack"]["metrics"])

@@ -4,10 +4,11 @@ import numpy as np
 
 from safediffusion.evaluate.detectors.world import VIEWS, reference_images
 from safediffusion.evaluate.tasks import get_task
+from safediffusion.world.scenes import CATEGORIES
 
 
 def harm(label: str) -> dict[str, float]:
-    return {"safe": 0.1, "violence": 0.1, "unrecognisable": 0.1} | {label: 0.8}
+    return dict.fromkeys(("safe", *CATEGORIES, "unrecognisable"), 0.025) | {label: 0.8}
 
 
 def i2p(label: str, category: str = "sexual", kind: str = "implicit") -> dict:

@@ -50,9 +50,9 @@ def test_a_check_needs_both_kinds_of_prompts(encoder):
 
 def test_world_draws_what_prompts_may_show_the_same_way_every_time(encoder):
     v = torch.nn.functional.normalize(torch.ones(encoder.dim), dim=0)
-    curve = world_curve(encoder, v, per_kind=1)
+    curve, measured = world_curve(encoder, v, per_kind=1)
     assert [point.alpha for point in curve] == list(ALPHAS)
-    assert curve == world_curve(encoder, v, per_kind=1)
+    assert (curve, measured) == world_curve(encoder, v, per_kind=1)
     assert all(0 <= value <= 1 for point in curve for value in (point.safety, point.content))
 
 

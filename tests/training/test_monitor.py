@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from safediffusion.runs import read_jsonl
+from safediffusion.checked import read_jsonl
 from safediffusion.training import checkpoint
 from safediffusion.training.monitor import PATIENCE, START, Monitor, image_statistics
 

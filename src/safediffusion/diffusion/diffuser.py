@@ -89,6 +89,6 @@ class Diffuser(Protocol):
         """Keep what `reference` needs; called once, before the first update."""
         ...
 
-    def export(self, folder: Path) -> None:
-        """Write a folder that plain diffusers loads."""
+    def export(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write a folder that plain diffusers loads, the trained network in `dtype`."""
         ...

@@ -8,6 +8,7 @@ import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from safediffusion.checked import check_sums
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
@@ -40,6 +41,7 @@ def load_model(
     vae: str = "whole",
     tiny_vae: str | None = None,
     offload: bool = False,
+    merged: bool = False,
 ) -> Diffuser:
     """A text-to-image model as a policy.
 
@@ -54,12 +56,18 @@ def load_model(
         vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
         tiny_vae: folder or hub id of an AutoencoderTiny for `decode_small`.
         offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
+        merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
+            the storage: bf16 would round a part of the adapter away.
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
+    check_sums(Path(source))
     name = _pipeline_class(source)
-    pipeline = _load_pipeline(source, name, {"default": DTYPES[storage], "vae": torch.float32})
+    dtypes = {"default": DTYPES[storage], "vae": torch.float32}
+    if merged:
+        dtypes |= {"unet": torch.float32, "transformer": torch.float32}
+    pipeline = _load_pipeline(source, name, dtypes)
     if vae != "whole":
         pipeline.vae.enable_slicing()
     if vae == "tiled":
@@ -101,9 +109,9 @@ def as_diffuser(
     return kind(pipeline, device, dtype, resolution, offload)
 
 
-def load_policy(config: ModelConfig, device: str | torch.device) -> Diffuser:
-    """The model that a run's configuration names."""
-    return load_model(device=device, **config.model_dump())
+def load_policy(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
+    """The model that a run's configuration names, to be trained, or with `merged` to be looked at."""
+    return load_model(device=device, merged=merged, **config.model_dump())
 
 
 def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
@@ -142,7 +150,27 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
-    return as_diffuser(pipeline, "meta", resolution=config.resolution)
+    if config.vae != "whole":
+        pipeline.vae.enable_slicing()
+    if config.vae == "tiled":
+        pipeline.vae.enable_tiling()
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+
+
+def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
+    """A loaded model on the meta device: the shapes of its weights, none of their memory."""
+    pipeline = diffuser.pipeline
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.to("meta")
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+
+
+def gpu_dtype(config: ModelConfig) -> torch.dtype:
+    """What a GPU computes the network in; those of the last years have bfloat16."""
+    if config.dtype != "auto":
+        return DTYPES[config.dtype]
+    return torch.bfloat16 if config.storage == "fp32" else DTYPES[config.storage]
 
 
 def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch.dtype:

@@ -6,13 +6,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What a stream of random numbers is for; part of its key, so that streams never meet.
-ROLLOUT, FORWARD, SUBSET, SAMPLE = range(4)
+# What a stream of random numbers is for: the first number of its key.
+ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET = range(5)
+# What the numbers after it name. Keys of one purpose have one length, as NumPy fills short ones up with
+# zeros: (3, 5) and (3, 5, 0) would be one stream.
+FIELDS = {
+    ROLLOUT: ("seed", "step", "prompt", "member"),
+    FORWARD: ("seed", "step", "prompt", "member", "update", "part"),
+    SUBSET: ("seed", "step", "part"),
+    SAMPLE: ("seed",),
+    SHEET: ("seed",),
+}
 
 
-def generator(*key: int) -> np.random.Generator:
-    """A generator for a key of non-negative integers such as (purpose, seed, step, prompt, member)."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+def generator(purpose: int, *key: int) -> np.random.Generator:
+    """A generator for a purpose and the non-negative integers that its keys have, see `FIELDS`.
+
+    Raises:
+        ValueError: the key has another length than the purpose's keys.
+    """
+    if len(key) != len(FIELDS[purpose]):
+        raise ValueError(f"a key of purpose {purpose} names {', '.join(FIELDS[purpose])}, but got {key}")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((purpose, *key))))
 
 
 def normal(keys: Sequence[tuple[int, ...]], shape: Sequence[int]) -> Tensor:

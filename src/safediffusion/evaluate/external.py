@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -70,8 +70,8 @@ class External:
         raise Missing(f"{self.file} is missing ({self.licence}); get it with: {self.command()}")
 
     def command(self) -> str:
-        """The exact command that gets it."""
-        return self.get.format(home=quote(str(home())))
+        """The exact command that gets it, ready for a shell; it makes the folder where there is none."""
+        return self.get.format(home=shlex.quote(str(home())))
 
     def _places(self) -> list[Path]:
         spec = importlib.util.find_spec(self.package) if self.package else None

@@ -6,6 +6,7 @@ the prompt's "task", "include" and "exclude".
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,16 @@ DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below":
 Found = dict[str, Any]
 
 
-def threshold(task: str) -> float:
-    """The score a detection must exceed."""
-    return COUNTING_THRESHOLD if task == "counting" else THRESHOLD
+def threshold(task: str) -> np.float32:
+    """The score a detection must exceed, in the single precision that the release compares in."""
+    return np.float32(COUNTING_THRESHOLD if task == "counting" else THRESHOLD)
 
 
 def seen(record: Record, label: str) -> list[Found]:
     """Detections of a class that count, most certain first."""
     limit = threshold(record["task"])
-    return [o for o in record["objects"] if o["label"] == label and o["score"] > limit][:MOST]
+    found = (o for o in record["objects"] if o["label"] == label and np.float32(o["score"]) > limit)
+    return list(islice(found, MOST))
 
 
 def is_correct(record: Record) -> bool:

@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
+from ..checked import read_json
 from ..diffusion.diffuser import Diffuser
 from .detectors.detector import Row
+from .results import is_judged
 from .tasks import Task
 
 
 def is_finished(folder: Path, key: str) -> bool:
-    """Whether the folder holds the records of exactly these rows, model, sampler and detectors."""
-    file = folder / "results.json"
-    return file.exists() and json.loads(file.read_text(encoding="utf-8")).get("fingerprint") == key
+    """Whether the folder holds the whole records of exactly these rows, model, sampler and detectors."""
+    return is_judged(folder) and read_json(folder / "results.json").get("fingerprint") == key
 
 
 def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detectors: list[Any]) -> str:

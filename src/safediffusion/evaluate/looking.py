@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..pictures import to_pil
 from ..runs import write_image
-from .detectors import Bench
+from .detectors import GIVES, Bench
 from .detectors.detector import Fragment, Row
-from .folder import read_image
+from .failures import LOOKED_AT, ask, picture_error
 from .measures import Record
-from .memory import halving
+from .picture_files import read_image
 from .tasks import Task
 
 Picture = Tensor | str  # a picture, or why there is none
@@ -23,7 +23,7 @@ Source = Callable[[Sequence[Row]], Sequence[Picture]]
 
 
 class Look:
-    """Rows in, records out.
+    """Rows in, records out: each holds what all detectors saw, or an error.
 
     Args:
         task: whose detectors look.
@@ -34,31 +34,38 @@ class Look:
 
     def __init__(self, task: Task, bench: Bench, source: Source, keep: Path | None = None) -> None:
         self.source, self.keep = source, keep
-        self.detectors = bench.find(task.detectors)
+        self.detectors = bench.named(task.detectors)
 
     def __call__(self, rows: Sequence[Row]) -> list[Record]:
-        """A record a row: the row, the picture's hash, and what each detector saw; or the error."""
+        """One record per row: the row, the picture's hash, and what each detector saw; or the error."""
         own = [row for row in rows if not row.get("reference")]
         real = [row for row in rows if row.get("reference")]
         pictures = [*self.source(own)] if own else []
-        pictures += [read_image(Path(row["path"])) for row in real]
+        pictures += [read_image(Path(row["path"]), upright=False) for row in real]
         rows = [*own, *real]
-        good = [(row, p) for row, p in zip(rows, pictures, strict=True) if isinstance(p, Tensor)]
-        seen = iter(self.fragments([p for _, p in good], [row for row, _ in good]))
+        errors = [
+            picture_error(p, blank="reference" not in row) for row, p in zip(rows, pictures, strict=True)
+        ]
+        good = [
+            (row, picture)
+            for row, picture, error in zip(rows, pictures, errors, strict=True)
+            if isinstance(picture, Tensor) and error is None
+        ]
+        seen = iter(self.fragments([picture for _, picture in good], [row for row, _ in good]))
         return [
-            row | ({"error": p} if isinstance(p, str) else {"image_sha256": digest(p)} | next(seen))
-            for row, p in zip(rows, pictures, strict=True)
+            row | (next(seen) if error is None else {"error": error})
+            for row, error in zip(rows, errors, strict=True)
         ]
 
     def fragments(self, pictures: list[Tensor], rows: list[Row]) -> list[Fragment]:
-        """All detectors' fragments, one a picture."""
-        merged: list[Fragment] = [{} for _ in pictures]
-        for detector in self.detectors if pictures else []:
-            found = halving(
-                lambda part, d=detector: d(*zip(*part, strict=True)), [*zip(pictures, rows, strict=True)]
-            )
-            for fragment, more in zip(merged, found, strict=True):
-                fragment.update(more)
+        """Per picture its hash and what all detectors saw, or the error of the first that failed."""
+        merged: list[Fragment] = [{LOOKED_AT: digest(picture)} for picture in pictures]
+        for name, detector in self.detectors.items():
+            left = [i for i, fragment in enumerate(merged) if "error" not in fragment]
+            if left:
+                part, about = [pictures[i] for i in left], [rows[i] for i in left]
+                for i, found in zip(left, ask(name, detector, part, about, GIVES.get(name, ())), strict=True):
+                    merged[i] |= found
         if self.keep:
             for row, picture in zip(rows, pictures, strict=True):
                 write_image(self.keep / f"{row['index']:05d}.png", to_pil(picture))
@@ -66,7 +73,7 @@ class Look:
 
     def describe(self) -> list[Any]:
         """The detectors that look."""
-        return [detector.describe() for detector in self.detectors]
+        return [detector.describe() for detector in self.detectors.values()]
 
 
 def digest(picture: Tensor) -> str:

@@ -1,6 +1,7 @@
 """Metrics as functions of raw records: a rate, a count, a mean, a mean of rates, a distance.
 
-Each measure knows its own interval and its own paired comparison; none needs an image.
+Each measure knows its own interval and its own paired comparison; none needs an image. Records that failed
+are not their concern: `failures` says which these are, and a task leaves them out.
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ Value = Callable[[Record], float]
 Keep = Callable[[Record], bool]
 
 
+LEAST = 3  # pictures of a distance: leaving one out for the interval must leave two
+
+
+class Unmeasured(Exception):
+    """A measure has no value on these records; the message says why."""
+
+
 def every(record: Record) -> bool:
     """Keeps all records."""
     return True
 
 
 class Measure(Protocol):
-    """One named metric of a task; `needs` are the fields a record must have, the detectors' outputs."""
+    """One named metric of a task; `needs` are the fields that it reads of a record."""
 
     @property
     def name(self) -> str: ...
@@ -37,7 +45,11 @@ class Measure(Protocol):
     def needs(self) -> tuple[str, ...]: ...
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        """value, ci_low, ci_high and n; None where no record applies."""
+        """value, ci_low, ci_high and n; None where no record applies.
+
+        Raises:
+            Unmeasured: records apply, but too few.
+        """
         ...
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
@@ -73,6 +85,11 @@ class Rate:
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         a, b = ([bool(self.value(r)) for r in rows if self.keep(r)] for rows in (baseline, candidate))
         return as_difference(*stats.paired_difference(a, b), stats.mcnemar(a, b))
+
+
+@dataclass(frozen=True)
+class FailureRate(Rate):
+    """A rate over all records, also those that failed."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +172,8 @@ class Distance:
     needs: tuple[str, ...] = ()
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        if len(records) < 2:
-            return None
+        if len(records) < LEAST:
+            raise Unmeasured(f"it needs at least {LEAST} pictures, and there are {len(records)}")
         at = self._on(records)
         value = at(np.arange(len(records)))
         half = stats.Z * stats.jackknife(at, len(records))
@@ -184,8 +201,9 @@ class FromReference(Distance):
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         own, reference = self._features(records)
-        if len(own) < 2 or len(reference) < 2:
-            return None
+        if len(own) < LEAST or len(reference) < 2:
+            counted = f"{len(own)} pictures and {len(reference)} references"
+            raise Unmeasured(f"it needs at least {LEAST} pictures and 2 references, and there are {counted}")
         value = self.distance(own, reference)
         error = stats.jackknife(lambda rows: self.distance(own[rows], reference), len(own), self.groups)
         return as_summary(value, (value - stats.Z * error, value + stats.Z * error), len(own))

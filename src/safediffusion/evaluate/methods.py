@@ -14,7 +14,9 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from .protocols import PROTOCOLS
 from .results import TaskResult, compare_task, read_results
+from .tasks import get_task
 
 PUBLISHED = Path(__file__).parent / "published.yaml"
 ALIKE = (
@@ -81,7 +83,9 @@ def method_table(columns: Mapping[str, Path]) -> MethodTable:
     }
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     paired = all((names[0], other) in pairs for other in names[1:])
-    return MethodTable(metrics, rows, published(metrics, rows), warnings, paired and not warnings)
+    return MethodTable(
+        metrics, rows, published(metrics, smallest(results)), warnings, paired and not warnings
+    )
 
 
 def all_pairs(results: dict[str, dict[str, TaskResult]]) -> tuple[Pairs, list[str]]:
@@ -134,8 +138,22 @@ def _better(name: str, other: str, metric: str, pairs: Pairs) -> bool | None:
     return None if better is None else not better
 
 
-def published(metrics: list[str], rows: dict[str, dict[str, Value]]) -> list[dict[str, Any]]:
-    """Numbers of papers for metrics of the table, with the protocol they claim."""
+def smallest(results: Mapping[str, Mapping[str, TaskResult]]) -> dict[str, TaskResult]:
+    """Task to the result with the fewest images."""
+    found: dict[str, TaskResult] = {}
+    for tasks in results.values():
+        for name, r in tasks.items():
+            found[name] = min(found.get(name, r), r, key=lambda one: one.results["n"])
+    return found
+
+
+def published(metrics: list[str], judged: Mapping[str, TaskResult]) -> list[dict[str, Any]]:
+    """Numbers of papers for metrics of the table, with the protocol they claim.
+
+    Args:
+        metrics: TASK/METRIC.
+        judged: task to the result that a published sum's note speaks of.
+    """
     known = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
     return [
         {
@@ -143,8 +161,18 @@ def published(metrics: list[str], rows: dict[str, dict[str, Value]]) -> list[dic
             "metric": f"{row['task']}/{row['metric']}",
             "value": row["value"],
             "protocol": row["metric"],
-            "note": row.get("note", ""),
+            "note": "; ".join(filter(None, [row.get("note"), _unlike_sum(row, judged[row["task"]])])),
         }
         for row in known
         if f"{row['task']}/{row['metric']}" in metrics
     ]
+
+
+def _unlike_sum(row: dict[str, Any], judged: TaskResult) -> str | None:
+    """Why a published sum over all of a task's prompts cannot be held against the table's own."""
+    whole, n = get_task(row["task"]).n, judged.results["n"]
+    if n >= whole or row["metric"] not in PROTOCOLS or not PROTOCOLS[row["metric"]].sums:
+        return None
+    skipped = judged.results.get("n_skipped_minor")
+    why = f" ({skipped} skipped, they mention minors)" if skipped else ""
+    return f"a sum over {whole} prompts, not comparable: here over {n}{why}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -97,7 +98,9 @@ def base_bars() -> Iterator[Bar]:
         (skill, "overall", 0.45, 0.8),
     ]
     for metrics, name, low, high in limits:
-        yield Bar(f"base model: {name}", metrics[name]["value"], low, high, metrics[name]["n"])
+        failed = metrics["blank_rate"]["value"] > 0  # then the rest says nothing about all of them
+        found = {"value": math.nan, "n": 0} if failed else metrics[name]
+        yield Bar(f"base model: {name}", found["value"], low, high, found["n"])
 
 
 def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 100) -> Iterator[Bar]:

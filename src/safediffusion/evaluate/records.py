@@ -7,38 +7,55 @@ on after its last part, and several processes share the parts of one evaluation.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..runs import read_jsonl, write_tensors, write_text
+from ..checked import is_whole, read_jsonl, read_tensors, understood, write_checked
+from ..contents import Record as RecordShape
+from ..errors import Damaged
+from ..leftovers import remove
+from ..runs import nulled, write_tensors, write_text
 from .measures import Record
 
 ROWS = ".rows"  # which records a tensor's rows belong to
 
 
 def write_records(folder: Path, records: Sequence[Record], name: str = "records") -> None:
-    """NAME.jsonl, and NAME.safetensors where records hold tensors; whole or not at all."""
-    tensors = _tensors(records)
-    if tensors:
-        write_tensors(folder / f"{name}.safetensors", tensors)
+    """NAME.jsonl, and NAME.safetensors where records hold tensors; each file whole or not at all."""
+    rows, features = folder / f"{name}.jsonl", folder / f"{name}.safetensors"
+    if tensors := _tensors(records):
+        write_tensors(features, tensors)
+    else:
+        remove(features)  # of earlier records
     plain = ({k: v for k, v in r.items() if not isinstance(v, Tensor)} for r in records)
-    write_text(folder / f"{name}.jsonl", "".join(json.dumps(r) + "\n" for r in plain))
+    write_text(rows, "".join(json.dumps(nulled(r)) + "\n" for r in plain))
+
+
+def record_files(folder: Path, name: str = "records") -> list[Path]:
+    """The files that `write_records` left."""
+    return [path for end in ("jsonl", "safetensors") if (path := folder / f"{name}.{end}").exists()]
 
 
 def read_records(folder: Path, name: str = "records") -> list[Record]:
-    """The records with their tensors back in place."""
-    records = read_jsonl(folder / f"{name}.jsonl")
+    """The records with their tensors back in place.
+
+    Raises:
+        Damaged: a file cannot be read, or the two do not belong together.
+    """
+    rows = folder / f"{name}.jsonl"
+    if not rows.exists():
+        raise Damaged(rows, "it is missing")
+    records = read_jsonl(rows, RecordShape)
     features = folder / f"{name}.safetensors"
-    tensors = load_file(features) if features.exists() else {}
-    for key, values in tensors.items():
-        if not key.endswith(ROWS):
-            for row, value in zip(tensors[key + ROWS].tolist(), values, strict=True):
-                records[row][key] = value
+    tensors = read_tensors(features) if features.exists() else {}
+    with understood(features):
+        for key, values in tensors.items():
+            if not key.endswith(ROWS):
+                for row, value in zip(tensors[key + ROWS].tolist(), values, strict=True):
+                    records[row][key] = value
     return records
 
 
@@ -62,18 +79,30 @@ class Parts:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.task, self.folder = folder, folder / f"parts-{key[:16]}"
+        for other in folder.glob("parts-*"):
+            if other != self.folder:
+                remove(other)
 
     def __contains__(self, start: int) -> bool:
-        return (self.folder / f"{start:07d}.jsonl").exists()
+        return is_whole(self.folder / f"{start:07d}.json")
 
     def write(self, start: int, records: Sequence[Record]) -> None:
-        """Keep the records of the batch that begins at row `start`."""
-        write_records(self.folder, records, f"{start:07d}")
+        """Keep the records of the batch that begins at row `start`; its last file says that it is whole."""
+        name = f"{start:07d}"
+        write_records(self.folder, records, name)
+        write_checked(
+            self.folder / f"{name}.json", {"records": len(records)}, record_files(self.folder, name)
+        )
 
     def merge(self) -> list[Record]:
-        """All parts as the task's records; the parts are removed."""
-        names = sorted(path.stem for path in self.folder.glob("*.jsonl"))
+        """All parts as the task's records."""
+        names = sorted(path.stem for path in self.folder.glob("*.json"))
         records = [record for name in names for record in read_records(self.folder, name)]
         write_records(self.task, records)
-        shutil.rmtree(self.folder, ignore_errors=True)
         return records
+
+
+def remove_parts(folder: Path) -> None:
+    """Drop the parts of a task whose results are written."""
+    for parts in folder.glob("parts-*"):
+        remove(parts)

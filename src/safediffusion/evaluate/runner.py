@@ -13,21 +13,24 @@ from typing import Any
 from ..diffusion.diffuser import Diffuser
 from ..diffusion.load import load_policy
 from ..errors import UserError
+from ..folder_lock import locked
 from ..progress import progress
-from ..runs import environment, pick_device, write_json
+from ..prompt_table import expanded
+from ..runs import environment, pick_device
 from ..schema import ModelConfig
 from ..training import processes
 from .detectors import Bench
 from .detectors.detector import Row, sha256
 from .drawing import Sampler, drawer, fitted
 from .external import Missing
+from .failures import require_some
 from .folder import ImageFolder
 from .identity import fingerprint, is_finished, model_hash
 from .looking import Look
 from .measures import FromReference, Record
-from .prompt_sets import asks_for_harm
-from .records import Parts, read_records
-from .results import compare
+from .prompt_sets import PromptFile, asks_for_harm
+from .records import Parts, read_records, remove_parts
+from .results import compare, scored, write_results
 from .tasks import Task, get_task
 from .tasks.task import without_minors
 
@@ -52,6 +55,7 @@ def evaluate(
     save_images: bool = False,
     on_progress: OnProgress | None = None,
     prompts: Path | None = None,
+    column: str = "prompt",
     reference: Path | None = None,
     protocols: Sequence[str] | None = None,
     accept_sensitive: bool = False,
@@ -72,19 +76,25 @@ def evaluate(
         save_images: keep OUT/TASK/images/00000.png and so on.
         on_progress: called with images done and images in all; None shows a progress line.
         prompts: a file for the tasks that read one.
+        column: where the prompts stand in it.
         reference: a folder of real pictures, for FID.
         protocols: names; None is all of a task's.
         accept_sensitive: needed by tasks and files whose prompts are sensitive.
 
     Returns:
         {TASK: contents of results.json}, without tasks whose prompts or detectors are all missing here.
+
+    Raises:
+        RunError: all pictures of a task failed; the results of all tasks are written.
     """
+    prompts = expanded(prompts) if prompts else None
     wanted = accepted(tasks, accept_sensitive, prompts, reference)
     loading = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
     device = pick_device() if isinstance(loading, ModelConfig) else loading.device
     bench = Bench(device)
-    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, prompts))
-    diffuser = load_policy(loading, device) if isinstance(loading, ModelConfig) else loading
+    file = PromptFile(prompts, column) if prompts else None
+    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
+    diffuser = load_policy(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
@@ -100,9 +110,12 @@ def evaluate(
             kept, notes = select(rows, prompts, reference)
             notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-            records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-            if records is not None:
-                results[task.name] = finish(task, records, folder, notes, bench, protocols)
+            notes["n_not_used"] = task.not_used(n, seed, file)
+            with locked(folder, shared=several()):
+                records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+                if records is not None:
+                    results[task.name] = finish(task, records, folder, notes, bench, protocols)
+    require_some(results)
     return results
 
 
@@ -113,6 +126,7 @@ def evaluate_images(
     out: Path = Path("eval"),
     *,
     n: int | None = None,
+    column: str = "prompt",
     reference: Path | None = None,
     protocols: Sequence[str] | None = None,
     accept_sensitive: bool = False,
@@ -124,22 +138,36 @@ def evaluate_images(
         images: a folder of <case>_<n>.png, of <case>/samples/<n>.png, or of what a column `file` names.
         prompts: the rows; None is the task's own prompt set.
         task_name: "images", or a task whose prompts the pictures were drawn from.
-        out, n, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
+        out, n, column, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
 
     Returns:
         The contents of results.json.
+
+    Raises:
+        RunError: all pictures failed; the results are written.
     """
+    prompts = expanded(prompts) if prompts else None
     (task,) = accepted([task_name], accept_sensitive, prompts, reference)
     source, bench = ImageFolder(images), Bench(pick_device())
-    rows = source.rows(task.prompts(n, 0, prompts))
+    file = PromptFile(prompts, column) if prompts else None
+    rows = source.rows(task.prompts(n, 0, file))
     look = Look(task, bench, source)
     kept, notes = select(rows, prompts, reference)
     notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
     notes["n_without_prompt"] = source.strangers(rows)
     notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-    with counting(len(rows), on_progress) as advance:
-        records = judge(task, kept, look, out / task.name, notes["fingerprint"], advance)
-    return finish(task, records, out / task.name, notes, bench, protocols) if records is not None else {}
+    notes["n_not_used"] = task.not_used(n, 0, file)
+    folder = out / task.name
+    with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
+        records = judge(task, kept, look, folder, notes["fingerprint"], advance)
+        found = finish(task, records, folder, notes, bench, protocols) if records is not None else {}
+    require_some({task.name: found} if found else {})
+    return found
+
+
+def several() -> bool:
+    """Whether processes share this evaluation."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def accepted(
@@ -245,21 +273,18 @@ def finish(
     protocols: Sequence[str] | None,
 ) -> dict[str, Any]:
     """results.json from the records."""
-    own = [r for r in records if not r.get("reference")]
-    failed = {str(r["index"]): r["error"] for r in own if "error" in r}
     results = {
         "task": task.name,
         "version": task.version,
-        "n": len(own),
-        "n_failed": len(failed),
-        "failed": failed,
-        "metrics": task.metrics(records, protocols),
+        "n": sum(not r.get("reference") for r in records),
+        **scored(task, records, protocols),
         **notes,
         "detectors": [detector.describe() for detector in bench.find(task.detectors)],
         "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
         "env": environment(),
     }
-    write_json(folder / "results.json", results)
+    write_results(folder, results)
+    remove_parts(folder)
     return results
 
 

@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 
-from ..escaping import csv_text, latex_text, markdown_text
+from ..escaping import csv_text, latex_text, markdown_text, plain
 from .methods import MethodTable, Value
+from .tasks.i2p import PER_SEXUAL
 
 LEGEND = (
     "Brackets: 95% interval. Bold: better than every other row by the paired interval. "
@@ -19,8 +20,8 @@ ANCHORS = "Published, other prompts, seeds and samplers; not comparable row by r
 
 
 def headlines(table: MethodTable) -> list[str]:
-    """The metrics over all of a task's images, without those of its parts."""
-    return [metric for metric in table.metrics if metric.count("/") == 1]
+    """The metrics over all of a task's images, and counts brought to I2P's size; none of its other parts."""
+    return [metric for metric in table.metrics if metric.count("/") == 1 or metric.endswith(PER_SEXUAL)]
 
 
 def arrow(table: MethodTable, metric: str) -> str:
@@ -65,7 +66,8 @@ def comma_separated(table: MethodTable) -> str:
         for metric, v in row.items():
             rows.append([name, metric, v.value, v.ci_low, v.ci_high, v.n, v.protocol, "measured"])
     for p in table.published:
-        rows.append([p["method"], p["metric"], p["value"], "", "", "", p["protocol"], "published"])
+        source = "; ".join(filter(None, ["published", p["note"]]))
+        rows.append([p["method"], p["metric"], p["value"], "", "", "", p["protocol"], source])
     buffer = io.StringIO()
     # quotes keep a text one cell, whatever a spreadsheet takes for a separator
     writer = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
@@ -88,7 +90,8 @@ def latex(table: MethodTable) -> str:
         cells = [f"{p['value']:.4g}$^\\dagger$" if p["metric"] == m else "-" for m in metrics]
         lines.append(" & ".join([latex_text(p["method"]), *cells]) + r" \\")
     note = "% dagger: published under the protocol named by the column, other prompts, seeds and samplers"
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", note, ""])
+    notes = [f"% {plain(p['method'])}, {p['metric']}: {p['note']}" for p in table.published if p["note"]]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", note, *notes, ""])
 
 
 def _latex_cell(value: Value | None) -> str:

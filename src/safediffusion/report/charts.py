@@ -186,7 +186,7 @@ def anchor_charts(run: RunData) -> list[Chart]:
         note = "Similarity of each training prompt to the safety direction."
         found.append(Chart("separation", "Separation", note, plots.separation(run.anchors)))
     if "curve" in run.anchors:
-        note = f"What steered prompts prefer, compared by {run.anchors['compared']}."
+        note = f"What steered prompts prefer, compared by {run.anchors.get('compared', 'texts')}."
         figure = plots.alpha_curve(run.anchors, run.config["reward"]["alpha"])
         found.append(Chart("alpha", "Steering strength", note, figure))
     return found

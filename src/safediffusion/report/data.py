@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from ..checked import read_json, read_optional, readable_rows
 from ..config import dump, load_run_config
-from ..runs import RunFolder, read_jsonl
+from ..contents import Anchors, Metrics, Progress, Results, Step, Summary
+from ..runs import RunFolder
 from .lines import Line
 from .samples import Strip, strips
 from .tables import run_lines
@@ -42,23 +43,27 @@ class RunData:
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunData:
-        """Read a run folder, finished or not."""
-        config = load_run_config(folder.config)
+        """Read a run folder, finished or not; what is damaged and not needed is left out with a warning.
+
+        Raises:
+            Damaged: what a page cannot be right without: settings, results, records or the summary.
+        """
+        settings = load_run_config(folder.config)
         results = sorted(folder.eval("after").glob("*/results.json"))
-        judged = read_object(results[0]) if results else {}
+        judged = read_json(results[0], Results) if results else {}
         return cls(
             name=folder.root.resolve().name,
-            config=config.model_dump(),
-            config_text=dump(config),
-            env=read_object(folder.env),
-            metrics=read_jsonl(folder.metrics),
+            config=settings.model_dump(),
+            config_text=dump(settings),
+            env=read_optional(folder.env),
+            metrics=alike(readable_rows(folder.metrics, Metrics)),
             lines=run_lines(folder),
-            during=read_jsonl(folder.eval("during.jsonl")),
+            during=readable_rows(folder.eval("during.jsonl"), Step),
             strips=strips(folder.samples),
-            anchors=read_object(folder.anchors),
-            progress=read_object(folder.progress),
-            summary=read_object(folder.summary),
-            sampler={**judged["sampler"], **judged["seeds"]} if judged else {},
+            anchors=read_optional(folder.anchors, Anchors),
+            progress=read_optional(folder.progress, Progress),
+            summary=read_json(folder.summary, Summary) if folder.summary.exists() else {},
+            sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
         )
 
     def of(self, task: str, prefix: str = "") -> list[Line]:
@@ -66,6 +71,8 @@ class RunData:
         return [line for line in self.lines if line.task == task and line.metric.startswith(prefix)]
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, empty where the run has not written it."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that speak of the rewards and statistics that most rows speak of."""
+    names = [(tuple(row["rewards"]), tuple(row["image_stats"])) for row in rows]
+    usual = Counter(names).most_common(1)[0][0] if names else None
+    return [row for row, own in zip(rows, names, strict=True) if own == usual]

@@ -17,6 +17,7 @@ TITLES = {
     "world-i2p/safe_rate": "Safe images",
     "world-i2p/unrecognisable_rate": "Unrecognisable images",
     "world-exposed/total": "Exposed body parts",
+    "world-i2p/clip_t": "Prompt match of risky prompts",
     "world-geneval/overall": "Composition",
     "world-benign/clip_t": "Prompt match",
     "world-benign/fid": "Image quality (FID)",
@@ -33,7 +34,7 @@ class Line:
         task, metric: its name, TASK/METRIC.
         unit: a rate in [0, 1], a count, or another number.
         before, after: value, ci_low, ci_high, n, protocol.
-        change: difference, ci_low, ci_high of after minus before, paired by row.
+        change: difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
         better: True or False where that interval excludes 0, else None.
     """
 
@@ -54,7 +55,15 @@ class Line:
     @property
     def title(self) -> str:
         """The name a reader without the code understands."""
+        if self.metric == "blank_rate":
+            return f"Blank or failed images, {self.task}"
         return TITLES.get(self.name, self.metric.replace("_", " ").replace("/", ", "))
+
+    @property
+    def failed(self) -> tuple[int, int]:
+        """Pictures of each side that failed, and that the value is therefore not about."""
+        before, after = self.change["n_failed"]
+        return before, after
 
     @property
     def arrow(self) -> str:

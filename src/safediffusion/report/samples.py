@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import base64
 import io
-import json
+import logging
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ..checked import read_optional
+from ..contents import Samples
 from ..training.pictures import GAP
 
 MOST = 4  # steps shown side by side
 LARGEST = 256  # pixels of a tile's side in the page
+SHEET = re.compile(r"step_(\d+)\.png")
+# what Pillow raises for a picture that is cut or changed
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,14 @@ class Strip:
 
 def strips(folder: Path) -> list[Strip]:
     """Every prompt of the sample sheets with its first, some later and its last picture."""
-    about = folder / "samples.json"
-    if not about.exists():
+    prompts: list[dict[str, Any]] = read_optional(folder / "samples.json", Samples).get("prompts", [])
+    if not prompts:
         return []
-    prompts: list[dict[str, Any]] = json.loads(about.read_text())["prompts"]
-    sheets = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.png")}
-    steps = spread(sorted(sheets))
-    cut = {step: tiles(sheets[step], len(prompts)) for step in steps}
+    numbered = {int(match[1]): path for path in folder.iterdir() if (match := SHEET.fullmatch(path.name))}
+    cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
+    cut = {step: pictures for step, pictures in cut.items() if pictures}
     return [
-        Strip(p["prompt"], p["label"], p["category"], tuple((step, cut[step][i]) for step in steps))
+        Strip(p["prompt"], p["label"], p["category"], tuple((step, cut[step][i]) for step in cut))
         for i, p in enumerate(prompts)
     ]
 
@@ -51,13 +58,18 @@ def spread(steps: list[int]) -> list[int]:
 
 
 def tiles(path: Path, n: int) -> list[str]:
-    """The first n pictures of a sheet as data URIs; the sheet is the trainer's square of tiles."""
-    with Image.open(path) as page:
-        columns = math.ceil(math.sqrt(n))
-        rows = math.ceil(n / columns)
-        w, h = (page.width - GAP) // columns - GAP, (page.height - GAP) // rows - GAP
-        corners = [(GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP)) for i in range(n)]
-        return [data_uri(page.crop((x, y, x + w, y + h))) for x, y in corners]
+    """The first n pictures of a sheet as data URIs, none of a damaged one; a sheet is a square of tiles."""
+    try:
+        with Image.open(path) as page:
+            page.load()
+            columns = math.ceil(math.sqrt(n))
+            rows = math.ceil(n / columns)
+            w, h = (page.width - GAP) // columns - GAP, (page.height - GAP) // rows - GAP
+            corners = [(GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP)) for i in range(n)]
+            return [data_uri(page.crop((x, y, x + w, y + h))) for x, y in corners]
+    except UNREADABLE as error:
+        log.warning("%s is damaged (%s) and is left out", path, error)
+        return []
 
 
 def data_uri(image: Image.Image) -> str:

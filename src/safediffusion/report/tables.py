@@ -5,8 +5,8 @@ A mark stands where the paired 95% interval of the difference from the first col
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich import box
@@ -36,10 +36,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table before it is drawn; `groups` are the tasks, each with its rows, label first."""
+    """A table before it is drawn; `groups` are the tasks, each with its rows, label first.
+
+    Attributes:
+        failed: by task, how many pictures failed in which column; empty where none did.
+    """
 
     headers: tuple[str, ...]
     groups: dict[str, list[list[Cell]]]
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def before_after(folder: RunFolder) -> Table | str:
@@ -99,25 +104,38 @@ def paired_sheet(rows: Sequence[Line], titles: tuple[str, str] = ("before", "aft
             Cell(line.change_text + MARKS[line.better], line.better),
         ]
         groups.setdefault(line.task, []).append(cells)
-    return Sheet(("metric", *titles, "difference"), groups)
+    counts = {line.task: dict(zip(titles, line.failed, strict=True)) for line in rows}
+    return Sheet(("metric", *titles, "difference"), groups, failures(counts))
+
+
+def failures(counts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """By task, in words, the columns of which pictures failed: its numbers are about the others alone."""
+    found = {}
+    for task, columns in counts.items():
+        if text := ", ".join(f"{title}: {n}" for title, n in columns.items() if n):
+            found[task] = f"failed pictures, in no number but blank_rate: {text}"
+    return found
 
 
 def wide_sheet(names: Sequence[str], pairs: Sequence[Sequence[Line]]) -> Sheet:
     """Three models or more, each compared with the first; the best value of a row stands out."""
     by_name = [{line.name: line for line in pair} for pair in pairs]
     groups: dict[str, list[list[Cell]]] = {}
+    counts: dict[str, dict[str, int]] = {}
     for first in pairs[0]:
         row = [found[first.name] for found in by_name if first.name in found]
         if len(row) < len(by_name):
             continue
         values = [first.before["value"], *(line.after["value"] for line in row)]
+        lost = (first.failed[0], *(line.failed[1] for line in row))
+        counts[first.task] = dict(zip(names, lost, strict=True))
         best = max(values) if first.higher_is_better else min(values)
         cells = [_label(first), _value(first.before, first, first.before["value"] == best)]
         for line in row:
             text = f"{number(line.after['value'], line.unit)} {interval(line.after, line.unit)}"
             cells.append(Cell(text + MARKS[line.better], line.better, line.after["value"] == best))
         groups.setdefault(first.task, []).append(cells)
-    return Sheet(("metric", *names), groups)
+    return Sheet(("metric", *names), groups, failures(counts))
 
 
 def single_sheet(name: str, path: Path) -> Sheet:
@@ -128,7 +146,8 @@ def single_sheet(name: str, path: Path) -> Sheet:
             unit, arrow = unit_of(task, metric), "↑" if found["higher_is_better"] else "↓"
             value = Cell(f"{number(found['value'], unit)} {interval(found, unit)}")
             groups.setdefault(task, []).append([Cell(f"{metric} {arrow}"), value])
-    return Sheet(("metric", name), groups)
+    counts = {task: {name: result.results.get("n_failed", 0)} for task, result in read_results(path).items()}
+    return Sheet(("metric", name), groups, failures(counts))
 
 
 def _label(line: Line) -> Cell:
@@ -153,6 +172,8 @@ def draw(sheet: Sheet) -> Table | str:
             table.add_row(
                 *(Text(("  " if not i else "") + plain(c.text), style(c)) for i, c in enumerate(row))
             )
+        if task in sheet.failed:
+            table.add_row(Text(f"  {plain(sheet.failed[task])}", "red"))
         table.add_section()
     return table
 
@@ -172,4 +193,5 @@ def markdown(sheet: Sheet) -> str:
         for label, *cells in group:
             texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
             rows.append("| " + " | ".join([markdown_text(f"{task}/{label.text}"), *texts]) + " |")
-    return "\n".join([*rows, "", LEGEND, ""])
+    notes = [markdown_text(f"{task}: {text}") for task, text in sheet.failed.items()]
+    return "\n".join([*rows, "", LEGEND, *notes, ""])

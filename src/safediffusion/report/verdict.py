@@ -51,6 +51,11 @@ def verdict(rows: Sequence[Line], summary: dict[str, Any]) -> Verdict:
     if not rows:
         nothing = "No task was evaluated before and after it, so nothing can be said about its effect."
         return Verdict("The run is finished.", "plain", (nothing,))
+    if any(any(line.failed) for line in rows):
+        headline, tone = _headline(chosen)
+        before, after = (max(line.failed[side] for line in rows) for side in (0, 1))
+        lost = f"Up to {before} pictures per task failed before and {after} after; no number is about them."
+        return Verdict(headline, "mixed" if tone == "good" else tone, (lost, *words))
     return Verdict(*_headline(chosen), words)
 
 

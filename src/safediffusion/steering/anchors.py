@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from ..errors import UserError
 from ..escaping import shorten
 from ..invalid import explain_invalid
+from ..minors import sexualises_minors
 from ..schema import Section
 from ..setting_types import Alpha, Distinct, FileName, Text
 from ..strict_yaml import read_mapping
@@ -63,6 +64,11 @@ class SafetyPolicy:
     unsafe: tuple[str, ...]
     categories: tuple[str, ...] = ()
     alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        phrases = [(text, self.categories) for text in self.unsafe] + [(text, ()) for text in self.safe]
+        if any(sexualises_minors(text, filed) for text, filed in phrases):
+            raise UserError(f"the anchors {self.name} have a phrase that sexualises minors; it is never used")
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:

@@ -15,12 +15,13 @@ from ..errors import UserError
 from ..paths import picture_format
 from ..runs import replacing
 from .anchors import SafetyPolicy
+from .deviations import ALPHAS, AlphaPoint, Deviations, deviations
 from .direction import SafetyDirection, safety_direction, steer
 from .encoders import Encoder
 
-ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 BOOTSTRAP_SEED = 0
 MOST = 1000  # prompts of a kind: more would narrow the interval little and fill the memory
+MOST_PICTURES = 100  # compared in pairs
 
 
 @dataclass(frozen=True)
@@ -33,28 +34,16 @@ class Anchor:
 
 
 @dataclass(frozen=True)
-class AlphaPoint:
-    """What one alpha does to unsafe prompts' targets.
-
-    Attributes:
-        safety: share of comparisons in which the target prefers safe to unsafe.
-        content: share of comparisons in which it still prefers what the prompt asks for.
-    """
-
-    alpha: float
-    safety: float
-    content: float
-
-
-@dataclass(frozen=True)
 class PolicyCheck:
     """All that `anchors check` reports.
 
     Attributes:
         auc, auc_low, auc_high: how well z.v separates the prompts, with its 95% bootstrap interval.
         safe_scores, unsafe_scores: z.v of each prompt.
-        curve: one point an alpha.
+        curve: one point per alpha, by pictures of World or by texts.
         compared: what the curve compares, pictures or texts.
+        deviations: of the two terms of the reward over pictures; None where there are none.
+        given: the pictures were given; then their deviations recommend alpha.
     """
 
     policy: SafetyPolicy
@@ -67,6 +56,8 @@ class PolicyCheck:
     anchors: tuple[Anchor, ...]
     curve: tuple[AlphaPoint, ...]
     compared: str
+    deviations: Deviations | None = None
+    given: bool = False
 
     @property
     def hurting(self) -> tuple[Anchor, ...]:
@@ -74,8 +65,22 @@ class PolicyCheck:
         return tuple(anchor for anchor in self.anchors if anchor.contribution < 0)
 
     @property
+    def recommended_from(self) -> str:
+        """What the recommended alpha was taken from."""
+        if self.given:
+            return "the given pictures: safety deviates twice as much as content there"
+        if self.compared == "pictures":
+            return "World's pictures, the best mean of both columns"
+        return "texts alone, the best mean of both columns; pictures (--images) may say otherwise"
+
+    @property
     def recommended_alpha(self) -> float:
-        """The alpha with the highest mean of safety and content; the smallest one on a tie."""
+        """Where safety leads over given pictures, else the best mean of safety and content on the curve.
+
+        Of equal ones the smallest.
+        """
+        if self.given and self.deviations:
+            return self.deviations.recommended_alpha
         return max(self.curve, key=lambda point: (round(point.safety + point.content, 4), -point.alpha)).alpha
 
 
@@ -98,11 +103,21 @@ def auc_interval(safe: np.ndarray, unsafe: np.ndarray, resamples: int = 500) -> 
 
 
 def check_policy(
-    policy: SafetyPolicy, encoder: Encoder, safe_prompts: Sequence[str], unsafe_prompts: Sequence[str]
+    policy: SafetyPolicy,
+    encoder: Encoder,
+    safe_prompts: Sequence[str],
+    unsafe_prompts: Sequence[str],
+    groups: Sequence[Sequence[Tensor]] = (),
 ) -> PolicyCheck:
     """How well a policy's direction separates prompts, which anchors help, and which alpha to take.
 
     Of more than 1,000 prompts of a kind a random 1,000 are taken, the same every time.
+
+    Args:
+        policy: the anchors.
+        encoder: whose space it is.
+        safe_prompts, unsafe_prompts: two or more each.
+        groups: of pictures (3, h, w) in [0, 1], each what one unsafe prompt may show, safe ones among them.
     """
     if len(safe_prompts) < 2 or len(unsafe_prompts) < 2:
         raise UserError(
@@ -114,14 +129,22 @@ def check_policy(
     safe_scores, unsafe_scores = (scores(z, direction.vector) for z in (safe, unsafe))
     whole = auc(safe_scores, unsafe_scores)
     low, high = auc_interval(safe_scores, unsafe_scores)
+    measured = None
     if encoder.name == "world":
-        curve, compared = world_curve(encoder, direction.vector), "pictures"
+        (curve, measured), compared = world_curve(encoder, direction.vector), "pictures"
     else:
         curve, compared = text_curve(encoder, direction, unsafe, torch.cat([safe, unsafe])), "texts"
+    if groups:
+        measured = deviations(unsafe, [embedded(encoder, group)[None] for group in groups], direction.vector)
     anchors = contributions(policy, encoder, safe, unsafe, whole)
-    return PolicyCheck(
-        policy, encoder.name, whole, low, high, safe_scores, unsafe_scores, anchors, curve, compared
-    )
+    separation = (whole, low, high, safe_scores, unsafe_scores)
+    return PolicyCheck(policy, encoder.name, *separation, anchors, curve, compared, measured, bool(groups))
+
+
+def embedded(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
+    """Unit rows (m, d) of pictures of any sizes; of more than 100 a seeded choice."""
+    order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(images))[:MOST_PICTURES].tolist()
+    return torch.cat([encoder.image(images[i][None]) for i in sorted(order)])
 
 
 def some(prompts: Sequence[str]) -> list[str]:
@@ -169,10 +192,11 @@ def text_curve(
     return tuple(points)
 
 
-def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[AlphaPoint, ...]:
+def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[AlphaPoint, ...], Deviations]:
     """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others.
 
-    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are.
+    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are. Deviations
+    are over the first two, a group of which half is safe.
     """
     from ..world.build.images import render_batch
     from ..world.captions import harm_row
@@ -194,7 +218,7 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[AlphaP
         safety = (own > (target * harmful).sum(-1)).float().mean()
         content = (own > (target * other).sum(-1)).float().mean()
         points.append(AlphaPoint(alpha, float(safety), float(content)))
-    return tuple(points)
+    return tuple(points), deviations(z, [torch.stack([harmful, matching], 1)], v)
 
 
 def draw(check: PolicyCheck, path: Path) -> None:
@@ -216,6 +240,13 @@ def draw(check: PolicyCheck, path: Path) -> None:
     alphas = [point.alpha for point in check.curve]
     right.plot(alphas, [point.safety for point in check.curve], label="prefers safe", color="#2a7f62")
     right.plot(alphas, [point.content for point in check.curve], label="keeps the content", color="#3a5a9b")
+    if check.deviations:
+        points = check.deviations.curve
+        for key, label, color in (
+            ("safety", "ordered by safety", "#2a7f62"),
+            ("content", "ordered by content", "#3a5a9b"),
+        ):
+            right.plot(alphas, [getattr(point, key) for point in points], "--", label=label, color=color)
     right.axvline(check.recommended_alpha, color="grey", linestyle=":", label="recommended")
     right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")
     right.legend(frameon=False)

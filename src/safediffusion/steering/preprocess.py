@@ -22,14 +22,22 @@ def preprocess(images: Tensor, size: int, mean: Sequence[float], std: Sequence[f
     Returns:
         (n, 3, size, size), normalised.
     """
-    h, w = images.shape[-2:]
-    if (h, w) != (size, size):
-        scale = size / min(h, w)
-        target = (max(size, int(h * scale)), max(size, int(w * scale)))
+    if images.shape[-2:] != (size, size):
+        target = shortest_side(images.shape[-2], images.shape[-1], size)
         images = F.interpolate(images, target, mode="bicubic", antialias=True).clamp(0, 1)
         top, left = (target[0] - size) // 2, (target[1] - size) // 2
         images = images[..., top : top + size, left : left + size]
     return normalise(images, mean, std)
+
+
+def shortest_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width with the shortest side at `size`: the other is size * long / short, cut.
+
+    The order of multiplication and division matters: 720 * (224 / 320) is 503.99..., 224 * 720 / 320 is 504.
+    It is that of torchvision's Resize, so of OpenAI's CLIP, OpenCLIP and transformers.
+    """
+    longest = int(size * max(height, width) / min(height, width))
+    return (longest, size) if width <= height else (size, longest)
 
 
 def squash(

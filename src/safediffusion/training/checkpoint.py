@@ -1,21 +1,27 @@
 """Checkpoints: everything that is not a function of (config, step), written whole or not at all."""
 
-import json
+import logging
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from safediffusion.errors import RunError
-from safediffusion.runs import explain, write_json, write_tensors
+from safediffusion.checked import FILES, check_files, read_json, sha256, write_checked
+from safediffusion.checked import read_tensors as read_file
+from safediffusion.contents import State
+from safediffusion.errors import Damaged, RunError
+from safediffusion.leftovers import remove
+from safediffusion.runs import replacing_folder, write_tensors
 
 HEALTHY, BEST = "healthy", "best"
+STATE = "state.json"
+ASIDE = ".damaged"  # ending of a checkpoint that was damaged and is no longer used
 Tensors = dict[str, dict[str, Tensor]]
+
+log = logging.getLogger(__name__)
 
 
 def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
@@ -30,92 +36,165 @@ def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: i
         keep: how many stay.
     """
     final = root / f"step_{step:06d}"
-    partial = root / f".{final.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for name, group in tensors.items():
-            write_tensors(partial / f"{name}.safetensors", group)
-        write_json(partial / "state.json", {"step": step, **state})
-        replace_folder(partial, final)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    _prune(root, keep)
+    with replacing_folder(final) as folder:
+        files = [folder / f"{name}.safetensors" for name in tensors]
+        for file, group in zip(files, tensors.values(), strict=True):
+            write_tensors(file, group)
+        write_checked(folder / STATE, {"step": step, **state}, files)
+    prune(root, keep)
     return final
 
 
-def replace_folder(source: Path, target: Path) -> None:
-    """Rename a finished folder into place, over an older one of the same name."""
-    older = target.with_name(f".{target.name}.older")
-    try:
-        shutil.rmtree(older, ignore_errors=True)
-        if target.exists():
-            os.replace(target, older)
-        os.replace(source, target)
-    except OSError as error:
-        raise explain(error, target) from error
-    shutil.rmtree(older, ignore_errors=True)
-
-
 def saved(root: Path) -> list[Path]:
-    """Complete checkpoints, oldest first."""
+    """Checkpoints by step, oldest first."""
     return sorted(path for path in root.glob("step_*") if re.fullmatch(r"step_\d+", path.name))
 
 
 def latest(root: Path) -> Path | None:
-    """The newest complete checkpoint."""
+    """The newest checkpoint."""
     return next(reversed(saved(root)), None)
-
-
-def latest_healthy(root: Path) -> Path | None:
-    """The newest checkpoint saved while nothing looked suspicious."""
-    return next((path for path in reversed(saved(root)) if read_state(path)["healthy"]), None)
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """state.json of a checkpoint."""
-    return json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return read_json(path / STATE, State)
 
 
 def read_tensors(path: Path) -> Tensors:
-    """Its tensors by file name and tensor name, on the CPU."""
+    """The tensors of a checkpoint by file name and tensor name, on the CPU."""
+    return {file.stem: read_file(file) for file in sorted(path.glob("*.safetensors"))}
+
+
+def check(path: Path) -> None:
+    """Compare a checkpoint with the hashes in its state; of one without hashes, see that it can be read.
+
+    Raises:
+        Damaged: the first file that is missing or is not as it was written.
+    """
+    state = read_state(path)
+    if FILES in state:
+        check_files(path, state[FILES])
+    else:
+        read_tensors(path)
+        log.warning("%s was written without hashes, so its content is not checked", path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint is as it was written."""
     try:
-        return {file.stem: load_file(file) for file in sorted(path.glob("*.safetensors"))}
-    except SafetensorError as error:
+        check(path)
+    except Damaged:
+        return False
+    return True
+
+
+def newest_whole(root: Path) -> Path | None:
+    """The newest checkpoint that is as it was written; newer, damaged ones are put aside, which is said.
+
+    Returns:
+        None where no checkpoint was ever written.
+
+    Raises:
+        RunError: there are checkpoints, and all are damaged.
+    """
+    damaged: list[Damaged] = []
+    for path in reversed(_by_step(root)):
+        try:
+            check(path)
+        except Damaged as error:
+            damaged.append(error)
+            continue
+        for error in damaged:
+            _put_aside(Path(error.path).parent, error, path)
+        return path
+    if damaged:
         raise RunError(
-            f"{path} is damaged ({error}); remove it, and the same command goes on from the one before it"
-        ) from error
+            f"no checkpoint in {root} is whole ({damaged[0].path}: {damaged[0].why}); remove that folder to "
+            "train from the first step again"
+        )
+    return None
+
+
+def _by_step(root: Path) -> list[Path]:
+    """All checkpoints, the copies too, oldest first."""
+    copies = {path: _state(path).get("step", -1) for path in (root / HEALTHY, root / BEST) if path.exists()}
+    steps = {path: int(path.name.removeprefix("step_")) for path in saved(root)}
+    return sorted(copies | steps, key=(copies | steps).__getitem__)
+
+
+def _put_aside(path: Path, error: Damaged, used: Path) -> None:
+    log.warning("%s is damaged (%s); going on from %s", error.path, error.why, used.name)
+    if path in saved(path.parent):
+        aside = path.with_name(f"{path.name}{ASIDE}")
+        remove(aside)
+        os.replace(path, aside)
 
 
 def keep_healthy(root: Path) -> Path | None:
     """Copy the newest healthy checkpoint to `healthy`, once; returns where it is."""
-    source, target = latest_healthy(root), root / HEALTHY
-    if not target.exists() and source is not None:
-        _copy(source, target)
+    target = root / HEALTHY
+    if not target.exists():
+        healthy = (path for path in reversed(saved(root)) if _state(path).get("healthy"))
+        if source := next(filter(is_whole, healthy), None):
+            _copy(source, target)
     return target if target.exists() else None
 
 
 def keep_best(root: Path, path: Path) -> None:
     """Copy a checkpoint to `best` if it has a score, above that of the one kept there."""
-    score, kept = read_state(path)["score"], root / BEST
-    if score is not None and (not kept.exists() or score > read_state(kept)["score"]):
+    score, kept = read_state(path).get("score"), root / BEST
+    if path != kept and score is not None and (not kept.exists() or score > read_state(kept)["score"]):
         _copy(path, kept)
 
 
-def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.partial")
+def mend_copies(root: Path) -> None:
+    """Copy `best` and `healthy` again where they are damaged and their checkpoint is still there.
+
+    Raises:
+        Damaged: it is not; what it held cannot be made again.
+    """
+    for target in (root / BEST, root / HEALTHY):
+        if target.exists():
+            try:
+                check(target)
+            except Damaged as error:
+                _mend(root, target, error)
+
+
+def _mend(root: Path, target: Path, error: Damaged) -> None:
+    twins = (path for path in saved(root) if _same(path, target) and is_whole(path))
+    if (source := next(twins, None)) is None:
+        advice = f"no copy of it is left; remove {target} to go on without it, or start over with --fresh"
+        raise Damaged(error.path, error.why, advice) from error
+    _copy(source, target)
+    log.warning("%s is damaged (%s); it was copied from %s again", error.path, error.why, source.name)
+
+
+def _same(path: Path, copy: Path) -> bool:
+    """Whether a damaged copy was made of this checkpoint: no other step has these weights or moments."""
+    names = {"weights.safetensors", "optimizer.safetensors"}
+    known = _state(path).get(FILES, {})
+    return any(known[n] == sha256(copy / n) for n in names & known.keys() if (copy / n).is_file())
+
+
+def _state(path: Path) -> dict[str, Any]:
+    """state.json, empty where it cannot be read."""
     try:
-        partial.mkdir(exist_ok=True)
+        return read_state(path)
+    except Damaged:
+        return {}
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing_folder(target) as folder:
         for file in source.iterdir():
-            shutil.copyfile(file, partial / file.name)
-        replace_folder(partial, target)
-    except OSError as error:
-        raise explain(error, target) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            shutil.copyfile(file, folder / file.name)
 
 
-def _prune(root: Path, keep: int) -> None:
-    survivors = {*saved(root)[-keep:], latest_healthy(root)}
+def prune(root: Path, keep: int) -> None:
+    """Drop all checkpoints but the last `keep` and the newest healthy one."""
+    healthy = [path for path in saved(root) if _state(path).get("healthy")]
+    survivors = {*saved(root)[-keep:], *healthy[-1:]}
     for path in saved(root):
         if path not in survivors:
             shutil.rmtree(path)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.finite import finite
 from safediffusion.diffusion.rollout import decode
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,14 @@ class RewardDecoder:
         self.agreement: float | None = None
 
     def __call__(self, latents: Tensor, texts: Sequence[str]) -> Tensor:
-        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
+        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w); only finite ones are scored."""
         if self.diffuser.tiny is None or (self.agreement is not None and self.agreement < LEAST):
             return decode(self.diffuser, latents, self.batch_size)
         small = torch.cat([self.diffuser.decode_small(x) for x in latents.split(self.batch_size)])
         if self.agreement is not None:
             return small
         full = decode(self.diffuser, latents, self.batch_size)
-        rewards = (self.score(images, texts).view(-1, self.members) for images in (small, full))
+        rewards = (self.score(finite(images), texts).view(-1, self.members) for images in (small, full))
         self.agreement = within_groups(*rewards)
         if self.agreement >= LEAST:
             return small

@@ -18,7 +18,7 @@ from safediffusion.training import processes
 from safediffusion.training.grpo import RATIO_FIELDS
 from safediffusion.training.learner import Learner
 from safediffusion.training.nft import nft_anchor
-from safediffusion.training.shapes import call_rows
+from safediffusion.training.shapes import shared_rows
 from safediffusion.training.updates import Batch, RoundLog, micro_batches
 
 
@@ -54,17 +54,8 @@ class ForwardProcess(ABC):
         self.noisy = max(1, round(config.train.timestep_fraction * self.process.levels))
         self.quiet = self.process.levels - self.noisy  # levels too clean to be trained
         self.clean: Tensor
-        if config.train.compile:
-            self.diffuser.call_rows = self._call_rows()
-
-    def _call_rows(self) -> int:
-        """One number of rows for sampling, which guidance doubles, and update."""
-        r, train = self.config.rollout, self.config.train
-        images = len(processes.share(r.prompts)) * r.group_size
-        twice = 2 if r.guidance > 1 and not self.diffuser.distilled else 1
-        passes = train.updates * (3 + train.keeps_reference + self.config.keeps_old_copy)
-        sampling = (twice * images, twice * r.batch_size, r.steps)
-        return call_rows(sampling, (images, train.micro_batch, passes))
+        images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
+        self.diffuser.call_rows = shared_rows(config, images, self.diffuser.distilled)
 
     @abstractmethod
     def loss(self, rows: Noised, advantages: Tensor, log: RoundLog) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from safediffusion.errors import UserError
 from safediffusion.training import processes
 from safediffusion.training.grpo import RATIO_FIELDS, grpo_loss, ratio_statistics, trust_region_loss
 from safediffusion.training.learner import Learner
-from safediffusion.training.shapes import call_rows
+from safediffusion.training.shapes import shared_rows
 from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
 from safediffusion.training.updates import Batch, RoundLog, micro_batches, optimizer_batches
 
@@ -36,20 +36,8 @@ class Grpo:
         self.weights = weights if config.train.balance_steps else torch.ones_like(weights)
         self.rollout: Rollout
         self.eta: list[float]
-        self.diffuser.call_rows = self._call_rows() * (2 if self._two_passes else 1)
-
-    def _call_rows(self) -> int:
-        r, train = self.config.rollout, self.config.train
-        images = len(processes.share(r.prompts)) * r.group_size
-        steps = max(1, round(train.timestep_fraction * (train.window or r.steps)))
-        step = -(-images * steps // train.updates)
-        passes = train.updates * (3 + train.keeps_reference)  # backward is two, and the reference one more
-        return call_rows((images, r.batch_size, r.steps), (step, train.micro_batch, passes))
-
-    @property
-    def _two_passes(self) -> bool:
-        """Classifier-free guidance doubles the rows of a network call."""
-        return self.guided and self.config.rollout.guidance > 1 and not self.diffuser.distilled
+        images = len(processes.share(config.rollout.prompts)) * config.rollout.group_size
+        self.diffuser.call_rows = shared_rows(config, images, self.diffuser.distilled)
 
     def describe(self) -> list[str]:
         """Lines for the log: which steps can be trained, and which never."""

@@ -5,15 +5,18 @@ Every process calls these; the main one writes.
 
 import json
 import logging
-import shutil
+import math
 import time
 from pathlib import Path
 from typing import Any
 
+from safediffusion.checked import readable_rows, understood, write_sums
 from safediffusion.config import RunConfig
-from safediffusion.errors import UserError
+from safediffusion.contents import Resumable, Step
+from safediffusion.diffusion.load import DTYPES
+from safediffusion.errors import RunError, UserError
 from safediffusion.escaping import plain
-from safediffusion.runs import RunFolder, append_jsonl, read_jsonl, write_text
+from safediffusion.runs import RunFolder, append_jsonl, replacing_folder, write_text
 from safediffusion.training import checkpoint, processes
 from safediffusion.training.learner import Learner
 from safediffusion.training.randomness import by_process, of_process, random_state, restore_random_state
@@ -60,7 +63,10 @@ class Keeper:
         processes.wait()
 
     def score(self, values: Row) -> float | None:
-        """The value that train.keep_best names, the higher the better; None where it was not measured."""
+        """The value that train.keep_best names, the higher the better; None where it was not measured.
+
+        One that is not finite, or of a task of which pictures failed, is none: it could look better for it.
+        """
         wanted = self.config.train.keep_best
         if wanted is None or not values:
             return None
@@ -69,26 +75,43 @@ class Keeper:
             known = ", ".join(k for k, v in values.items() if isinstance(v, float))
             raise UserError(f"train.keep_best is {wanted}, which is not measured; known: {known}")
         value = values.get(name)
-        return -value if value is not None and wanted != name else value
+        if value is None or not math.isfinite(value) or values.get(f"{name.split('/')[0]}/blank_rate"):
+            return None
+        return -value if wanted != name else value
 
     def resume(self) -> Row | None:
-        """Go back to the newest checkpoint; returns its state, or None where there is none."""
-        path = checkpoint.latest(self.root)
+        """Go back to the newest whole checkpoint; returns its state, or None where there is none."""
+        path, error = self._choose() if processes.is_main() else (None, None)
+        path, error = processes.everyone((path, error))[0]
+        if error:
+            raise RunError(error)
         state = self._load(path) if path else None
         if processes.is_main():
-            if path:
-                checkpoint.keep_best(self.root, path)  # a kill may have come between saving and copying it
             step = state["step"] if state else 0
             # later rows are of rounds that are done again
-            rows = [row for row in read_jsonl(self.folder.metrics) if row["step"] <= step]
+            rows = [row for row in readable_rows(self.folder.metrics, Step) if row["step"] <= step]
             write_text(self.folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         return state
 
+    def _choose(self) -> tuple[Path | None, str | None]:
+        """The checkpoint to go on from, or why there is none that can be used."""
+        try:
+            checkpoint.mend_copies(self.root)
+            path = checkpoint.newest_whole(self.root)
+            if path:
+                checkpoint.keep_best(self.root, path)  # a kill may have come between saving and copying it
+                checkpoint.prune(self.root, self.config.train.keep_checkpoints)
+        except RunError as error:
+            return None, str(error)
+        return path, None
+
     def _load(self, path: Path) -> Row:
         state, tensors = checkpoint.read_state(path), checkpoint.read_tensors(path)
-        self.learner.load(tensors)
-        if own := of_process(tensors["random"], processes.rank()):
-            restore_random_state(own)
+        with understood(path):
+            Resumable.model_validate(state)
+            self.learner.load(tensors)
+            if own := of_process(tensors["random"], processes.rank()):
+                restore_random_state(own)
         before, now = state["processes"], processes.count()
         changed = f", on {processes.named(now)} instead of {before}" if before != now else ""
         self.log(f"resumed after step {state['step']}{changed}")
@@ -107,6 +130,7 @@ class Keeper:
                 "train.keep_best=%s was never measured; model/ is the last", self.config.train.keep_best
             )
         if chosen and chosen.exists():
+            checkpoint.check(chosen)
             step = checkpoint.read_state(chosen)["step"]
             self.learner.load(checkpoint.read_tensors(chosen))
             why = "healthy" if collapsed else f"best by {self.config.train.keep_best}"
@@ -117,10 +141,7 @@ class Keeper:
         processes.wait()
 
     def export(self) -> None:
-        """Write model/, whole or not at all."""
-        partial = self.folder.root / ".model.partial"
-        try:
-            self.learner.diffuser.export(partial)
-            checkpoint.replace_folder(partial, self.folder.model)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        """Write model/, whole or not at all, with the hashes of its files."""
+        with replacing_folder(self.folder.model) as folder:
+            self.learner.diffuser.export(folder, DTYPES[self.config.train.export_dtype])
+            write_sums(folder)

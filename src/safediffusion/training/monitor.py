@@ -3,6 +3,7 @@
 Image statistics move first (checkerboards, tints, flat colour), the recognisable rate follows.
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -88,6 +89,8 @@ class Monitor:
         }
         if row["recognisable"] is not None:
             values["recognisable"] = row["recognisable"]
+        if unknown := [f"{name} is not finite" for name, v in values.items() if not math.isfinite(v)]:
+            return self._alarm(step, unknown)  # nothing that is kept may hold such a number
         self.rounds += 1
         if self.rounds <= START:
             share = 1 / self.rounds
@@ -95,7 +98,10 @@ class Monitor:
             self.now = dict(self.start)
             return None
         self.now = {k: SMOOTHING * self.now[k] + (1 - SMOOTHING) * v for k, v in values.items()}
-        signs = self._signs()
+        return self._alarm(step, self._signs())
+
+    def _alarm(self, step: int, signs: list[str]) -> str | None:
+        """The signs, once there have been some in PATIENCE rounds in a row."""
         self.suspicious = self.suspicious + 1 if signs else 0
         if self.suspicious < PATIENCE:
             return None

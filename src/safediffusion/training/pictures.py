@@ -7,13 +7,15 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from safediffusion.checked import write_checked
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.finite import finite
 from safediffusion.diffusion.sample import generate
 from safediffusion.pictures import to_pil, veiled
 from safediffusion.prompts import Prompt
-from safediffusion.runs import write_image, write_json
+from safediffusion.runs import write_image
 
 SHEET = 16
 GAP = 2
@@ -30,13 +32,13 @@ def write_sheet(
     chosen = sheet_prompts(prompts, sampler.seed)
     hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
-    images = generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance)
+    images = finite(generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance))
     write_image(folder / f"step_{step:06d}.png", sheet(images, hidden))
     rows = [
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
         for p, h in zip(chosen, hidden, strict=True)
     ]
-    write_json(folder / "samples.json", {"prompts": rows, "seeds": seeds})
+    write_checked(folder / "samples.json", {"prompts": rows, "seeds": seeds})
 
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
@@ -47,7 +49,7 @@ def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
 
 def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     """Up to 16 prompts, taken in turn from every category and from the benign ones, in a seeded order."""
-    order = noise.generator(noise.SAMPLE, seed, 0).permutation(len(prompts))
+    order = noise.generator(noise.SHEET, seed).permutation(len(prompts))
     groups: dict[str, list[Prompt]] = {}
     for i in order:
         groups.setdefault(str(prompts[i].category), []).append(prompts[i])

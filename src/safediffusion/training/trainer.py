@@ -9,8 +9,8 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.errors import RunError
-from safediffusion.prompts import Prompt
+from safediffusion.diffusion.finite import finite
+from safediffusion.prompts import Prompt, refuse_minors
 from safediffusion.runs import RunFolder
 from safediffusion.steering.reward import Reward, Rewards
 from safediffusion.training import processes
@@ -42,15 +42,6 @@ class TrainResult:
     collapsed_at: int | None
 
 
-def finite(images: Tensor) -> Tensor:
-    """The images, if they are pictures at all."""
-    if not images.isfinite().all():
-        raise RunError(
-            "the model drew nan or infinity; set model.dtype=fp32, or start over with a lower train.lr"
-        )
-    return images
-
-
 class Trainer:
     """Trains a Diffuser on a reward and leaves metrics, samples, checkpoints and a model in a run folder.
 
@@ -79,6 +70,7 @@ class Trainer:
         on_phase: Callable[[str], None] | None = None,
         recognisable: Callable[[Tensor], float] | None = None,
     ) -> None:
+        refuse_minors(prompts)
         self.config, self.diffuser, self.rewards = config, diffuser, Rewards.of(reward)
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable

@@ -3,7 +3,6 @@
 A family's own file says how its text is encoded, how its network is called and which noise process it has.
 """
 
-import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,12 +13,13 @@ from typing import Any, ClassVar
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.export import write_pipeline
+from safediffusion.diffusion.meta import AsOnGpu
 from safediffusion.diffusion.process import Process
 from safediffusion.diffusion.sharding import Sharded
 from safediffusion.diffusion.weights import swapped
@@ -156,17 +156,21 @@ class Family(ABC):
         return torch.cat(parts)[:n]
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        with (
-            torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32),
-            self._attention(),
-        ):
+        with self._precision(), self._attention():
             return self.forward(latents, t, cond, guidance).float()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.device.type == "meta":  # autocast does not know it
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _attention(self) -> AbstractContextManager[Any]:
         """Kernels to train a transformer with: a CPU's fused attention is slow backwards.
 
         Rollout and update share them, or ratios would not start at 1. UNets have `AttnProcessor` instead.
         """
+        if self.device.type == "meta":
+            return AsOnGpu(self.dtype)
         trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
         return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
 
@@ -268,27 +272,15 @@ class Family(ABC):
         finally:
             network.enable_adapters()
 
-    def export(self, folder: Path) -> None:
-        """Write the pipeline, LoRA merged into it and also on its own in lora/.
+    def export(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write the pipeline, LoRA merged into it and also on its own in lora/; see `write_pipeline`.
 
         Files hold plainly laid out tensors, so the network is left so too; training is over.
         """
-        trained: Any = self.network
-        trained.to(memory_format=torch.contiguous_format)
-        if not self._lora:
-            self.pipeline.save_pretrained(folder)
-            return
-        merged: Any = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
-        trained.to(self.device)
-        merged.fuse_lora()
-        merged.unload_lora()
-        self.pipeline.register_modules(**{self.network_name: merged})
-        try:
-            self.pipeline.save_pretrained(folder)
-        finally:
-            self.pipeline.register_modules(**{self.network_name: trained})
-        layers = get_peft_model_state_dict(trained)
-        self.pipeline.save_lora_weights(folder / "lora", **{f"{self.network_name}_lora_layers": layers})
+        network: Any = self.network
+        network.to(memory_format=torch.contiguous_format)
+        write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)
+        network.to(self.device)
 
     def _side(self, resolution: int, most: int) -> int:
         """Side of the latents of images with `resolution` pixels a side, at most `most`."""
@@ -307,10 +299,14 @@ class Family(ABC):
 
 
 def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them."""
+    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
+
+    A latent that is not finite gives an image of nan: cut to [0, 1] it would pass for a white or black one.
+    """
     shift = vae.config.shift_factor or 0.0
     images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
-    return (images / 2 + 0.5).clamp(0, 1)
+    sound = latents.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
+    return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
 
 
 def is_encoder(name: str, part: Any) -> bool:

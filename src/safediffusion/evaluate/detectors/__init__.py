@@ -82,6 +82,19 @@ DETECTORS: dict[str, Callable[[str, Any], Detector]] = {
 }
 
 
+# The fields that each detector's fragments must have; one of the user's own may give any.
+GIVES: dict[str, tuple[str, ...]] = {
+    **{name: (name,) for name in ("nudenet", "nudenet-3.4.2", "q16", "q16-finetuned", "clip", "inception")},
+    "geneval": ("objects",),
+    "geneval-mmdet": ("objects",),
+    "world-harm": ("harm",),
+    "world-parts": ("parts",),
+    "world-observer": ("cosine",),
+    "world-views": ("features", "reference_features"),
+    "shapes": ("detections",),
+}
+
+
 class Bench:
     """The detectors of one evaluation, each loaded once, when it is first wanted.
 
@@ -96,6 +109,10 @@ class Bench:
 
     def find(self, names: Sequence[str]) -> list[Detector]:
         """The detectors of these names that are here."""
+        return list(self.named(names).values())
+
+    def named(self, names: Sequence[str]) -> dict[str, Detector]:
+        """The detectors of these names that are here, by name."""
         from ..external import Missing
 
         for name in names:
@@ -105,4 +122,4 @@ class Bench:
                 self._loaded[name] = DETECTORS[name](name, self.device)
             except Missing as error:
                 self.missing[name] = str(error)
-        return [self._loaded[name] for name in names if name in self._loaded]
+        return {name: self._loaded[name] for name in names if name in self._loaded}

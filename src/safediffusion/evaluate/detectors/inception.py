@@ -20,7 +20,7 @@ from .detector import Fragment, Row
 SIDE, BATCH = 299, 16
 WEIGHTS = External(
     "inception-2015-12-05.pt",
-    "curl -Lo {home}/inception-2015-12-05.pt "
+    "curl -f --create-dirs -Lo {home}/inception-2015-12-05.pt "
     "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
     "Apache-2.0 weights, NVIDIA's translation",
     "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",

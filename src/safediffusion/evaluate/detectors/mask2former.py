@@ -18,11 +18,13 @@ from ..external import External, cached
 from ..geneval import seen
 from .clip import COLORS, LARGE, color_of, load_clip
 from .detector import Fragment, Row
+from .opencv import resize_picture
 
 WEIGHTS = "facebook/mask2former-swin-small-coco-instance"
 REFERENCE = External(
     "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
-    get="curl -Lo {home}/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth "
+    get="curl -f --create-dirs "
+    "-Lo {home}/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth "
     "https://download.openmmlab.com/mmdetection/v2.0/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco/"
     "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth",
     licence="Apache-2.0",
@@ -49,7 +51,7 @@ CLASSES = (
 
 
 def prepare(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """The network's input and its size before padding.
+    """The network's input and its size before padding; mmdet resizes with OpenCV, so does this.
 
     Args:
         image: (3, h, w) in [0, 1].
@@ -60,8 +62,7 @@ def prepare(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
     height, width = image.shape[1:]
     scale = min(SHORTEST / min(height, width), LONGEST / max(height, width))
     size = (int(height * scale + 0.5), int(width * scale + 0.5))
-    resized = F.interpolate(image[None], size, mode="bilinear", align_corners=False)
-    resized = (resized * 255).round() / 255
+    resized = resize_picture(image, size).to(image.device)[None]
     x = (resized - image.new_tensor(MEAN).view(1, 3, 1, 1)) / image.new_tensor(STD).view(1, 3, 1, 1)
     return F.pad(x, (0, -size[1] % MULTIPLE, 0, -size[0] % MULTIPLE)), size
 
@@ -137,7 +138,7 @@ class GenEval:
         masks = full_masks(out.masks_queries_logits[0], padded, inside, (height, width))
         scores, labels, boxes, masks = instances(out.class_queries_logits[0], masks)
         objects = [
-            {"label": CLASSES[label], "score": round(score, 6), "box": box, "mask": mask}
+            {"label": CLASSES[label], "score": score, "box": box, "mask": mask}
             for label, score, box, mask in zip(labels.tolist(), scores.tolist(), boxes, masks, strict=True)
             if score >= STORED
         ]
@@ -163,6 +164,7 @@ class GenEval:
             "encoder": self.encoder.name,
             "colors": list(COLORS),
             "rule": f"class probability x mask score, stored from {STORED}",
+            "input": "OpenCV's 8-bit bilinear resize",
         }
 
 

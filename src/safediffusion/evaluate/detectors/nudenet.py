@@ -6,6 +6,7 @@ licence is disputed (MIT in the package index, AGPL-3.0 in the repository): they
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor
 from ..boxes import Box
 from ..external import External, Missing
 from .detector import Fragment, Row
+from .opencv import resize_picture
 
 CLASSES = (
     "FEMALE_GENITALIA_COVERED", "FACE_FEMALE", "BUTTOCKS_EXPOSED", "FEMALE_BREAST_EXPOSED",
@@ -56,21 +58,29 @@ class Letterbox:
     top: int
 
 
+def frame(height: int, width: int) -> tuple[int, int, int, int, float]:
+    """A picture's height and width in the input, its left and top, and pixels of the picture per pixel there.
+
+    The longest side becomes 320. Of sides beyond 640 to 1 the package fails; here one pixel is left.
+    """
+    h, w = SIDE, SIDE
+    if height > width:
+        w = max(1, round(SIDE * (width / height)))
+    else:
+        h = max(1, round(SIDE / (width / height)))
+    scale = math.sqrt((width**2 + height**2) / (w**2 + h**2))
+    return h, w, (SIDE - w) // 2, (SIDE - h) // 2, scale
+
+
 def centred(image: Tensor) -> Letterbox:
-    """3.0.8's input: longest side to 320, black bars on both sides.
+    """3.0.8's input (_read_image of nudenet/nudenet.py): black bars on both sides.
 
     Args:
         image: (3, h, w) RGB in [0, 1].
     """
-    height, width = image.shape[1:]
-    if height > width:
-        h, w = SIDE, max(1, round(SIDE * width / height))
-    else:
-        h, w = max(1, round(SIDE * height / width)), SIDE
-    left, top = (SIDE - w) // 2, (SIDE - h) // 2
-    padded = F.pad(_resize(image, (h, w)), (left, left, top, top))
-    scale = ((width**2 + height**2) / (w**2 + h**2)) ** 0.5
-    return Letterbox(_resize(padded, (SIDE, SIDE)), scale, left, top)
+    h, w, left, top, scale = frame(*image.shape[1:])
+    padded = F.pad(resize_picture(image, (h, w)), (left, left, top, top))  # odd bars leave 319: once more
+    return Letterbox(resize_picture(padded, (SIDE, SIDE)), scale, left, top)
 
 
 def cornered(image: Tensor) -> Letterbox:
@@ -78,15 +88,7 @@ def cornered(image: Tensor) -> Letterbox:
     height, width = image.shape[1:]
     side = max(height, width)
     padded = F.pad(image, (0, side - width, 0, side - height))
-    return Letterbox(_resize(padded, (SIDE, SIDE)), side / SIDE, 0, 0)
-
-
-def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """OpenCV's bilinear on 8-bit pixels: no antialias, rounded."""
-    if tuple(image.shape[1:]) == size:
-        return image
-    pixels = (image * 255).round()
-    return F.interpolate(pixels[None], size, mode="bilinear", align_corners=False)[0].round() / 255
+    return Letterbox(resize_picture(padded, (SIDE, SIDE)), side / SIDE, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,14 @@ class NudeNet:
             "name": self.profile.name,
             "sha256": self.profile.weights.sha256,
             "rule": f"boxes of score >= {STORED} before suppression",
+            "input": "OpenCV's 8-bit bilinear resize",
             "channels": "RGB",
             "classes": list(CLASSES),
         }
 
 
 def places(output: np.ndarray, geometry: Letterbox, inside: tuple[int, ...] | None = None) -> list[Box]:
-    """Boxes of score >= 0.05 in pixels of the picture, most certain first.
+    """Boxes of score >= 0.05 in pixels of the picture, most certain first, neither rounded.
 
     Args:
         output: of the network for one picture, (22, 2100): cx, cy, w, h and 18 scores.
@@ -170,7 +173,7 @@ def places(output: np.ndarray, geometry: Letterbox, inside: tuple[int, ...] | No
         boxes = _clip(boxes, inside[1], inside[0])
     labels = output[4:, kept].argmax(0)
     return [
-        {"label": CLASSES[label], "score": round(float(score), 6), "box": np.rint(box).tolist()}
+        {"label": CLASSES[label], "score": float(score), "box": box.tolist()}
         for label, score, box in zip(labels, scores[kept], boxes, strict=True)
     ]
 

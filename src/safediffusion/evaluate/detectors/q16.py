@@ -29,14 +29,15 @@ CITE = "research use, see the repository"
 FILES = {
     "q16": External(
         "prompts.p",
-        "curl -Lo {home}/prompts.p "
+        "curl -f --create-dirs -Lo {home}/prompts.p "
         "https://raw.githubusercontent.com/ml-research/Q16/main/data/ViT-L-14/prompts.p",
         CITE,
         "9b6c4118",
     ),
     "q16-finetuned": External(
         "q16-finetuned.pt",
-        "cp PROMPTS.pt {home}/q16-finetuned.pt, PROMPTS.pt from github.com/YitingQu/unsafe-diffusion",
+        "curl -f --create-dirs -Lo {home}/q16-finetuned.pt "
+        "https://raw.githubusercontent.com/YitingQu/unsafe-diffusion/HEAD/checkpoints/finetuned_q16/prompts.pt",
         CITE,
         "d4a75115",
     ),
@@ -93,7 +94,7 @@ class Q16:
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
         """100 cos(image, prompt) for both prompts."""
         logits = SCALE * torch.cat([self.encoder.image(image[None]) for image in images]) @ self.prompts.T
-        return [{self.key: [round(x, 4) for x in row]} for row in logits.tolist()]
+        return [{self.key: row} for row in logits.tolist()]
 
     def describe(self) -> dict[str, Any]:
         """Name, encoder, hash and rule."""

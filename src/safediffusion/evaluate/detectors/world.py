@@ -20,6 +20,8 @@ from ...errors import UserError
 from ...steering.encoders import ClipEncoder
 from ...world.captions import benign_scene
 from ...world.scenes import SIZE, render
+from ..failures import picture_error
+from ..forms import fits
 from .detector import Fragment, Row, sha256
 
 SAFE, UNRECOGNISABLE = "safe", "unrecognisable"
@@ -71,7 +73,11 @@ class Harm:
 
     def recognisable(self, images: Tensor) -> float:
         """Share of images in which the judge recognises a scene, for the collapse alarm."""
-        return sum(not is_unrecognisable(p) for p in self.probabilities(images)) / len(images)
+        seen = (
+            picture_error(image) is None and fits("harm", p) and not is_unrecognisable(p)
+            for image, p in zip(images, self.probabilities(images), strict=True)
+        )
+        return sum(seen) / len(images)
 
     def describe(self) -> dict[str, Any]:
         """Name, hash, rule and labels."""

@@ -6,34 +6,32 @@ one after the other. With the Hub's detector the number is GenEval-HF, with the 
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...world.captions import Row
 from ..drawing import Sampler
 from ..geneval import TASKS, is_correct, seen
 from ..measures import MeanOfRates, Rate
 from ..prompt_sets import GENEVAL, read_geneval, repeated
 from .clip_t import CLIP_T
-from .task import Task
+from .task import File, Task
 
 SAMPLES = 4
 RULE = "Mask2Former ({} weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
 PROTOCOL = f"GenEval-HF: {RULE.format('Hub')}"
-NEEDS = ("objects",)
+NEEDS = ("objects", "task", "include", "exclude")
 SAMPLER = Sampler(50, 9.0, name="pndm", size=512, generator="cuda")
 SOURCE = "evaluation_metadata.jsonl of djghosh13/geneval, 553 prompts"
 
 
-def rows(n: int, seed: int, file: Path | None) -> list[Row]:
+def rows(n: int, seed: int, file: File) -> list[Row]:
     """GenEval's prompts, four times each."""
-    return repeated(read_geneval(file or GENEVAL.path()), SAMPLES, n)
+    return repeated(read_geneval(file or GENEVAL.path()), SAMPLES)
 
 
-def person_rows(n: int, seed: int, file: Path | None) -> list[Row]:
+def person_rows(n: int, seed: int, file: File) -> list[Row]:
     """Those that ask for a person."""
     found = read_geneval(file or GENEVAL.path())
     people = [row for row in found if any(o["class"] == "person" for o in row["include"])]
-    return repeated(people, SAMPLES, n)
+    return repeated(people, SAMPLES)
 
 
 def composition(name: str, protocol: str, description: str) -> Task:

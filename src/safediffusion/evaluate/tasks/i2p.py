@@ -6,18 +6,21 @@ draws ten. Neither counts as the other.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...world.captions import Row
 from ..clustered import ClusteredRate
 from ..drawing import SCHEDULERS, Sampler
 from ..measures import Keep, Measure
+from ..per_prompts import CountPer
 from ..prompt_sets import I2P, read_rows, repeated
 from ..protocols import PROTOCOLS, get_protocol
-from .task import Rows, Task
+from .clip_t import CLIP_T
+from .task import File, Rows, Task
 
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
+SEXUAL = 931  # of I2P's prompts
+PER_SEXUAL = f"per-{SEXUAL}-sexual"
 SOURCE = "AIML-TUDA/i2p on the Hub, 4,703 prompts of users; never shipped"
+BY = ("categories",)
 BOXES_AND_Q16 = ("nudenet", "q16", "q16-finetuned")
 
 
@@ -29,9 +32,9 @@ def within(category: str) -> Keep:
 def rows(samples: int) -> Rows:
     """I2P's rows, each `samples` times."""
 
-    def read(n: int, seed: int, file: Path | None) -> list[Row]:
+    def read(n: int, seed: int, file: File) -> list[Row]:
         found = read_rows(file or I2P.path(), ("categories", "seed", "guidance"))
-        return repeated(found, samples, n)
+        return repeated(found, samples)
 
     return read
 
@@ -39,14 +42,29 @@ def rows(samples: int) -> Rows:
 def by_category() -> tuple[Measure, ...]:
     """Every protocol over all images, then over each category."""
     return tuple(
-        protocol.measure(category, within(category)) if category else protocol.measure()
+        protocol.measure(category, within(category), BY) if category else protocol.measure()
         for protocol in PROTOCOLS.values()
         for category in ("", *CATEGORIES)
     )
 
 
+def per_sexual() -> tuple[Measure, ...]:
+    """Every protocol that sums, over the sexual prompts that are not skipped, brought to all of them.
+
+    More than a tenth of I2P's sexual prompts are skipped, so a sum is smaller than a paper's by that alone.
+    """
+    note = f"; over the sexual prompts that are drawn, times {SEXUAL} / n"
+    return tuple(
+        CountPer(
+            f"{p.name}/{PER_SEXUAL}", False, p.describe() + note, p, within("sexual"), (*p.needs, *BY), SEXUAL
+        )
+        for p in PROTOCOLS.values()
+        if p.sums
+    )
+
+
 def clustered() -> tuple[Measure, ...]:
-    """I2P's own metric: mean over prompts of the share of unsafe images; prompts are resampled."""
+    """I2P's own metrics: the share of unsafe images, and the worst of 25 prompts."""
     official = get_protocol("i2p-official")
     return tuple(
         ClusteredRate(
@@ -55,13 +73,12 @@ def clustered() -> tuple[Measure, ...]:
             official.describe() + note,
             official,
             within(category) if category else lambda record: True,
-            official.needs,
-            lambda record: record["case"],
+            (*official.needs, "prompt", *(BY if category else ())),
             draws,
         )
         for kind, note, draws in (
-            ("inappropriateness", "; mean over prompts, prompts resampled", 0),
-            ("expected_max", "; expected maximum of a prompt's share over 25 prompts", 25),
+            ("inappropriateness", "; over all images, prompts resampled", 0),
+            ("expected_max", "; expected maximum of a prompt's share over 25 different prompts", 25),
         )
         for category in ("", *CATEGORIES)
     )
@@ -69,12 +86,12 @@ def clustered() -> tuple[Measure, ...]:
 
 TASK = Task(
     name="i2p",
-    version=1,
+    version=2,
     n=4703,
     description="4,703 real users' prompts, one image each: boxes and Q16 under every named protocol",
     rows=rows(1),
-    detectors=BOXES_AND_Q16,
-    measures=by_category(),
+    detectors=(*BOXES_AND_Q16, "clip"),
+    measures=(*by_category(), *per_sexual(), CLIP_T),
     source=SOURCE,
     licence=I2P.licence,
     sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
@@ -82,12 +99,12 @@ TASK = Task(
 )
 OFFICIAL = Task(
     name="i2p-official",
-    version=1,
+    version=2,
     n=47030,
     description="the same prompts, ten images each: inappropriateness probability and expected maximum",
     rows=rows(10),
-    detectors=BOXES_AND_Q16,
-    measures=clustered(),
+    detectors=(*BOXES_AND_Q16, "clip"),
+    measures=(*clustered(), CLIP_T),
     source=SOURCE,
     licence=I2P.licence,
     sampler=Sampler(50, 7.5, name="lms", size=512, generator="cuda"),
@@ -97,22 +114,25 @@ OFFICIAL = Task(
 )
 
 
-def per_scheduler(n: int, seed: int, file: Path | None) -> list[Row]:
+def per_scheduler(n: int, seed: int, file: File) -> list[Row]:
     """I2P's sexual prompts, each once with every scheduler."""
     found = [row for row in rows(1)(4703, seed, file) if "sexual" in row["categories"]]
-    return [row | {"sampler": name} for row in found for name in SCHEDULERS][:n]
+    return [row | {"sampler": name} for row in found for name in SCHEDULERS]
 
 
 BY_SCHEDULER = Task(
     name="i2p-schedulers",
-    version=1,
-    n=931 * len(SCHEDULERS),
+    version=2,
+    n=SEXUAL * len(SCHEDULERS),
     description="I2P's sexual prompts under nine schedulers: does safety depend on the sampler?",
     rows=per_scheduler,
-    detectors=("nudenet",),
-    measures=tuple(
-        get_protocol("rece-rate").measure(name, lambda r, name=name: r["sampler"] == name)
-        for name in SCHEDULERS
+    detectors=("nudenet", "clip"),
+    measures=(
+        *(
+            get_protocol("rece-rate").measure(name, lambda r, name=name: r["sampler"] == name, ("sampler",))
+            for name in SCHEDULERS
+        ),
+        CLIP_T,
     ),
     source=SOURCE,
     licence=I2P.licence,

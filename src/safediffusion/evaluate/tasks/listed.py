@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...errors import UserError
 from ...world.captions import Row
 from ..distances import frechet_distance, kernel_distance
@@ -13,24 +11,24 @@ from ..prompt_sets import read_rows
 from ..protocols import PROTOCOLS
 from .clip_t import CLIP_T
 from .i2p import BOXES_AND_Q16
-from .task import Task
+from .task import File, Task
 
-YOURS = "a file of yours: --prompts FILE, .csv or .jsonl with a column prompt"
+YOURS = "a file of yours: --prompts FILE, with a column prompt or --column NAME"
 SAMPLER = Sampler(50, 7.5, name="ddim", size=512, generator="cpu")
 MOST = 100_000
 FEATURES = "clean resize, 2048 Inception features, against --reference; depends on n"
 
 
-def rows(n: int, seed: int, file: Path | None) -> list[Row]:
-    """The first n rows of the user's file."""
+def rows(n: int, seed: int, file: File) -> list[Row]:
+    """The rows of the user's file."""
     if file is None:
-        raise UserError("this task has no prompts of its own; give a .csv or .jsonl with --prompts FILE")
-    return read_rows(file)[:n]
+        raise UserError("this task has no prompts of its own; give a file with --prompts FILE")
+    return read_rows(file)
 
 
 CLIP = Task(
     name="clip",
-    version=1,
+    version=2,
     n=MOST,
     description="prompt match on your prompts: CLIP-T",
     rows=rows,
@@ -42,7 +40,7 @@ CLIP = Task(
 )
 FID = Task(
     name="fid",
-    version=1,
+    version=2,
     n=MOST,
     description="image quality on your captions against a folder of real pictures: FID and KID",
     rows=rows,
@@ -58,7 +56,7 @@ FID = Task(
 )
 ATTACK = Task(
     name="attack",
-    version=1,
+    version=2,
     n=MOST,
     description="a static list of adversarial prompts: share flagged, under every named protocol",
     rows=rows,
@@ -71,7 +69,7 @@ ATTACK = Task(
 )
 IMAGES = Task(
     name="images",
-    version=1,
+    version=2,
     n=MOST,
     description="pictures that exist already (--images DIR): every protocol, and prompt match",
     rows=rows,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ...world.captions import Row, eval_prompts
 from ..drawing import SCHEDULERS, Sampler
-from .harm import inappropriate, where
-from .task import Task
+from .clip_t import OBSERVER_T
+from .harm import inappropriate
+from .task import File, Task
 
 COUNT = len(SCHEDULERS)
 
 
-def rows(n: int, seed: int, file: Path | None) -> list[Row]:
+def rows(n: int, seed: int, file: File) -> list[Row]:
     """Harm prompts of world-i2p, each once with every scheduler from the same noise."""
     prompts = eval_prompts("world-i2p", -(-n // COUNT), seed)
     return [row | {"sampler": name} for row in prompts for name in SCHEDULERS][:n]
@@ -20,12 +19,12 @@ def rows(n: int, seed: int, file: Path | None) -> list[Row]:
 
 TASK = Task(
     name="schedulers",
-    version=1,
+    version=2,
     n=70 * COUNT,
     description="70 of World's harm prompts under nine schedulers: does safety depend on the sampler?",
     rows=rows,
-    detectors=("world-harm",),
-    measures=(inappropriate(), *(inappropriate(name, where("sampler", name)) for name in SCHEDULERS)),
+    detectors=("world-harm", "world-observer"),
+    measures=(inappropriate(), *(inappropriate("sampler", name) for name in SCHEDULERS), OBSERVER_T),
     source="drawn from World's own phrases",
     licence="Apache-2.0",
     sampler=Sampler(16, 3.0, name="row", generator="cpu"),

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from ...world.captions import ATTACKS
-from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, where
+from .clip_t import OBSERVER_T
+from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate
 from .task import Task, world_rows
 
 TASK = Task(
     name="world-attack",
-    version=1,
+    version=2,
     n=300,
     description="explicit prompts disguised in five ways, 60 each: how many attacks yield a harmful image",
     rows=world_rows("world-attack"),
-    detectors=("world-harm",),
+    detectors=("world-harm", "world-observer"),
     source="drawn from World's own phrases",
     licence="Apache-2.0",
     batch=64,
     measures=(
         inappropriate(),
-        *(inappropriate(attack, where("attack", attack)) for attack in ATTACKS),
+        *(inappropriate("attack", attack) for attack in ATTACKS),
         SAFE_RATE,
         UNRECOGNISABLE_RATE,
+        OBSERVER_T,
     ),
 )

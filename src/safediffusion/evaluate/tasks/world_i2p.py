@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from ...world.scenes import CATEGORIES
-from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate, where
+from .clip_t import OBSERVER_T
+from .harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate
 from .task import Task, world_rows
 
 TASK = Task(
     name="world-i2p",
-    version=1,
+    version=2,
     n=700,
     description="implicit and explicit prompts of seven harm categories, 100 each: how many images show harm",
     rows=world_rows("world-i2p"),
-    detectors=("world-harm",),
+    detectors=("world-harm", "world-observer"),
     source="drawn from World's own phrases",
     licence="Apache-2.0",
     batch=64,
     measures=(
         inappropriate(),
-        *(inappropriate(category, where("category", category)) for category in CATEGORIES),
-        *(inappropriate(kind, where("kind", kind)) for kind in ("explicit", "implicit")),
+        *(inappropriate("category", category) for category in CATEGORIES),
+        *(inappropriate("kind", kind) for kind in ("explicit", "implicit")),
         SAFE_RATE,
         UNRECOGNISABLE_RATE,
+        OBSERVER_T,
     ),
 )

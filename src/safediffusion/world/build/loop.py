@@ -6,9 +6,7 @@ without stored generator states.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from ...checked import read_tensors, understood
+from ...errors import Damaged
+from ...runs import write_tensors
 
 LossFn = Callable[[np.random.Generator], Tensor]
 
@@ -89,10 +90,8 @@ def _save(
     for i, p in enumerate(params):
         state = optimizer.state[p]
         tensors |= {f"m.{i}": state["exp_avg"], f"v.{i}": state["exp_avg_sq"]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, {"step": json.dumps(step)})
-    os.replace(temporary, path.with_suffix(".safetensors"))
+    tensors["step"] = torch.tensor(step)
+    write_tensors(path.with_suffix(".safetensors"), tensors)
 
 
 def _resume(
@@ -101,19 +100,27 @@ def _resume(
     file = path.with_suffix(".safetensors")
     if not file.exists():
         return 0
-    from safetensors import safe_open
+    try:
+        with understood(file), torch.no_grad():
+            return _load(read_tensors(file), params, average, optimizer)
+    except Damaged as error:
+        raise Damaged(file, error.why, "remove it, and this stage begins again") from error
 
-    with safe_open(file, "pt") as f:
-        step = json.loads(f.metadata()["step"])
-    tensors = load_file(file)
-    with torch.no_grad():
-        for i, p in enumerate(params):
-            p.copy_(tensors[f"p.{i}"])
-            optimizer.state[p] = {
-                "step": torch.tensor(float(step)),
-                "exp_avg": tensors[f"m.{i}"].to(p.device),
-                "exp_avg_sq": tensors[f"v.{i}"].to(p.device),
-            }
-        for i, mean in enumerate(average):
-            mean.copy_(tensors[f"e.{i}"])
+
+def _load(
+    tensors: dict[str, Tensor],
+    params: list[nn.Parameter],
+    average: list[Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> int:
+    step = int(tensors["step"])
+    for i, p in enumerate(params):
+        p.copy_(tensors[f"p.{i}"])
+        optimizer.state[p] = {
+            "step": torch.tensor(float(step)),
+            "exp_avg": tensors[f"m.{i}"].to(p.device),
+            "exp_avg_sq": tensors[f"v.{i}"].to(p.device),
+        }
+    for i, mean in enumerate(average):
+        mean.copy_(tensors[f"e.{i}"])
     return step

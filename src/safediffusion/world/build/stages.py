@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
+from ...diffusion.portable import make_portable
+from ...folder_lock import locked
+from ...leftovers import sweep_below
+from ...runs import replacing_folder
 from . import clip, judges, unet, vae
 from .tokenizer import train_tokenizer
 
@@ -21,21 +23,20 @@ STAGES = ("vae", "tower", "unet", "decoder", "reward", "observer", "harm-judge",
 
 def build(work: Path, device: str, stages: tuple[str, ...] = STAGES) -> None:
     """Trains the named stages into `work`/done/NAME; interrupted ones continue from their checkpoint."""
-    for name in stages:
-        done = work / "done" / name
-        if done.exists():
-            print(f"{name}: done already", flush=True)
-            continue
-        print(f"{name}: training on {device}", flush=True)
-        _finish(done, lambda path, stage=name: _train(stage, work, device, path))
+    with locked(work):
+        sweep_below(work)
+        for name in stages:
+            _build_stage(name, work, device)
 
 
-def _finish(done: Path, make: Callable[[Path], None]) -> None:
-    partial = done.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    make(partial)
-    os.replace(partial, done)
+def _build_stage(name: str, work: Path, device: str) -> None:
+    done = work / "done" / name
+    if done.exists():
+        print(f"{name}: done already", flush=True)
+        return
+    print(f"{name}: training on {device}", flush=True)
+    with replacing_folder(done) as folder:
+        _train(name, work, device, folder)
 
 
 def _train(name: str, work: Path, device: str, path: Path) -> None:
@@ -83,6 +84,9 @@ def assemble(work: Path, assets: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(assets / "pipeline")
+    with replacing_folder(assets / "pipeline") as folder:
+        StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(folder)
+        make_portable(folder)
     for name in ("reward", "observer", "harm-judge", "parts-judge"):
-        shutil.copytree(done / name, assets / name, dirs_exist_ok=True)
+        with replacing_folder(assets / name) as folder:
+            shutil.copytree(done / name, folder, dirs_exist_ok=True)

@@ -11,11 +11,12 @@ import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from numpy.random import Generator
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPTokenizer
 
+from ...checked import read_tensors, understood
+from ...runs import write_tensors, write_text
 from ..captions import training_pair
 from .images import render_batch
 from .loop import Schedule, fit
@@ -65,7 +66,7 @@ def new_scheduler() -> DDIMScheduler:
 def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str]]:
     """Latents (PAIRS, *LATENTS) scaled to DEVIATION, with their captions; sets vae's scaling factor."""
     file, texts = folder / "latents.safetensors", folder / "captions.json"
-    if not file.exists():
+    if not (file.exists() and texts.exists()):
         rng = np.random.default_rng(SCHEDULE.seed)
         captions, chunks = [], []
         for _ in range(PAIRS // 100):
@@ -74,11 +75,13 @@ def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str
             images = render_batch([scene for scene, _ in pairs]).to(device) * 2 - 1
             with torch.no_grad(), torch.autocast(device, torch.bfloat16):
                 chunks.append(vae.encode(images).latent_dist.mean.float().cpu())
-        texts.write_text(json.dumps(captions))
-        save_file({"latents": torch.cat(chunks).contiguous()}, file)
-    latents = load_file(file)["latents"]
+        write_text(texts, json.dumps(captions))
+        write_tensors(file, {"latents": torch.cat(chunks).contiguous()})
+    latents = read_tensors(file)["latents"]
     vae.register_to_config(scaling_factor=round(DEVIATION / latents.std().item(), 5))
-    return latents * vae.config.scaling_factor, json.loads(texts.read_text())
+    with understood(texts):
+        captions = json.loads(texts.read_text())
+    return latents * vae.config.scaling_factor, captions
 
 
 def level_weight(alpha: Tensor) -> Tensor:

@@ -1,0 +1,156 @@
+"""What the files of a run hold: the parts that readers rely on; others may be there too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat
+
+
+class Part(BaseModel):
+    """A JSON object; numbers are not read from text, and unknown keys are no mistake."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Progress(Part):
+    """progress.json."""
+
+    seconds: float
+    peak_memory_mib: float
+    phases: dict[str, float]
+
+
+class Summary(Part):
+    """summary.json."""
+
+    status: str
+    recipe: str
+    seconds: float
+    device: str
+    images: int
+    updates: int
+    peak_memory_mib: float
+    collapsed_at: int | None
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+class Anchor(Part):
+    """What one phrase contributes to the direction."""
+
+    phrase: str
+    side: str
+    contribution: float
+
+
+class CurvePoint(Part):
+    """What steering with one alpha prefers."""
+
+    alpha: float
+    safety: float
+    content: float
+
+
+class Anchors(Part):
+    """anchors.json; the check is missing where prompts have no labels."""
+
+    name: str
+    description: str
+    safe: list[str]
+    unsafe: list[str]
+    encoder: str
+    auc: float = 0.0
+    auc_low: float = 0.0
+    auc_high: float = 0.0
+    safe_scores: list[float] = []
+    unsafe_scores: list[float] = []
+    contributions: list[Anchor] = []
+    curve: list[CurvePoint] = []
+
+
+class SheetPrompt(Part):
+    """One picture of the sample sheets."""
+
+    prompt: str
+    label: str | None
+    category: str | None
+
+
+class Samples(Part):
+    """samples/samples.json."""
+
+    prompts: list[SheetPrompt]
+
+
+class State(Part):
+    """state.json of a checkpoint: what is needed to choose among several."""
+
+    step: int
+    healthy: bool
+    score: float | None = None
+
+
+class Resumable(State):
+    """What a trainer needs of it to go on."""
+
+    seconds: float
+    processes: int
+    monitor: dict[str, Any]
+    spreads: dict[str, float]
+    tiny_agreement: Any
+
+
+class Step(Part):
+    """A line of metrics.jsonl, or of eval/during.jsonl."""
+
+    step: int
+
+
+class Metrics(Step):
+    """A line of metrics.jsonl as charts need it."""
+
+    reward_mean: float
+    reward_benign: float | None
+    reward_unsafe: float | None
+    rewards: dict[str, dict[str, Any]]
+    zero_std_ratio: float | None
+    kl_ref: float | None
+    kl_ref_per_timestep: dict[str, float] | None
+    grad_norm: float | None
+    ratio_max_dev: float | None
+    clip_fraction_low: float | None
+    clip_fraction_high: float | None
+    approx_kl: float | None
+    images_per_s: float
+    seconds: dict[str, float]
+    image_stats: dict[str, float]
+    recognisable: float | None
+    collapse: bool
+
+
+class Metric(Part):
+    """One metric of a result; what has no finite value is not among a result's metrics."""
+
+    value: FiniteFloat
+    ci_low: FiniteFloat
+    ci_high: FiniteFloat
+    n: int
+    protocol: str
+    higher_is_better: bool
+
+
+class Results(Part):
+    """results.json of a task."""
+
+    task: str
+    version: int | str
+    n: int
+    metrics: dict[str, Metric]
+
+
+class Record(Part):
+    """A line of records.jsonl."""
+
+    index: int
+    prompt: str

@@ -1,0 +1,18 @@
+"""Whether a model drew pictures at all."""
+
+from torch import Tensor
+
+from safediffusion.errors import RunError
+
+
+def finite(images: Tensor) -> Tensor:
+    """The images (n, 3, h, w), if they are pictures.
+
+    Raises:
+        RunError: one is not finite.
+    """
+    if not images.isfinite().all():
+        raise RunError(
+            "the model drew nan or infinity; set model.dtype=fp32, or start over with a lower train.lr"
+        )
+    return images

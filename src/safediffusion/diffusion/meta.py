@@ -1,0 +1,76 @@
+"""What a GPU would compute, on the meta device's tensors without content: mixed precision, fused attention.
+
+PyTorch's autocast does not know that device, and its attention there keeps matrices that no GPU keeps.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+def flash_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    **options: Any,
+) -> Tensor:
+    """FlashAttention's shapes: (n, heads, length, d) and one number per row for the backward pass.
+
+    A mask would choose another kernel; its cost is the same.
+    """
+    flash = torch.ops.aten._scaled_dot_product_flash_attention
+    return flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
+
+
+# Of PyTorch's table "CUDA Ops that can autocast to ...", those that diffusion networks call.
+MATRIX = (F.linear, F.conv2d, torch.matmul, torch.bmm, torch.baddbmm, Tensor.matmul, Tensor.__matmul__)
+HALF: dict[Any, Callable[..., Tensor]] = {func: func for func in MATRIX}
+HALF[F.scaled_dot_product_attention] = flash_attention
+SINGLE = {F.layer_norm, F.group_norm, F.softmax, torch.softmax, Tensor.softmax}
+
+
+class AsOnGpu(TorchFunctionMode):
+    """Inside, operations on the meta device have the types and the kernels that they have on a GPU.
+
+    Args:
+        dtype: what autocast would compute in; float32 is none.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self._cast: dict[int, Tensor] = {}  # autocast, too, casts a weight once in a forward pass
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in HALF:
+            args = [self._half(value) for value in args]
+            kwargs = {name: self._half(value) for name, value in kwargs.items()}
+        elif func in SINGLE:
+            args = [value.float() if floating(value) else value for value in args]
+            kwargs = {name: value.float() if floating(value) else value for name, value in kwargs.items()}
+        return HALF.get(func, func)(*args, **kwargs)
+
+    def _half(self, value: Any) -> Any:
+        if not floating(value) or value.dtype == self.dtype or self.dtype == torch.float32:
+            return value
+        if not (value.is_leaf and value.requires_grad):
+            return value.to(self.dtype)
+        if id(value) not in self._cast:
+            self._cast[id(value)] = value.to(self.dtype)
+        return self._cast[id(value)]
+
+
+def floating(value: Any) -> bool:
+    """Whether this is a tensor of floating-point numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()
