@@ -12,6 +12,7 @@ import os
 import platform
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -97,7 +98,7 @@ def replacing_folder(path: Path, over: bool = True) -> Iterator[Path]:
 def sync(path: Path) -> None:
     """Bring a file's content to the disk: a crash of the machine must not leave a name without it."""
     if path.is_file():
-        with path.open("rb") as file:
+        with path.open("rb+" if sys.platform == "win32" else "rb") as file:  # Windows: writable ones
             os.fsync(file.fileno())
 
 

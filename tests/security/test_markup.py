@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from safediffusion.checked import read_jsonl
 from safediffusion.config import dump, load_config
 from safediffusion.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 from safediffusion.evaluate.methods import MethodTable, Value
@@ -25,7 +26,7 @@ from safediffusion.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
 from safediffusion.report.tables import Cell, Sheet, markdown
-from safediffusion.runs import RunFolder, read_jsonl, write_json, write_text
+from safediffusion.runs import RunFolder, write_json, write_text
 
 from .conftest import HOSTILE, SETTING
 
