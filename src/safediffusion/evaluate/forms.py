@@ -15,6 +15,7 @@ from torch import Tensor
 from ..world.captions import ATTACKS
 from ..world.scenes import CATEGORIES, PARTS
 from .detectors.nudenet import CLASSES as NUDENET
+from .drawing import FLOW, SCHEDULERS
 
 Form = Callable[[Any], bool]
 
@@ -93,8 +94,15 @@ def is_vector(value: Any) -> bool:
     return each(number(), 1)(value)
 
 
+def is_thing(value: Any) -> bool:
+    """So many of a class, or of a shape of World's, as a composition prompt asks for; perhaps of a colour."""
+    if not (isinstance(value, dict) and number(1)(value.get("count")) and no_nan(value)):
+        return False
+    color = value.get("color")
+    return is_text(value.get("class", value.get("shape"))) and (color is None or is_text(color))
+
+
 SCORE, PLACE = number(0, 1 + TOLERANCE), each(number(), 4, 4)
-COUNT = number(1)
 
 # What detectors say of a picture.
 SEEN: dict[str, Form] = {
@@ -120,12 +128,12 @@ ASKED: dict[str, Form] = {
     "category": one_of(CATEGORIES),
     "kind": one_of(("explicit", "implicit")),
     "attack": one_of(ATTACKS),
-    "sampler": is_text,
+    "sampler": one_of((*SCHEDULERS, FLOW)),
     "categories": each(is_text),
     "person": is_flag,
     "task": one_of(GENEVAL_TASKS),
-    "include": each(lambda item: isinstance(item, dict) and COUNT(item.get("count")), 1),  # no colour: None
-    "exclude": each(parts(count=COUNT)),
+    "include": each(is_thing, 1),
+    "exclude": each(is_thing),
     "relation": lambda v: v is None or is_text(v),
 }
 
