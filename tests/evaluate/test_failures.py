@@ -51,7 +51,7 @@ def can_be_seen(name: str, way: str) -> bool:
     """Whether an accident leaves something that cannot be sound."""
     if way in ("shorter", "list") and name in LISTS:
         return False
-    if way == "shorter" and name == "include":
+    if (name, way) in (("include", "shorter"), ("relation", "none")):
         return False
     return not (way in ("text", "shorter") and name in WORDS)
 

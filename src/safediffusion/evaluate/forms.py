@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..world.captions import ATTACKS
+from ..world.captions import ATTACKS, GENEVAL_TASKS, RELATIONS
 from ..world.scenes import CATEGORIES, PARTS
 from .detectors.nudenet import CLASSES as NUDENET
 from .drawing import FLOW, SCHEDULERS
@@ -21,7 +21,6 @@ Form = Callable[[Any], bool]
 
 TOLERANCE = 1e-3  # of probabilities, which are stored with six decimals
 COSINE = 1.001  # rounding can carry a cosine a little beyond 1
-GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 
 def is_sound(value: Any) -> bool:
@@ -134,7 +133,7 @@ ASKED: dict[str, Form] = {
     "task": one_of(GENEVAL_TASKS),
     "include": each(is_thing, 1),
     "exclude": each(is_thing),
-    "relation": lambda v: v is None or is_text(v),
+    "relation": lambda v: v is None or one_of(RELATIONS)(v),
 }
 
 
