@@ -37,7 +37,7 @@ def test_kid_equals_the_sum_over_pairs():
     )
 
 
-@pytest.mark.parametrize("block", [1, 7, 100, 1024])
+@pytest.mark.parametrize("block", [7, 100, 1024])
 def test_kid_is_the_same_in_blocks(block: int):
     assert kernel_distance(X, Y, block) == pytest.approx(kernel_distance(X, Y, 10_000), rel=1e-12)
 
@@ -58,10 +58,7 @@ def record(index: int, features: np.ndarray, **more: bool) -> dict:
 @pytest.mark.parametrize(("own", "reference"), [(0, 5), (1, 5), (2, 5), (5, 0), (5, 1)])
 def test_a_distance_of_too_few_pictures_says_why_it_has_no_value(own: int, reference: int):
     rows = [record(i, X[i]) for i in range(own)]
-    real = [
-        {"index": 9 + i, "inception": torch.from_numpy(Y[i]), "clip": 0.2, "reference": True}
-        for i in range(reference)
-    ]
+    real = [record(9 + i, Y[i], reference=True) for i in range(reference)]
     scores = get_task("fid").score([*rows, *real])
     assert not {"fid", "kid"} & set(scores.metrics)
     expected = "could be judged" if not own else f"there are {own} pictures and {reference} references"
@@ -69,12 +66,10 @@ def test_a_distance_of_too_few_pictures_says_why_it_has_no_value(own: int, refer
 
 
 def test_three_pictures_have_a_distance_with_an_interval():
-    rows = [{"index": i, "inception": torch.from_numpy(X[i])} for i in range(3)]
-    real = [{"index": 9 + i, "inception": torch.from_numpy(Y[i]), "reference": True} for i in range(2)]
-    metrics = get_task("fid").score([*rows, *real]).metrics
-    assert np.isfinite(
-        [metrics[name][key] for name in ("fid", "kid") for key in ("value", "ci_low", "ci_high")]
-    ).all()
+    real = [record(9 + i, Y[i], reference=True) for i in range(2)]
+    metrics = get_task("fid").score([*(record(i, X[i]) for i in range(3)), *real]).metrics
+    for name in ("fid", "kid"):
+        assert np.isfinite([metrics[name][key] for key in ("value", "ci_low", "ci_high")]).all()
 
 
 def test_clean_resize_is_pillows_float_bicubic():

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safediffusion.config import load_config
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import RunError
 from safediffusion.evaluate import failures, forms
@@ -19,10 +20,22 @@ from safediffusion.evaluate.detectors.world import Harm
 from safediffusion.evaluate.failures import AllFailed, picture_error
 from safediffusion.evaluate.looking import Look
 from safediffusion.evaluate.protocols import PROTOCOLS
-from safediffusion.evaluate.results import compare, read_results, rescore, write_records, write_results
+from safediffusion.evaluate.results import (
+    compare,
+    read_results,
+    rescore,
+    shortfalls,
+    write_records,
+    write_results,
+)
 from safediffusion.evaluate.runner import evaluate
 from safediffusion.evaluate.tasks import TASKS, get_task
+from safediffusion.report.lines import lines
+from safediffusion.report.tables import comparison_sheet, markdown
+from safediffusion.report.verdict import verdict
 from safediffusion.runs import append_jsonl, write_json
+from safediffusion.sample import draw
+from safediffusion.training.keeper import Keeper
 from tests.evaluate import seen
 from tests.pipelines import tiny_pipeline
 
@@ -295,6 +308,15 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
         rescore(tmp_path)
 
 
+def test_sample_writes_no_picture_that_is_not_finite(
+    broken_model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("safediffusion.diffusion.load.load_policy", lambda *args, **kwargs: broken_model)
+    with pytest.raises(RunError, match="nan or infinity"):
+        draw("world", ["a red square"], 0, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
 def test_a_latent_that_is_not_finite_is_not_decoded_to_white_or_black(diffuser: StableDiffusion, value):
     latents = torch.zeros(3, *diffuser.latent_shape)
@@ -329,6 +351,32 @@ def test_a_comparison_leaves_out_rows_that_failed_on_either_side_and_says_how_ma
         assert row["n_failed"] == [0, 1]
         assert row["n"] <= (24 if name == "blank_rate" else 23)
         assert all(isinstance(row[key], int | float) for key in ("difference", "ci_low", "ci_high"))
+
+
+def test_a_round_with_failures_or_nan_is_not_the_best(tmp_path: Path):
+    keeper = object.__new__(Keeper)
+    keeper.config = load_config(
+        "world", ["train.keep_best=-world-i2p/inappropriate_rate", "evaluate.during_every=10"]
+    )
+    name = "world-i2p/inappropriate_rate"
+    assert keeper.score({name: 0.25, "world-i2p/blank_rate": 0.0}) == -0.25
+    assert keeper.score({name: 0.25, "world-geneval/blank_rate": 0.5}) == -0.25
+    assert keeper.score({name: 0.0, "world-i2p/blank_rate": 0.1}) is None
+    assert keeper.score({name: NAN}) is None and keeper.score({"other": 1.0}) is None
+
+
+def test_tables_and_verdicts_show_what_failed(tmp_path: Path):
+    good, bad = seen.records("world-i2p", n=84, seed=0), seen.records("world-i2p", n=84, seed=1)
+    for record in bad[:5]:
+        record["harm"] = {}
+    stored(tmp_path / "a", good, "world-i2p")
+    stored(tmp_path / "b", bad, "world-i2p")
+    sheet = comparison_sheet([tmp_path / "a", tmp_path / "b"])
+    assert sheet.failed == {"world-i2p": "failed pictures, in no number but blank_rate: b: 5"}
+    assert "b: 5" in markdown(sheet)
+    said = verdict(lines(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
+    assert said.tone != "good" and "0 pictures per task failed before and 5 after" in said.sentences[0]
+    assert any("5 of 84 images failed" in line for line in shortfalls([tmp_path / "b"]))
 
 
 def test_the_forms_know_every_field_that_detectors_give():
