@@ -42,6 +42,10 @@ Later layers win: the defaults below, the recipe that a file `extends`, the file
 line. Recipes change many defaults; `safediffusion train sd14 --dry-run` prints what a run would really use. A
 name that is not in these tables is refused with the nearest one that is, and so are values that do not fit
 together.
+
+Values are taken as they stand. Numbers have plain decimal digits, `1000`, `0.5` or `1e-5`, and an integer has
+digits alone; `1_000`, `0x10`, `010`, `1:30` are refused, and so is `yes` for `true`. Text holds no control
+characters. `~` at the beginning of a path is the home folder.
 """
 COMMANDS = """
 # Commands

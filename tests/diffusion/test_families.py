@@ -153,9 +153,15 @@ def test_a_resolution_that_does_not_fit_is_refused(saved: Path) -> None:
         load_model(saved / "sd", resolution=18)
 
 
+def test_a_resolution_far_above_the_native_one_is_refused(saved: Path) -> None:
+    assert load_model(saved / "sd", resolution=64).resolution == 64
+    with pytest.raises(UserError, match=r"set it to 64 or less"):
+        load_model(saved / "sd", resolution=68)
+
+
 def test_a_truncated_weights_file_is_refused_by_name(tmp_path: Path) -> None:
     FAMILIES["sd3"]().save_pretrained(tmp_path)
     weights = tmp_path / "transformer/diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(UserError, match="StableDiffusion3Pipeline"):
+    with pytest.raises(UserError, match=r"transformer/diffusion_pytorch_model.safetensors .* did not finish"):
         load_model(tmp_path)

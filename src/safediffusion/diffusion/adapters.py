@@ -30,7 +30,7 @@ def is_adapter(file: Path) -> bool:
     """Whether a safetensors file has the names of an adapter."""
     try:
         names = tensor_names(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         return False
     return bool(names) and all(
         any(mark in name for mark in MARKS) or name.endswith(".alpha") for name in names

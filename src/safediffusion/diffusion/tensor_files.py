@@ -17,11 +17,14 @@ def header(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: it is not one.
+        EOFError: it ends within its header.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > min(LONGEST, path.stat().st_size):
+        if length > LONGEST:
             raise ValueError("it has no header of a safetensors file")
+        if length + 8 > path.stat().st_size:
+            raise EOFError("it ends within its header")
         found = json.loads(file.read(length))
     if not isinstance(found, dict):
         raise ValueError("it has no header of a safetensors file")
@@ -55,9 +58,12 @@ def check_file(path: Path) -> None:
         about = header(path)
         ends = [about[name]["data_offsets"][1] for name in about if name not in ("", "__metadata__")]
         wanted = about[""] + max(ends, default=0)
+    except EOFError:
+        wanted = size + 1  # how much more nobody knows
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise UserError(f"{path} is damaged or is not a safetensors file; get this file again") from error
     if size < wanted:
         raise UserError(
-            f"{path} has {size:,} of {wanted:,} bytes: the download did not finish; get this file again"
+            f"{path} ends after {size:,} bytes and says that it has more: the download did not finish; get "
+            "this file again"
         )

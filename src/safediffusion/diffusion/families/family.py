@@ -26,6 +26,8 @@ from safediffusion.diffusion.weights import swapped
 from safediffusion.errors import UserError
 from safediffusion.offload import Offloaded
 
+MOST_TIMES = 4  # the native side; attention at that size needs 256 times the memory
+
 
 class Family(ABC):
     """The network is the policy; text encoders and autoencoder stay frozen.
@@ -65,7 +67,7 @@ class Family(ABC):
         self.encoders = Offloaded(encoders, self.device, offload)
         channels, side = self.native_latents()
         if resolution is not None:
-            side = self._side(resolution)
+            side = self._side(resolution, MOST_TIMES * side)
         self.resolution = side * pipeline.vae_scale_factor
         self.latent_shape = (channels, side, side)
         self.scheduler, self.process = self.noise_process()
@@ -280,9 +282,14 @@ class Family(ABC):
         write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)
         network.to(self.device)
 
-    def _side(self, resolution: int) -> int:
-        """Side of the latents of images with `resolution` pixels a side."""
+    def _side(self, resolution: int, most: int) -> int:
+        """Side of the latents of images with `resolution` pixels a side, at most `most`."""
         side, rest = divmod(resolution, self.pipeline.vae_scale_factor)
+        if side > most:
+            raise UserError(
+                f"model.resolution is {resolution}, more than {MOST_TIMES} times what this model was made "
+                f"for; set it to {most * self.pipeline.vae_scale_factor} or less"
+            )
         if rest or side % 2:
             step = 2 * self.pipeline.vae_scale_factor
             raise UserError(
