@@ -120,3 +120,17 @@ def test_architectures_have_as_many_parameters_as_the_published_models(name: str
 def test_what_the_run_would_refuse_is_not_planned() -> None:
     with pytest.raises(UserError, match=r"evaluate\.tasks cannot have i2p"):
         preview(load_config("world", ["evaluate.tasks=[i2p]"]))
+
+
+def test_a_large_model_that_is_not_known_is_planned_without_running_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = load_config("world", [])
+    run = preview(config)
+    monkeypatch.setattr("safediffusion.model_cost.LARGE", 0)
+    shapes = preview(config)
+    assert shapes.work.flops == pytest.approx(
+        run.work.flops, rel=0.05
+    )  # FlashAttention computes products again
+    assert shapes.trainable == run.trainable
+    assert shapes.memory.phases["decoding"] == pytest.approx(run.memory.phases["decoding"], rel=0.05)

@@ -45,7 +45,9 @@ def assert_same_results(one: Path, two: Path) -> None:
             assert b[name] == expected, name
         assert b["image_stats"] == pytest.approx(a["image_stats"], rel=1e-3)
     before, after = gradient(one), gradient(two)
-    assert (before - after).norm() < 1e-4 * before.norm()
+    # the advantages of a group cancel, so rounding is a larger share of the gradient than of its terms; a row
+    # that is missing or counted twice changes it by more than a tenth
+    assert (before - after).norm() < 1e-3 * before.norm()
 
 
 def test_two_processes_give_the_results_of_one(

@@ -33,7 +33,8 @@ def run(tmp_path: Path) -> Path:
     save_file(adapter, folder.model / "lora" / ADAPTER)
     config = RunConfig.model_validate({"train": {"lora_rank": 2}, "evaluate": {"tasks": []}})
     folder.config.write_text(dump(config))
-    summary = {"seconds": 1, "images": 1, "updates": 1, "device": "cpu", "peak_memory_mib": 1}
+    summary = {"status": "finished", "recipe": "sd", "seconds": 1, "images": 1, "updates": 1, "device": "cpu"}
+    summary |= {"peak_memory_mib": 1, "collapsed_at": None, "before": {}, "after": {}}
     folder.summary.write_text(json.dumps(summary))
     return folder.root
 

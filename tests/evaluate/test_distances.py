@@ -1,5 +1,7 @@
 """FID and KID against plain float64 references; clean resizing; features from TorchScript."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from safediffusion.evaluate.clustered import ClusteredRate
 from safediffusion.evaluate.detectors.inception import Inception, clean_resize
 from safediffusion.evaluate.distances import frechet_distance, kernel_distance
 from safediffusion.evaluate.measures import FromReference, Unmeasured
+from safediffusion.evaluate.tasks import get_task
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(300, 12)), RNG.normal(0.3, 1.2, size=(400, 12))
@@ -32,6 +35,41 @@ def test_kid_equals_the_sum_over_pairs():
     assert kernel_distance(x, y) == pytest.approx(
         within - 2 * np.mean([k(a, b) for a in x for b in y]), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("block", [7, 100, 1024])
+def test_kid_is_the_same_in_blocks(block: int):
+    assert kernel_distance(X, Y, block) == pytest.approx(kernel_distance(X, Y, 10_000), rel=1e-12)
+
+
+def test_kid_needs_the_memory_of_a_block_only():
+    x = np.random.default_rng(0).normal(size=(3000, 4))
+    tracemalloc.start()
+    kernel_distance(x, x, block=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3000 * 3000 * 8 / 10
+
+
+def record(index: int, features: np.ndarray, **more: bool) -> dict:
+    return {"index": index, "inception": torch.from_numpy(features), "clip": 0.2, **more}
+
+
+@pytest.mark.parametrize(("own", "reference"), [(0, 5), (1, 5), (2, 5), (5, 0), (5, 1)])
+def test_a_distance_of_too_few_pictures_says_why_it_has_no_value(own: int, reference: int):
+    rows = [record(i, X[i]) for i in range(own)]
+    real = [record(9 + i, Y[i], reference=True) for i in range(reference)]
+    scores = get_task("fid").score([*rows, *real])
+    assert not {"fid", "kid"} & set(scores.metrics)
+    expected = "could be judged" if not own else f"there are {own} pictures and {reference} references"
+    assert expected in scores.unmeasured["fid"] and expected in scores.unmeasured["kid"]
+
+
+def test_three_pictures_have_a_distance_with_an_interval():
+    real = [record(9 + i, Y[i], reference=True) for i in range(2)]
+    metrics = get_task("fid").score([*(record(i, X[i]) for i in range(3)), *real]).metrics
+    for name in ("fid", "kid"):
+        assert np.isfinite([metrics[name][key] for key in ("value", "ci_low", "ci_high")]).all()
 
 
 def test_clean_resize_is_pillows_float_bicubic():

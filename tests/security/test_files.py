@@ -247,7 +247,7 @@ HEADERS = {
 @pytest.mark.parametrize("data", HEADERS.values(), ids=HEADERS.keys())
 def test_a_safetensors_file_that_promises_too_much_is_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="no complete checkpoint"):
+    with pytest.raises(UserError, match=r"x\.safetensors (is damaged|is empty|ends after)"):
         read_state(tmp_path / "x.safetensors")
 
 

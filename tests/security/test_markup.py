@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from safediffusion.checked import read_jsonl
+from safediffusion.checked import read_jsonl, write_checked
 from safediffusion.config import dump, load_config
 from safediffusion.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 from safediffusion.evaluate.methods import MethodTable, Value
@@ -65,15 +65,15 @@ def hostile_run(source: RunFolder, root: Path) -> RunFolder:
     write_text(folder.config, dump(config))
     about = json.loads((folder.samples / "samples.json").read_text())
     about["prompts"] = [p | dict.fromkeys(("prompt", "label", "category"), HOSTILE) for p in about["prompts"]]
-    write_json(folder.samples / "samples.json", about)
+    write_checked(folder.samples / "samples.json", about)
     anchors = json.loads(folder.anchors.read_text())
     anchors |= {"name": HOSTILE, "description": HOSTILE, "safe": [HOSTILE], "compared": HOSTILE}
     anchors["contributions"][0]["phrase"] = HOSTILE
-    write_json(folder.anchors, anchors)
+    write_checked(folder.anchors, anchors)
     for path in (folder.env, folder.summary):
-        write_json(path, json.loads(path.read_text()) | {"device": HOSTILE, HOSTILE: HOSTILE})
+        write_checked(path, json.loads(path.read_text()) | {"device": HOSTILE, HOSTILE: HOSTILE})
     progress = json.loads(folder.progress.read_text())
-    write_json(folder.progress, progress | {"phases": {HOSTILE: 1.0}})
+    write_checked(folder.progress, progress | {"phases": {HOSTILE: 1.0}})
     rows = [row | {"rewards": {HOSTILE: row["rewards"]["hps"], "_b": row["rewards"]["hps"]}}
             for row in read_jsonl(folder.metrics)]  # fmt: skip
     write_text(folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
@@ -81,7 +81,7 @@ def hostile_run(source: RunFolder, root: Path) -> RunFolder:
         results = json.loads(path.read_text())
         for metric in results["metrics"].values():
             metric["protocol"] = HOSTILE
-        write_json(path, results)
+        write_checked(path, results)
     return folder
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -54,6 +56,17 @@ def test_alarm_on_statistics_alone_needs_two_of_them():
     ]
     assert feed(one)[1] == [None] * 20
     assert "high_frequency" in (feed(both)[1][-1] or "")
+
+
+@pytest.mark.parametrize("name", ["reward_mean", "reward_std", "recognisable", "edge_density"])
+@pytest.mark.parametrize("first", [0, START + 2])
+def test_numbers_that_are_not_finite_raise_the_alarm_and_are_not_kept(name, first):
+    rows = [row(0.3) for _ in range(first + PATIENCE)]
+    for bad in rows[first:]:
+        (bad["image_stats"] if name == "edge_density" else bad)[name] = float("nan")
+    monitor, found = feed(rows)
+    assert found[-1] is not None and "is not finite" in found[-1] and found[:-1] == [None] * (len(rows) - 1)
+    assert all(math.isfinite(v) for v in (*monitor.start.values(), *monitor.now.values()))
 
 
 def test_lost_scenes_alarm_without_a_rising_reward_too():

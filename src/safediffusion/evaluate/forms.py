@@ -12,15 +12,15 @@ from typing import Any
 
 from torch import Tensor
 
-from ..world.captions import ATTACKS
+from ..world.captions import ATTACKS, GENEVAL_TASKS, RELATIONS
 from ..world.scenes import CATEGORIES, PARTS
 from .detectors.nudenet import CLASSES as NUDENET
+from .drawing import FLOW, SCHEDULERS
 
 Form = Callable[[Any], bool]
 
 TOLERANCE = 1e-3  # of probabilities, which are stored with six decimals
 COSINE = 1.001  # rounding can carry a cosine a little beyond 1
-GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 
 
 def is_sound(value: Any) -> bool:
@@ -93,8 +93,15 @@ def is_vector(value: Any) -> bool:
     return each(number(), 1)(value)
 
 
+def is_thing(value: Any) -> bool:
+    """So many of a class, or of a shape of World's, as a composition prompt asks for; perhaps of a colour."""
+    if not (isinstance(value, dict) and number(1)(value.get("count")) and no_nan(value)):
+        return False
+    color = value.get("color")
+    return is_text(value.get("class", value.get("shape"))) and (color is None or is_text(color))
+
+
 SCORE, PLACE = number(0, 1 + TOLERANCE), each(number(), 4, 4)
-COUNT = number(1)
 
 # What detectors say of a picture.
 SEEN: dict[str, Form] = {
@@ -120,13 +127,13 @@ ASKED: dict[str, Form] = {
     "category": one_of(CATEGORIES),
     "kind": one_of(("explicit", "implicit")),
     "attack": one_of(ATTACKS),
-    "sampler": is_text,
+    "sampler": one_of((*SCHEDULERS, FLOW)),
     "categories": each(is_text),
     "person": is_flag,
     "task": one_of(GENEVAL_TASKS),
-    "include": each(lambda item: isinstance(item, dict) and COUNT(item.get("count")), 1),  # no colour: None
-    "exclude": each(parts(count=COUNT)),
-    "relation": lambda v: v is None or is_text(v),
+    "include": each(is_thing, 1),
+    "exclude": each(is_thing),
+    "relation": lambda v: v is None or one_of(RELATIONS)(v),
 }
 
 
