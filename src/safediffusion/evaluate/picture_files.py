@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+MOST_PIXELS = 2**26  # a small file can unpack to more than the memory
 DEEP = 65535  # the largest value of a 16-bit grey
 DIM = 16  # deep grey that stays below white / 16 is likelier 8 or 12 bits stored in more
 SEVERAL_BY_DESIGN = ("MPO",)  # cameras' JPEGs, with a preview behind the picture
@@ -34,6 +35,8 @@ def read_image(path: Path, upright: bool = True) -> Tensor | str:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
+                if image.width * image.height > MOST_PIXELS:  # before it is unpacked
+                    return f"{path.name}: {image.width} x {image.height} pixels are too many to judge"
                 return _pixels(image, upright)
     except Exception as error:  # damaged files end in whatever the decoder stumbles over
         return f"{path.name}: {type(error).__name__}: {error}"
