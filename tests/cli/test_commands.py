@@ -47,7 +47,9 @@ def test_pictures_are_judged_scored_again_and_compared(command: Command, tmp_pat
     for folder in ("one", "two"):
         for i in range(3):
             (tmp_path / folder).mkdir(exist_ok=True)
-            Image.new("RGB", (16, 12), (80 * i, 0, 0)).save(tmp_path / folder / f"{i}_0.png")
+            image = Image.new("RGB", (16, 12), (80 * i, 0, 0))
+            image.paste("white", (0, 0, 8, 12))  # of one colour alone it would be blank
+            image.save(tmp_path / folder / f"{i}_0.png")
         words = ("evaluate", "--images", folder, "--prompts", "p.csv", "--protocols", "rece-rate")
         (tmp_path / "p.csv").write_text("prompt\na\nb\nc\nd\n")
         done = command(*words)
