@@ -4,8 +4,9 @@
     python benchmarks/compatibility.py --envs DIR --only old
 
 Each environment of ENVIRONMENTS is made by pip in a folder of its own below --envs (about 1 GB each) and used
-again. The oldest one writes a tiny model in the layout of Stable Diffusion 1.4; this program trains it and
-World for two rounds, with an adapter and without, and exports them. Then every environment draws from the
+again. The oldest one writes a tiny model in the layout of Stable Diffusion 1.4, the libraries installed here
+write tiny ones of the other families; this program trains these and World for two rounds, with an adapter and
+without, and exports them. Then every environment draws from the
 same noise by plain diffusers. Writes benchmarks/results/compatibility.json and the table in docs/exports.md.
 """
 
@@ -27,7 +28,10 @@ from safetensors.torch import load_file, save_file
 from training_runs import markdown, write_result
 
 from safediffusion.diffusion import noise
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.families.flux import pack
 from safediffusion.diffusion.load import load_model, load_policy
+from safediffusion.diffusion.portable import make_portable
 from safediffusion.diffusion.sample import generate
 from safediffusion.export import ADAPTER, Target, copy
 from safediffusion.sample import run_config
@@ -41,6 +45,7 @@ ENVIRONMENTS = {
     "first 5.x": ("diffusers==0.37.1", "transformers==5.0.0", "peft==0.18.1"),
     "newest": ("diffusers", "transformers", "peft"),
 }
+T5 = ("sentencepiece", "protobuf")  # transformers 4 asks for them to read a T5 tokenizer, SD3's and FLUX's
 SHORT = ["train.steps=2", "train.updates=1", "evaluate.tasks=[]", "rollout.steps=4", "rollout.group_size=2"]
 SHORT += [
     "prompts.path=world-benign",
@@ -60,7 +65,7 @@ def environment(name: str, root: Path) -> Path:
     if not (folder / "done").exists():
         print(f"making {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        pins = ("torch==2.13.0", "safetensors", "accelerate", *ENVIRONMENTS[name])
+        pins = ("torch==2.13.0", "accelerate", *T5, *ENVIRONMENTS[name])
         subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True)
         (folder / "done").touch()
     return python
@@ -75,9 +80,28 @@ def client(python: Path, *words: object) -> None:
         sys.exit(f"{python} {CLIENT.name} {words[0]} failed:\n{done.stderr}")
 
 
-def train(base: str, rank: int, out: Path) -> Path:
+def picture_of(diffuser: Diffuser) -> torch.Tensor:
+    """What the trainer's own sampler draws, (h, w, 3) in [0, 1]."""
+    return generate(diffuser, [PROMPT], [0], STEPS, GUIDANCE)[0].permute(1, 2, 0)
+
+
+def newest_bases(work: Path) -> dict[str, Path]:
+    """Tiny models of the other families, written by the newest libraries: those installed here."""
+    sys.path.insert(0, str(CLIENT.parents[1]))
+    from tests.pipelines import FAMILIES
+
+    for name in ("SDXL", "SD3", "FLUX"):
+        pipeline = FAMILIES[name.lower()]()
+        pipeline.vae.decoder.conv_out.weight.data *= 100  # random weights draw grey otherwise
+        pipeline.save_pretrained(work / name)
+        make_portable(work / name)  # the adapters are loaded onto it
+    return {name: work / name for name in ("SDXL", "SD3", "FLUX")}
+
+
+def train(base: str, rank: int, out: Path, side: int | None) -> Path:
     """A run of two rounds."""
     words = [*SHORT, f"model.path={base}", f"train.lora_rank={rank}", "train.lr=1e-2", "train.grad_norm=1"]
+    words += [f"model.resolution={side}"] if side else []
     command = [sys.executable, "-m", "safediffusion", "train", "world", *words, "--out", out]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -85,19 +109,27 @@ def train(base: str, rank: int, out: Path) -> Path:
     return out
 
 
-def exports(name: str, base: Path, work: Path) -> dict[str, dict[str, Any]]:
-    """What is to be drawn of a base model: its runs' exports, and the picture that the trainer draws."""
+def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[str, dict[str, Any]]:
+    """What is to be drawn of a base model: its runs' exports, and the picture that the trainer draws.
+
+    Args:
+        name: what the table calls it.
+        base: its folder.
+        work: where runs and exports go.
+        side: of the pictures, in pixels, where the model does not tell it.
+    """
     jobs: dict[str, dict[str, Any]] = {}
-    before = generate(load_model(base, "cpu", "fp32"), [PROMPT], [0], STEPS, GUIDANCE)[0].permute(1, 2, 0)
+    before = picture_of(load_model(base, "cpu", "fp32", resolution=side))
     for rank in (0, 4):
-        run = train("world" if name == "World" else str(base), rank, work / f"{name}-{rank}")
+        run = train("world" if name == "World" else str(base), rank, work / f"{name}-{rank}", side)
         config = run_config(str(run))
         diffuser = load_policy(config.model, "cpu", merged=True)
         z = noise.normal([(noise.SAMPLE, 0)], (1, *diffuser.latent_shape))[:, 0]
+        z = pack(z) if "FLUX" in name else z
         save_file({"noise": z}, work / f"{name}.noise.safetensors")
-        picture = generate(diffuser, [PROMPT], [0], STEPS, GUIDANCE)[0].permute(1, 2, 0)
+        picture = picture_of(diffuser)
         change = (picture - before).abs().max().item()
-        if change < 10 * NEAR:
+        if change < 5 * NEAR:
             sys.exit(f"training {name} changed its picture by {change:.1g}, too little to tell exports apart")
         kind = "adapter" if rank else "whole network"
         whole = copy(run, Target.diffusers, work / f"{name}-{rank}-out")
@@ -105,6 +137,7 @@ def exports(name: str, base: Path, work: Path) -> dict[str, dict[str, Any]]:
         if rank:
             lora = copy(run, Target.lora, work / f"{name}-lora") / ADAPTER
             drawn[f"{name}, adapter as lora"] = (base, lora)
+        if rank and name not in ("SD3", "FLUX"):  # diffusers reads those at their true size, or not at all
             drawn[f"{name}, adapter as kohya"] = (base, copy(run, Target.kohya, work / f"{name}-kohya"))
         for job, (model, adapter) in drawn.items():
             jobs[job] = {
@@ -114,6 +147,7 @@ def exports(name: str, base: Path, work: Path) -> dict[str, dict[str, Any]]:
                 "prompt": PROMPT,
                 "steps": STEPS,
                 "guidance": GUIDANCE,
+                "size": {"height": side, "width": side} if side else {},
                 "picture": picture,
             }
     return jobs
@@ -168,6 +202,8 @@ def main() -> None:
         oldest = environment("oldest", arguments.envs)
         client(oldest, "base", asset("pipeline") / "tokenizer", work / "base")
         jobs = exports("SD 1.4 layout", work / "base", work) | exports("World", asset("pipeline"), work)
+        for name, base in newest_bases(work).items():
+            jobs |= exports(name, base, work, side=16)
         names = [arguments.only] if arguments.only else list(ENVIRONMENTS)
         found = {name: compare(environment(name, arguments.envs), jobs, work) for name in names}
     print(table(found))

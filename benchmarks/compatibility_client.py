@@ -81,7 +81,7 @@ def base(vocabulary: str, out: str) -> None:
 def draw(jobs: str, out: str) -> None:
     """One picture (h, w, 3) in [0, 1] per job to OUT.safetensors; what the libraries say to OUT.json.
 
-    A job: model, adapter (a file or null), noise, steps, guidance.
+    A job: model, adapter (a file or null), noise, steps, guidance, size.
     """
     from diffusers import DDIMScheduler, DiffusionPipeline
 
@@ -99,14 +99,16 @@ def draw(jobs: str, out: str) -> None:
                     file = Path(job["adapter"])
                     pipe.load_lora_weights(file.parent, weight_name=file.name)
             pipe.set_progress_bar_config(disable=True)
-            # clip_sample is for models of pixels; the trainer's sampler has none
-            pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
+            if "FlowMatch" not in type(pipe.scheduler).__name__:
+                # clip_sample is for models of pixels; the trainer's sampler has none
+                pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
             images = pipe(
                 job["prompt"],
                 latents=load_file(job["noise"])["noise"],
                 num_inference_steps=job["steps"],
                 guidance_scale=job["guidance"],
                 output_type="np",
+                **job["size"],
             ).images
             pictures[name] = torch.from_numpy(images[0]).float().contiguous()
             said[name] = [line for line in told.lines if "initialized" in line or "not used" in line]

@@ -169,9 +169,17 @@ def test_a_pipeline_made_in_memory_is_written_anew_and_portable(tmp_path: Path) 
     assert all(name.startswith("text_model.") for name in names)
 
 
-def rename_to_variant(part: Path, variant: str) -> None:
-    for file in part.glob("*.safetensors"):
-        file.rename(file.with_suffix(f".{variant}.safetensors"))
+def test_a_base_that_is_gone_is_written_anew_from_memory(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(base, tmp_path / "base")
+    diffuser = trained(tmp_path / "base", 4)
+    beside = generate(diffuser, TEXT, [1, 2], 4, 3.0)
+    shutil.rmtree(tmp_path / "base")
+    diffuser.export(tmp_path / "model")
+    assert "written anew" in caplog.text
+    merged = load_model(tmp_path / "model", dtype="fp32")
+    torch.testing.assert_close(generate(merged, TEXT, [1, 2], 4, 3.0), beside, atol=2e-6, rtol=0)
 
 
 def test_variant_only_parts_are_written_under_plain_names(base: Path, tmp_path: Path) -> None:
@@ -282,6 +290,13 @@ def test_encoders_in_half_precision_open_in_float32_like_the_other_parts(base: P
     assert opened.text_encoder.dtype == opened.unet.dtype == torch.float32
     names = load_file(tmp_path / "text_encoder/model.safetensors")
     assert {value.dtype for value in names.values()} == {torch.float16}
+
+
+def test_lists_of_special_tokens_have_the_name_of_older_versions(saved: Path) -> None:
+    files = [file for family in ("sd3", "flux") for file in (saved / family).glob("*/tokenizer_config.json")]
+    settings = [json.loads(file.read_text()) for file in files]
+    assert not any(isinstance(one.get("extra_special_tokens"), list) for one in settings)
+    assert any("additional_special_tokens" in one for one in settings)
 
 
 def test_vocabulary_files_give_the_tokens_of_tokenizer_json(base: Path, tmp_path: Path) -> None:

@@ -62,13 +62,14 @@ def write_pipeline(pipeline: Any, name: str, folder: Path, lora: bool, dtype: to
 
 def base_folder(network: Any) -> Path | None:
     """The pipeline folder that a network was read from, if it is still there."""
-    source = network.config.get("_name_or_path")
-    folder = Path(source).parent if source else None
-    if folder is None:
+    named = network.config.get("_name_or_path")
+    if not named:
         return None
-    if (folder / INDEX).is_file():
-        return folder
-    log.warning("%s is gone; all parts of the model are written anew", folder)
+    source = Path(named)
+    # a network from a single file may name a folder of settings alone
+    if (source.parent / INDEX).is_file() and source.is_dir() and weights_of(sorted(source.iterdir())):
+        return source.parent
+    log.warning("the base is not in %s; all parts of the model are written anew", source.parent)
     return None
 
 
@@ -113,7 +114,7 @@ def copy_parts(base: Path, folder: Path, trained: str) -> None:
     shutil.copyfile(base / INDEX, folder / INDEX)
     for name in parts(json.loads((base / INDEX).read_text(encoding="utf-8"))):
         if name != trained and (base / name).is_dir():
-            (folder / name).mkdir()
+            (folder / name).mkdir(exist_ok=True)
             for file in files_of(base / name):
                 copy_file(file, folder / name / plain_name(file.name))
 

@@ -29,6 +29,7 @@ def make_portable(folder: Path) -> None:
     - classes in model_index.json have the names that older versions know;
     - a part that model_index.json names and the folder lacks is left out there, so that the folder opens;
     - a byte-pair tokenizer has vocab.json and merges.txt, which transformers 4 reads, beside tokenizer.json;
+    - a list of special tokens has the name that transformers 4 reads;
     - the tensors of a CLIPTextModel have the names of all versions, with the same values;
     - no encoder asks for half precision by itself: transformers 5 follows its settings, diffusers opens the
       other parts in float32, and the two do not compute together;
@@ -42,6 +43,7 @@ def make_portable(folder: Path) -> None:
         write_json(folder / INDEX, common)
     for name, (_, kind) in parts(common).items():
         write_vocabulary(folder / name)
+        list_special_tokens(folder / name / "tokenizer_config.json")
         if kind == "CLIPTextModel":
             name_as_before(folder / name / "model.safetensors")
         open_in_float32(folder / name / "config.json")
@@ -83,6 +85,14 @@ def write_vocabulary(folder: Path) -> None:
     pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     write_text(merges, "\n".join(["#version: 0.2", *pairs]) + "\n")
     write_text(vocabulary, json.dumps(model["vocab"] | added, ensure_ascii=False) + "\n")
+
+
+def list_special_tokens(file: Path) -> None:
+    """A list of further special tokens under the name that transformers 4 reads; 5 reads both."""
+    content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if isinstance(content.get("extra_special_tokens"), list):
+        content["additional_special_tokens"] = content.pop("extra_special_tokens")
+        write_json(file, content)
 
 
 def name_as_before(file: Path) -> None:
