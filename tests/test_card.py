@@ -18,7 +18,10 @@ from safediffusion.runs import RunFolder
 from safediffusion.schema import RunConfig
 from tests.pipelines import FAMILIES
 
-SUMMARY = {"seconds": 1, "images": 1, "updates": 1, "device": "cpu", "peak_memory_mib": 1}
+SUMMARY = {
+    "status": "finished", "recipe": "world", "seconds": 1, "device": "cpu", "images": 1, "updates": 1,
+    "peak_memory_mib": 1, "collapsed_at": None, "before": {}, "after": {},
+}  # fmt: skip
 
 
 def finished_run(folder: Path, family: str, base: str) -> Path:
