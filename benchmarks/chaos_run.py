@@ -31,6 +31,7 @@ def prepare(work: Path) -> list[str]:
     torch.manual_seed(0)
     tiny_pipeline().save_pretrained(work / "tiny-model")
     new_judge(HARM_LABELS).save_pretrained(work / "assets/harm-judge")
+    save_observer(work / "assets/observer")
     save_observer(work / "assets/reward")
     world.ASSETS = work / "assets"
     (work / "prompts.csv").write_text(PROMPTS)
