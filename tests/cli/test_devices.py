@@ -112,9 +112,7 @@ def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
     assert_same_results(tmp_path / "one", tmp_path / "alone")
 
 
-def test_when_a_process_dies_the_others_end_too(
-    safediffusion: Command, words, tmp_path: Path
-) -> None:
+def test_when_a_process_dies_the_others_end_too(safediffusion: Command, words, tmp_path: Path) -> None:
     # the command's own limit is minutes; processes that waited for the dead one would wait for two hours
     done = safediffusion(
         "train", *words, "reward.kind=tests.cli.rewards:brightness_until_one_dies", "--out", "run", *TWO

@@ -78,7 +78,7 @@ def test_shipped_files_are_not_found_by_a_path_either() -> None:
         load_policy("../world/scaled")
 
 
-@pytest.mark.parametrize("name", ["../x", "/tmp/x", "..", ".", "", "a/b", "a\nb", "x\x1b[31m"])
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "..", ".", "", "a/b", "a\nb", "x\x1b[31m"])
 def test_a_recipe_cannot_choose_a_folder_outside_of_runs(name: str) -> None:
     with pytest.raises(UserError, match="recipe="):
         load_config(None, [f"recipe={json.dumps(name)}"])
