@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -49,10 +50,26 @@ def launch(nproc: int) -> None:
         with handling(STOPPING, forward):
             run(parse_args([*agent, "-m", "safediffusion", *without_nproc(sys.argv[1:])]))
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        end(rank, failure.exitcode, received)
+        rank = first_failed({r: (f.exitcode, f.timestamp) for r, f in error.failures.items()})
+        end(rank, error.failures[rank].exitcode, received)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def first_failed(failures: Mapping[int, tuple[int, int]]) -> int:
+    """The rank that failed first, from exit code and time of each that failed.
+
+    Times are whole seconds. A process that a signal killed takes the others with it within one, and they
+    only say that they lost it; so it goes first. SIGTERM is what the agent sends to those that are left.
+    """
+    start = min(time for _, time in failures.values())
+
+    def order(rank: int) -> tuple[bool, bool, int, int]:
+        code, time = failures[rank]
+        killed = code < 0 and code != -signal.SIGTERM
+        return time > start + 1, not killed, time, rank
+
+    return min(failures, key=order)
 
 
 def end(rank: int, code: int, received: list[int]) -> NoReturn:

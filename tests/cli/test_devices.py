@@ -15,7 +15,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from torch import Tensor
 
-from safediffusion.launch import CONFIGS
+from safediffusion.launch import CONFIGS, first_failed
 from safediffusion.training import processes
 from tests.cli.conftest import Command, environment
 from tests.cli.test_train import weights
@@ -98,7 +98,7 @@ def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
     while process.poll() is None and not (metrics.exists() and metrics.read_text()):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     assert process.returncode == 143 and stderr.count("same command") == 1, stderr
     assert not (tmp_path / "cut/summary.json").exists()
     shutil.copytree(tmp_path / "cut", tmp_path / "alone")
@@ -119,6 +119,22 @@ def test_when_a_process_dies_the_others_end_too(safediffusion: Command, words, t
     )
     assert done.returncode == 1 and "process 1 failed" in done.stderr, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("failures", "first"),
+    [
+        ({0: (1, 7), 1: (-9, 7)}, 1),  # 0 lost 1, which was killed
+        ({0: (1, 7), 1: (-9, 8)}, 1),
+        ({0: (1, 7), 1: (-15, 7)}, 0),  # 1 was ended because 0 had failed
+        ({0: (1, 7), 1: (-9, 40)}, 0),  # 1 did not end in time
+        ({0: (2, 7), 1: (2, 7)}, 0),
+    ],
+)
+def test_the_process_that_was_killed_is_named_before_those_that_lost_it(
+    failures: dict[int, tuple[int, int]], first: int
+) -> None:
+    assert first_failed(failures) == first
 
 
 def test_more_processes_than_prompts_are_refused(command: Command, words, monkeypatch) -> None:
