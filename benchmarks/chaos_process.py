@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from safediffusion import cli
+from safediffusion.cli import app
+from safediffusion.files.atomic import write_text
 from safediffusion.report import plots
-from safediffusion.runs import write_text
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("os.rename", "os.remove", "os.rmdir", "os.mkdir")
@@ -95,7 +95,7 @@ def _become(words: Sequence[str], folder: Path, output: Path, disturb: Disturb |
         sys.argv = ["safediffusion", *words]
         if disturb:
             disturb()
-        cli.run()
+        app.run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
@@ -158,7 +158,7 @@ def preload(draw: bool) -> None:
     """Import what commands use; without `draw`, reports hold empty plots."""
     for name in USED:
         import_module(name)
-    cli.quiet()
+    app.quiet()
     if not draw:
         plots.svg = lambda figure: "<svg></svg>"
         plots.save_png = lambda figure, path: write_text(path, "no picture")

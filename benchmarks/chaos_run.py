@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from safediffusion import world
-from safediffusion.world.build.judges import HARM_LABELS, new_judge
+from safediffusion.world.networks.judges import HARM_LABELS, new_judge
 from tests.evaluate.conftest import save_observer
 from tests.pipelines import tiny_pipeline
 

@@ -19,12 +19,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cost import Measured, errors, fit, from_row, predict
 from training_runs import RESULTS, markdown, write_result
 
 from safediffusion.config import load_config
-from safediffusion.cost import Measured, errors, fit, from_row, predict
-from safediffusion.model_cost import planned_cost
-from safediffusion.workload import Work, count_work
+from safediffusion.run.model_cost import planned_cost
+from safediffusion.run.workload import Work, count_work
 
 MODEL = RESULTS / "cost_model.json"
 COLUMNS = ("seconds", "sample", "decode", "score", "update", "memory")

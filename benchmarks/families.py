@@ -27,11 +27,12 @@ from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import DTYPES, as_diffuser, load_policy, native_dtype
-from safediffusion.model_cost import model_cost, planned_cost
-from safediffusion.prompts import Prompt
-from safediffusion.runs import RunFolder, pick_device
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.prompts.select import Prompt
+from safediffusion.run.model_cost import model_cost, planned_cost
+from safediffusion.run.workload import Work, count_work
+from safediffusion.system.device import pick_device
 from safediffusion.training.trainer import Trainer
-from safediffusion.workload import Work, count_work
 
 ROOT = Path(__file__).parents[1]
 RECIPES = {

@@ -17,14 +17,14 @@ from pathlib import Path
 from torch import Tensor
 from training_runs import write_result
 
+from safediffusion.config.schema import EvaluateConfig
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.sample import generate
-from safediffusion.evaluate.detectors.world import Harm, top_label
-from safediffusion.evaluate.stats import wilson
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.pictures import sheet, to_pil
-from safediffusion.runs import write_image
-from safediffusion.schema import EvaluateConfig
+from safediffusion.evaluation.detectors.world import Harm, top_label
+from safediffusion.evaluation.stats import wilson
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.files.atomic import write_image
+from safediffusion.system.pictures import sheet, to_pil
 
 LABELS = Path(__file__).with_name("hand_check.csv")
 SEED = 77

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from training_runs import write_result
 
-from safediffusion.minors import sexualises_minors
+from safediffusion.prompts.minors import sexualises_minors
 
 # Roots of WordNet's trees: the file, and a word of the entries at the top.
 YOUNG = [

@@ -23,9 +23,10 @@ from training_runs import Estimate as Mean
 from training_runs import as_json, markdown
 
 from safediffusion.config import load_config
-from safediffusion.prompts import load_prompts
-from safediffusion.runs import RunFolder, pick_device
-from safediffusion.train import load, recogniser
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.prompts.select import load_prompts
+from safediffusion.run.train import load, recogniser
+from safediffusion.system.device import pick_device
 from safediffusion.training.trainer import Trainer
 
 PARTS = ("network forward", "network backward", "decoder", "encoder", "judge", "optimizer")

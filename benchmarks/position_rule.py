@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from training_runs import RESULTS, markdown, write_result
 
-from safediffusion.evaluate.geneval import DIRECTIONS, SLACK
-from safediffusion.evaluate.measures import Record
-from safediffusion.evaluate.records import read_records
-from safediffusion.evaluate.runner import evaluate
-from safediffusion.evaluate.tasks.world_geneval import TASK, is_correct, matching
+from safediffusion.evaluation.geneval_rules import DIRECTIONS, SLACK
+from safediffusion.evaluation.measures import Record
+from safediffusion.evaluation.records import read_records
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.tasks.world_geneval import TASK, is_correct, matching
 
 
 def former(record: Record) -> bool:

@@ -19,7 +19,7 @@ import position_rule
 import tables
 from training_runs import RESULTS
 
-from safediffusion.runs import write_text
+from safediffusion.files.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 README, ALL = ROOT / "README.md", ROOT / "benchmarks/RESULTS.md"

@@ -10,7 +10,7 @@ from typing import Any
 
 from training_runs import write_result
 
-from safediffusion.runs import device_name, pick_device
+from safediffusion.system.device import device_name, pick_device
 
 RECIPES = ("world", "world-grpo")
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from arrival import Arrival, Condition, Point, arrival, profile
 
-from safediffusion.checked import read_jsonl
 from safediffusion.config import diff
-from safediffusion.runs import RunFolder, environment
-from safediffusion.schema import RunConfig
+from safediffusion.config.schema import RunConfig
+from safediffusion.files.checked import read_jsonl
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.system.device import environment
 
 
 @dataclass(frozen=True)

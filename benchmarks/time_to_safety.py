@@ -27,7 +27,8 @@ from safety_tables import BASELINE, as_json, page, plot
 from training_runs import borrow_before, markdown, train, write_result
 
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, append_jsonl, write_text
+from safediffusion.files.atomic import append_jsonl, write_text
+from safediffusion.files.run_folder import RunFolder
 
 RECIPES = (BASELINE, "world")
 RATES = (1e-5, 3e-5, 1e-4)

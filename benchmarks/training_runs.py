@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion.config import RunConfig, diff, load_config, load_run_config
-from safediffusion.evaluate.stats import over_seeds
-from safediffusion.runs import RunFolder, environment, write_json
-from safediffusion.session import claim, is_finished
+from safediffusion.evaluation.stats import over_seeds
+from safediffusion.files.atomic import write_json
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.session import claim, is_finished
+from safediffusion.system.device import environment
 
 RESULTS = Path(__file__).parent / "results"
 

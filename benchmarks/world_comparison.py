@@ -18,9 +18,11 @@ from typing import Any
 
 from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
-from safediffusion.checked import read_jsonl
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, environment, write_text
+from safediffusion.files.atomic import write_text
+from safediffusion.files.checked import read_jsonl
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.system.device import environment
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from statistics import mean
 from training_runs import Estimate, Summary, as_json, borrow_before, markdown, train, write_result
 
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder
+from safediffusion.files.run_folder import RunFolder
 from safediffusion.world.scenes import CATEGORIES
 
 UNSAFE = "world-i2p/inappropriate_rate"

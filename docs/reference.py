@@ -11,9 +11,9 @@ from typing import Any
 
 from typer.main import get_command
 
-from safediffusion.cli import app
+from safediffusion.cli.app import app
 from safediffusion.config import flatten
-from safediffusion.schema import RunConfig
+from safediffusion.config.schema import RunConfig
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- written by docs/reference.py -->"

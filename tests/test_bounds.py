@@ -16,13 +16,13 @@ import torch
 import yaml
 from PIL import Image
 
-from safediffusion import strict_yaml, words
+from safediffusion.cli.unexpected import tell
 from safediffusion.config import RunConfig, dotted_keys, dump, flatten, load_config, validate
 from safediffusion.errors import RunError, UserError
-from safediffusion.paths import out_path
-from safediffusion.runs import write_image, write_text
+from safediffusion.files.atomic import write_image, write_text
+from safediffusion.files.paths import out_path
 from safediffusion.steering.anchors import load_policy
-from safediffusion.unexpected import tell
+from safediffusion.text import strict_yaml, words
 from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
 
 ODD = [

@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from safediffusion.card import public_name
 from safediffusion.config import dump
+from safediffusion.config.schema import RunConfig
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.export import Target, export
-from safediffusion.runs import RunFolder
-from safediffusion.schema import RunConfig
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.publish.export import Target, export
+from safediffusion.publish.model_card import public_name
 from tests.pipelines import FAMILIES
 
 SUMMARY = {
@@ -73,7 +73,7 @@ def test_the_lines_that_a_card_shows_load_the_model(
 
 
 def test_the_line_for_a_kohya_file_loads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from safediffusion.card import model_card
+    from safediffusion.publish.model_card import model_card
 
     monkeypatch.chdir(tmp_path)
     run = finished_run(tmp_path / "run", "sdxl", str(tmp_path / "base"))
@@ -87,7 +87,7 @@ def test_the_line_for_a_kohya_file_loads_it(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_kohya_file_that_diffusers_does_not_read_has_no_such_line(tmp_path: Path) -> None:
-    from safediffusion.card import model_card
+    from safediffusion.publish.model_card import model_card
 
     run = finished_run(tmp_path / "run", "sd3", str(tmp_path / "base"))
     card = model_card(RunFolder(run), Target.kohya, "someone/safer", "mine.safetensors")

@@ -10,7 +10,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from safediffusion.checked import (
+from safediffusion.errors import Damaged
+from safediffusion.files.atomic import write_tensors, write_text
+from safediffusion.files.checked import (
     check_sealed,
     check_sums,
     is_whole,
@@ -23,9 +25,7 @@ from safediffusion.checked import (
     write_checked,
     write_sums,
 )
-from safediffusion.contents import Progress, Results, Step, Summary
-from safediffusion.errors import Damaged
-from safediffusion.runs import write_tensors, write_text
+from safediffusion.files.contents import Progress, Results, Step, Summary
 
 PROGRESS = {"seconds": 1.5, "peak_memory_mib": 20, "phases": {"train": 1.0}}
 WRONG = {

@@ -3,10 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-from safediffusion.counting import Counter, cost_of
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.diffusion.meta import AsOnGpu
-from safediffusion.model_cost import model_cost
+from safediffusion.run.counting import Counter, cost_of
+from safediffusion.run.model_cost import model_cost
 from tests.pipelines import FAMILIES, RESOLUTION
 
 MIB = 2**20

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from safediffusion.cli import app
-from safediffusion.commands import GROUPS
+from safediffusion.cli.app import app
+from safediffusion.cli.lookups import GROUPS
 from safediffusion.config import dotted_keys, load_config, recipe_path
-from safediffusion.evaluate.tasks import get_task, listed
+from safediffusion.evaluation.tasks import get_task, user_prompts
 from safediffusion.steering.anchors import load_policy
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def check_names(command: tuple[str, ...], values: dict[str, Any]) -> None:
         source = given[0] if given and "=" not in given[0] else None
         load_config(source, given[1:] if source else given)
     for name in filter(str.strip, (values.get("names") or "").split(",")) if command == ("evaluate",) else ():
-        assert get_task(name).rows is not listed.rows or values["prompts"], f"{name} needs --prompts"
+        assert get_task(name).rows is not user_prompts.rows or values["prompts"], f"{name} needs --prompts"
     if command in LOOK_UP and not values["name"].isupper():
         LOOK_UP[command](values["name"])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from safediffusion.errors import RunError, UserError
-from safediffusion.export import Target, copy
+from safediffusion.publish.export import Target, copy
 
 
 @pytest.fixture

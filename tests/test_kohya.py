@@ -9,10 +9,10 @@ import torch
 from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
 from torch import Tensor, nn
 
+from safediffusion.config.schema import RunConfig
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.kohya import convert, metadata, sgm_name, version_of
-from safediffusion.schema import RunConfig
+from safediffusion.publish.kohya import convert, metadata, sgm_name, version_of
 
 RANK = 2
 SD14, SD21, SDXL, SD35, FLUX = ARCHITECTURES
@@ -94,7 +94,7 @@ def test_every_module_has_its_alpha_and_its_change_whole(known: Any) -> None:
 def test_fused_projections_are_query_key_value_below_each_other() -> None:
     folder = Path(__file__)  # place() asks for the class only
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("safediffusion.kohya.pipeline_class", lambda model: "StableDiffusion3Pipeline")
+        patch.setattr("safediffusion.publish.kohya.pipeline_class", lambda model: "StableDiffusion3Pipeline")
         layer = nn.Linear(3, 3)
         modules = {f"transformer_blocks.0.attn.{name}": layer for name in ("to_q", "to_k", "to_v")}
         tensors = adapter("transformer", modules)
@@ -115,7 +115,7 @@ def test_flux_is_read_back_by_diffusers_own_reader() -> None:
     modules |= {f"single_transformer_blocks.0.attn.{end}": linear for end in ends[:3]}
     tensors = adapter("transformer", modules)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("safediffusion.kohya.pipeline_class", lambda model: "FluxPipeline")
+        patch.setattr("safediffusion.publish.kohya.pipeline_class", lambda model: "FluxPipeline")
         converted = convert(tensors, Path())
     assert converted["lora_unet_single_blocks_0_linear1.lora_up.weight"].shape[0] == 7 * 3072
     back = _convert_kohya_flux_lora_to_diffusers(dict(converted))
@@ -211,5 +211,5 @@ def test_sd_versions_are_told_by_text_width_and_prediction(
         "unet/config.json": {"cross_attention_dim": width},
         "scheduler/scheduler_config.json": {"prediction_type": prediction},
     }
-    monkeypatch.setattr("safediffusion.kohya.read", lambda model, name: settings[name])
+    monkeypatch.setattr("safediffusion.publish.kohya.read", lambda model, name: settings[name])
     assert version_of(Path()) == version

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion import leftovers
 from safediffusion.errors import UserError
-from safediffusion.leftovers import older, sweep, sweep_below, temporary
-from safediffusion.runs import replacing_folder, write_text
+from safediffusion.files import leftovers
+from safediffusion.files.atomic import replacing_folder, write_text
+from safediffusion.files.leftovers import older, sweep, sweep_below, temporary
 
 DEAD = 2**22 + 1  # more than Linux gives to a process
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safediffusion.cli.sample import draw
 from safediffusion.errors import UserError
-from safediffusion.minors import sexualises_minors
-from safediffusion.minors.ages import says_young_age
-from safediffusion.minors.spelling import plain, tokens
-from safediffusion.sample import draw
+from safediffusion.prompts.minors import sexualises_minors
+from safediffusion.prompts.minors.ages import says_young_age
+from safediffusion.prompts.minors.spelling import plain, tokens
 from safediffusion.steering.anchors import list_policies, load_policy
 from safediffusion.world.captions import rl_prompts
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.evaluate.drawing import Sampler, drawer
-from safediffusion.offload import Offloaded
-from safediffusion.training.conditions import PromptConditions
+from safediffusion.evaluation.sampler import Sampler, drawer
+from safediffusion.system.offload import Offloaded
+from safediffusion.training.prompt_cache import PromptConditions
 from tests.pipelines import tiny_pipeline
 from tests.waiting import GPU, THERE_AND_BACK, Noting, waiting
 
@@ -50,7 +50,7 @@ def test_prompts_seen_before_move_no_text_encoder() -> None:
 
 
 def test_no_more_than_so_many_prompts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safediffusion.training.conditions.KEPT", 2)
+    monkeypatch.setattr("safediffusion.training.prompt_cache.KEPT", 2)
     conditions: Any = PromptConditions(as_diffuser(tiny_pipeline()), ["a red square", "circle", "a person"])
     conditions([0, 1])
     assert len(conditions([2, 1])) == 2 and set(conditions._known) == {1, 2}

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFont
 
-from safediffusion.pictures import CAPTION, sheet, tile, veiled, wrap
+from safediffusion.system.pictures import CAPTION, sheet, tile, veiled, wrap
 
 RED = Image.new("RGB", (192, 192), "red")
 LONG = "a photo of a red square beside a blue star below two yellow circles, in the park, at night"

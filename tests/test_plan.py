@@ -9,7 +9,7 @@ import torch
 from safediffusion.config import list_recipes, load_config, recipe_path
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.errors import UserError
-from safediffusion.plan import CARDS, SHARE, preview
+from safediffusion.run.plan import CARDS, SHARE, preview
 
 # What the publishers state of the trained network, in millions.
 NETWORKS = {
@@ -127,7 +127,7 @@ def test_a_large_model_that_is_not_known_is_planned_without_running_it(
 ) -> None:
     config = load_config("world", [])
     run = preview(config)
-    monkeypatch.setattr("safediffusion.model_cost.LARGE", 0)
+    monkeypatch.setattr("safediffusion.run.model_cost.LARGE", 0)
     shapes = preview(config)
     assert shapes.work.flops == pytest.approx(
         run.work.flops, rel=0.05

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 import safediffusion
+from safediffusion.cli.evaluate import Wish
 from safediffusion.errors import UserError
-from safediffusion.folder_lock import locked
-from safediffusion.judge import Wish
-from safediffusion.training.process import peak_memory_mib
-from safediffusion.words import as_file_name, file_name
+from safediffusion.files.folder_lock import locked
+from safediffusion.system.signals import peak_memory_mib
+from safediffusion.text.words import as_file_name, file_name
 
 POSIX = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "posix", "syslog", "crypt", "spwd")
 NAMES = ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCHLD")

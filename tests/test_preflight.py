@@ -6,7 +6,7 @@ import pytest
 
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
-from safediffusion.preflight import check_kept, check_tasks
+from safediffusion.run.preflight import check_kept, check_tasks
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from safediffusion.config.schema import PromptsConfig
 from safediffusion.errors import UserError
-from safediffusion.evaluate.prompt_sets import PromptFile, read_geneval, read_rows
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.evaluate.tasks.listed import MOST
-from safediffusion.prompt_table import Table, read_table, whole_number
-from safediffusion.prompts import Prompt, load_prompts
-from safediffusion.schema import PromptsConfig
+from safediffusion.evaluation.prompt_sets import PromptFile, read_geneval, read_rows
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.evaluation.tasks.user_prompts import MOST
+from safediffusion.prompts.select import Prompt, load_prompts
+from safediffusion.prompts.table import Table, read_table, whole_number
 
 FUZZ = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 SEPARATORS = {".csv": ",", ".tsv": "\t"}

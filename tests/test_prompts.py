@@ -10,20 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safediffusion.config.schema import PromptsConfig, PromptSource
 from safediffusion.errors import UserError
-from safediffusion.prompts import (
-    Prompt,
+from safediffusion.prompts.order import (
     considered_prompts,
     deal,
-    load_prompts,
     mixed_batch,
     prompt_batch,
-    report_cut,
-    sexualises_minors,
     shares,
     source_sizes,
 )
-from safediffusion.schema import PromptsConfig, PromptSource
+from safediffusion.prompts.select import Prompt, load_prompts, report_cut, sexualises_minors
 
 
 def rows(path: str | Path, **settings) -> list[Prompt]:

@@ -8,17 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from safediffusion.checked import read_jsonl
 from safediffusion.errors import RunError, UserError
-from safediffusion.runs import (
-    RunFolder,
-    append_jsonl,
-    environment,
-    explain,
-    replacing,
-    write_json,
-    write_tensors,
-)
+from safediffusion.files.atomic import append_jsonl, explain, replacing, write_json, write_tensors
+from safediffusion.files.checked import read_jsonl
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.system.device import environment
 
 
 def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path: Path) -> None:

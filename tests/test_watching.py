@@ -6,7 +6,7 @@ from accelerate.tracking import GeneralTracker
 
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
-from safediffusion.watching import check_watchers, watching
+from safediffusion.run.trackers import check_watchers, watching
 
 
 class Notebook(GeneralTracker):

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from safediffusion.offload import Offloaded
+from safediffusion.system.offload import Offloaded
 
 GPU = "cuda"
 THERE_AND_BACK = [GPU, "cpu"]

@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .config import RunConfig, load_config
-    from .diffusion.load import load_model
-    from .evaluate.runner import compare, evaluate
-    from .steering.direction import SafetyDirection
-    from .steering.reward import SteeringReward
-    from .train import train
-    from .training.trainer import Trainer
+    from safediffusion.config import RunConfig, load_config
+    from safediffusion.diffusion.load import load_model
+    from safediffusion.evaluation.runner import compare, evaluate
+    from safediffusion.run.train import train
+    from safediffusion.steering.direction import SafetyDirection
+    from safediffusion.steering.reward import SteeringReward
+    from safediffusion.training.trainer import Trainer
 
 __version__ = "0.1.0"
 

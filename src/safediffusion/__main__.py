@@ -1,6 +1,6 @@
 """`python -m safediffusion` is the command line."""
 
-from .cli import main
+from safediffusion.cli.app import main
 
 if __name__ == "__main__":
     main()

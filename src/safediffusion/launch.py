@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from .errors import RunError, UserError
+from safediffusion.errors import RunError, UserError
 
 CONFIGS = Path(__file__).parent / "accelerate"  # for `accelerate launch --config_file`
 
@@ -26,7 +26,7 @@ def launch(nproc: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    from .training.process import STOPPING, handling, stop
+    from safediffusion.system.signals import STOPPING, handling, stop
 
     if torch.cuda.is_available() and nproc > torch.cuda.device_count():
         raise UserError(f"--nproc is {nproc}, but this machine has {torch.cuda.device_count()} GPUs")
@@ -75,7 +75,7 @@ def first_failed(failures: Mapping[int, tuple[int, int]]) -> int:
 
 def end(rank: int, code: int, received: list[int]) -> NoReturn:
     """End as the first process that failed did: by the signal handed on to it, by wrong usage, or worse."""
-    from .training.process import stop
+    from safediffusion.system.signals import stop
 
     if received and code in (128 + received[0], -received[0]):
         stop(received[0])

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion import train as training
 from safediffusion.config import load_config
-from safediffusion.runs import RunFolder, append_jsonl, write_json
+from safediffusion.files.atomic import append_jsonl, write_json
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run import train as training
 from tests.pipelines import tiny_pipeline
 
 

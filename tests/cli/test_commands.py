@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from safediffusion import world
-from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
+from safediffusion.world.networks.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.cli.conftest import Command
 from tests.evaluate.conftest import save_observer
 from tests.pipelines import tiny_pipeline

@@ -96,7 +96,7 @@ def test_a_folder_left_in_the_first_moments_is_gone_on_with(
     command: Command, words: list[str], tmp_path: Path, left: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from safediffusion.config import load_config
-    from safediffusion.session import choose_folder, claimed
+    from safediffusion.run.session import choose_folder, claimed
 
     root = tmp_path / "run"
     root.mkdir()
@@ -112,7 +112,7 @@ def test_a_folder_left_in_the_first_moments_is_gone_on_with(
 def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path, mine: str) -> None:
     from safediffusion.config import load_config
     from safediffusion.errors import UserError
-    from safediffusion.session import choose_folder
+    from safediffusion.run.session import choose_folder
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / mine).write_text("mine")
@@ -124,7 +124,7 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path, mine: s
 def test_a_run_that_lost_its_settings_is_told_so(tmp_path: Path) -> None:
     from safediffusion.config import load_config
     from safediffusion.errors import Damaged
-    from safediffusion.session import choose_folder
+    from safediffusion.run.session import choose_folder
 
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     (tmp_path / "run/.lock").touch()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from safediffusion.launch import CONFIGS, first_failed
-from safediffusion.training import processes
+from safediffusion.system import distributed
 from tests.cli.conftest import Command, environment
 from tests.cli.test_train import weights
 
@@ -137,7 +137,7 @@ def test_the_process_that_was_killed_is_named_before_those_that_lost_it(
 
 
 def test_more_processes_than_prompts_are_refused(command: Command, words, monkeypatch) -> None:
-    monkeypatch.setattr(processes, "count", lambda: 4)
+    monkeypatch.setattr(distributed, "count", lambda: 4)
     done = command("train", *words, "--out", "run")
     assert done.returncode == 2 and "rollout.prompts=4 or more" in done.stderr
 
@@ -153,8 +153,8 @@ def test_more_processes_than_prompts_are_refused(command: Command, words, monkey
 def test_pieces_that_could_not_keep_step_are_refused(
     command: Command, words, monkeypatch, setting: str, says: str
 ) -> None:
-    monkeypatch.setattr(processes, "count", lambda: 2)
-    monkeypatch.setattr("safediffusion.preflight.check_optimizer", lambda name, device: None)
+    monkeypatch.setattr(distributed, "count", lambda: 2)
+    monkeypatch.setattr("safediffusion.run.preflight.check_optimizer", lambda name, device: None)
     done = command("train", *words, "train.shard=true", setting, "--out", "run")
     assert done.returncode == 2 and says in done.stderr, done.stderr
 

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import zeros
 
 from safediffusion.config import dump
-from safediffusion.export import ADAPTER
-from safediffusion.runs import RunFolder
-from safediffusion.schema import RunConfig
+from safediffusion.config.schema import RunConfig
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.publish.export import ADAPTER
 from tests.cli.conftest import Command
 from tests.pipelines import tiny_pipeline
 

@@ -6,7 +6,7 @@ from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.sample import generate
-from safediffusion.diffusion.weights import swapped
+from safediffusion.diffusion.swap_weights import swapped
 from safediffusion.errors import UserError
 
 

@@ -9,8 +9,8 @@ from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.evaluate.detectors.world import Harm
-from safediffusion.world.build.judges import HARM_LABELS, PART_LABELS, new_judge
+from safediffusion.evaluation.detectors.world import Harm
+from safediffusion.world.networks.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.pipelines import tiny_pipeline, tiny_tokenizer
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from safediffusion.evaluate.detectors import GIVES
-from safediffusion.evaluate.detectors.nudenet import CLASSES
-from safediffusion.evaluate.drawing import SCHEDULERS
-from safediffusion.evaluate.tasks import WORLD, get_task
+from safediffusion.evaluation.detectors import GIVES
+from safediffusion.evaluation.detectors.nudenet import CLASSES
+from safediffusion.evaluation.sampler import SCHEDULERS
+from safediffusion.evaluation.tasks import WORLD, get_task
 from safediffusion.world.scenes import CATEGORIES, PARTS
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from scipy import linalg
 
-from safediffusion.evaluate.clustered import ClusteredRate
-from safediffusion.evaluate.detectors.inception import Inception, clean_resize
-from safediffusion.evaluate.distances import frechet_distance, kernel_distance
-from safediffusion.evaluate.measures import FromReference, Unmeasured
-from safediffusion.evaluate.tasks import get_task
+from safediffusion.evaluation.clustered import ClusteredRate
+from safediffusion.evaluation.detectors.inception import Inception, clean_resize
+from safediffusion.evaluation.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation.measures import FromReference, Unmeasured
+from safediffusion.evaluation.tasks import get_task
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(300, 12)), RNG.normal(0.3, 1.2, size=(400, 12))
@@ -90,8 +90,8 @@ class Layers(torch.nn.Module):
 
 
 def test_features_are_those_of_the_script(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    from safediffusion.evaluate.detectors import inception
-    from safediffusion.evaluate.external import External
+    from safediffusion.evaluation.detectors import inception
+    from safediffusion.evaluation.external_files import External
 
     torch.jit.script(Layers()).save(str(tmp_path / "tiny.pt"))
     monkeypatch.setenv("SAFEDIFFUSION_HOME", str(tmp_path))

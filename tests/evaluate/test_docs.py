@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.evaluate.detectors import DETECTORS
-from safediffusion.evaluate.runner import evaluate
-from safediffusion.evaluate.tasks import TASKS
+from safediffusion.evaluation.detectors import DETECTORS
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.tasks import TASKS
 from tests.evaluate.test_protocols import KNOWN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")

@@ -7,8 +7,8 @@ import torch
 
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.errors import UserError
-from safediffusion.evaluate.drawing import FLOW, SCHEDULERS, Sampler, drawer, fitted
-from safediffusion.evaluate.tasks import get_task
+from safediffusion.evaluation.sampler import FLOW, SCHEDULERS, Sampler, drawer, fitted
+from safediffusion.evaluation.tasks import get_task
 from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
 
 PUBLISHED = Sampler(3, 2.0, name="pndm", size=512, generator="cuda")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion.evaluate.detectors import inception, mask2former, nudenet, q16
-from safediffusion.evaluate.external import External
-from safediffusion.evaluate.prompt_sets import GENEVAL, I2P
+from safediffusion.evaluation.detectors import inception, mask2former, nudenet, q16
+from safediffusion.evaluation.external_files import External
+from safediffusion.evaluation.prompt_sets import GENEVAL, I2P
 
 CURLED = [*q16.FILES.values(), inception.WEIGHTS, mask2former.REFERENCE, GENEVAL]
 CURL = """#!/bin/bash

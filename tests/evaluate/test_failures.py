@@ -11,16 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from safediffusion.cli.sample import draw
 from safediffusion.config import load_config
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import RunError
-from safediffusion.evaluate import failures, forms
-from safediffusion.evaluate.detectors import DETECTORS, GIVES, Bench
-from safediffusion.evaluate.detectors.world import Harm
-from safediffusion.evaluate.failures import AllFailed, picture_error
-from safediffusion.evaluate.looking import Look
-from safediffusion.evaluate.protocols import PROTOCOLS
-from safediffusion.evaluate.results import (
+from safediffusion.evaluation import failures, forms
+from safediffusion.evaluation.detectors import DETECTORS, GIVES, Bench
+from safediffusion.evaluation.detectors.world import Harm
+from safediffusion.evaluation.examiner import Look
+from safediffusion.evaluation.failures import AllFailed, picture_error
+from safediffusion.evaluation.protocols import PROTOCOLS
+from safediffusion.evaluation.results import (
     compare,
     read_results,
     rescore,
@@ -28,14 +29,13 @@ from safediffusion.evaluate.results import (
     write_records,
     write_results,
 )
-from safediffusion.evaluate.runner import evaluate
-from safediffusion.evaluate.tasks import TASKS, get_task
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.tasks import TASKS, get_task
+from safediffusion.files.atomic import append_jsonl, write_json
 from safediffusion.report.lines import lines
 from safediffusion.report.tables import comparison_sheet, markdown
 from safediffusion.report.verdict import verdict
-from safediffusion.runs import append_jsonl, write_json
-from safediffusion.sample import draw
-from safediffusion.training.keeper import Keeper
+from safediffusion.training.recorder import Keeper
 from tests.evaluate import seen
 from tests.pipelines import tiny_pipeline
 

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.failures import AllFailed
-from safediffusion.evaluate.folder import ImageFolder
-from safediffusion.evaluate.runner import evaluate_images
+from safediffusion.evaluation.failures import AllFailed
+from safediffusion.evaluation.image_folder import ImageFolder
+from safediffusion.evaluation.runner import evaluate_images
 
 
 def folder(path: Path, *names: str) -> ImageFolder:

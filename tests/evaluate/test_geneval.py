@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safediffusion.evaluate.detectors.shapes import detect_shapes
-from safediffusion.evaluate.tasks.world_geneval import TASK, is_correct, is_placed
-from safediffusion.world.build.images import render_batch
+from safediffusion.evaluation.detectors.shapes import detect_shapes
+from safediffusion.evaluation.tasks.world_geneval import TASK, is_correct, is_placed
 from safediffusion.world.captions import GENEVAL_TASKS, composition_pair, composition_row
+from safediffusion.world.networks.images import render_batch
 
 
 def found(shape: str, color: str = "red", x: float = 32, y: float = 32, size: float = 20) -> dict[str, Any]:

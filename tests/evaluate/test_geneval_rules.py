@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from safediffusion.evaluate.detectors.mask2former import CLASSES, GenEval, cut_out, instances, prepare
-from safediffusion.evaluate.geneval import is_correct, relations, seen
+from safediffusion.evaluation.detectors.mask2former import CLASSES, GenEval, cut_out, instances, prepare
+from safediffusion.evaluation.geneval_rules import is_correct, relations, seen
 from safediffusion.steering.encoders import ClipEncoder
 
 
@@ -117,7 +117,7 @@ def test_what_is_outside_the_mask_is_grey():
 
 
 def test_the_whole_way_on_a_tiny_network(tiny_assets: Path, monkeypatch: pytest.MonkeyPatch):
-    from safediffusion.evaluate.detectors import mask2former
+    from safediffusion.evaluation.detectors import mask2former
 
     monkeypatch.setattr(mask2former, "SHORTEST", 64)
     torch.manual_seed(0)

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors import DETECTORS
-from safediffusion.evaluate.folder import ImageFolder, read_image
-from safediffusion.evaluate.memory import halving
-from safediffusion.evaluate.prompt_sets import read_rows
-from safediffusion.evaluate.results import rescore, write_records, write_results
-from safediffusion.evaluate.runner import evaluate_images
-from safediffusion.evaluate.tasks import WORLD, get_task
-from safediffusion.evaluate.tasks.task import without_minors
+from safediffusion.evaluation.detectors import DETECTORS
+from safediffusion.evaluation.image_folder import ImageFolder, read_image
+from safediffusion.evaluation.out_of_memory import halving
+from safediffusion.evaluation.prompt_sets import read_rows
+from safediffusion.evaluation.results import rescore, write_records, write_results
+from safediffusion.evaluation.runner import evaluate_images
+from safediffusion.evaluation.tasks import WORLD, get_task
+from safediffusion.evaluation.tasks.task import without_minors
 
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:

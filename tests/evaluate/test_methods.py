@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from safediffusion.evaluate.methods import MethodTable, method_table, published
-from safediffusion.evaluate.pareto import draw
-from safediffusion.evaluate.results import read_results, write_records
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.evaluate.writers import FORMATS
-from safediffusion.runs import write_json
+from safediffusion.evaluation.results import read_results, write_records
+from safediffusion.evaluation.tables.formats import FORMATS
+from safediffusion.evaluation.tables.method_table import MethodTable, method_table, published
+from safediffusion.evaluation.tables.pareto import draw
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.files.atomic import write_json
 
 N = 200
 

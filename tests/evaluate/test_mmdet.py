@@ -10,7 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors.mmdet import from_mmdet, load_mmdet
+from safediffusion.evaluation.detectors.mmdet import from_mmdet, load_mmdet
 
 RECORDED = Path(__file__).parent / "mmdet_outputs.safetensors"
 

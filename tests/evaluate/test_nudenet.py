@@ -8,11 +8,11 @@ import torch
 from matplotlib.cbook import get_sample_data
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors import Bench
-from safediffusion.evaluate.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
-from safediffusion.evaluate.external import External, Missing
-from safediffusion.evaluate.folder import read_image
-from safediffusion.evaluate.protocols import NUDENET
+from safediffusion.evaluation.detectors import Bench
+from safediffusion.evaluation.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
+from safediffusion.evaluation.external_files import External, Missing
+from safediffusion.evaluation.image_folder import read_image
+from safediffusion.evaluation.protocols import NUDENET
 
 
 def installed(key: str) -> NudeNet:

@@ -3,9 +3,9 @@
 import pytest
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.boxes import Box, overlap, suppress
-from safediffusion.evaluate.measures import Count, Rate
-from safediffusion.evaluate.protocols import NUDENET, PROTOCOLS, UNLEARNDIFF, disagreement, get_protocol
+from safediffusion.evaluation.boxes import Box, overlap, suppress
+from safediffusion.evaluation.measures import Count, Rate
+from safediffusion.evaluation.protocols import NUDENET, PROTOCOLS, UNLEARNDIFF, disagreement, get_protocol
 
 SAFE, UNSAFE = [1.0, 0.0], [0.0, 1.0]
 FEMALE_BREAST, MALE_BREAST, BUTTOCKS = "FEMALE_BREAST_EXPOSED", "MALE_BREAST_EXPOSED", "BUTTOCKS_EXPOSED"

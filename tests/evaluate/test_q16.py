@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors.clip import color_of
-from safediffusion.evaluate.detectors.q16 import Q16, pickled_prompts, zipped_prompts
-from safediffusion.evaluate.protocols import is_inappropriate
+from safediffusion.evaluation.detectors.clip import color_of
+from safediffusion.evaluation.detectors.q16 import Q16, pickled_prompts, zipped_prompts
+from safediffusion.evaluation.protocols import is_inappropriate
 from safediffusion.steering.encoders import ClipEncoder
 
 PROMPTS = np.random.default_rng(0).normal(size=(2, 768))

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion.checked import read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.evaluate import looking
-from safediffusion.evaluate.detectors.world import Harm
-from safediffusion.evaluate.drawing import SCHEDULERS
-from safediffusion.evaluate.results import read_results
-from safediffusion.evaluate.runner import evaluate
+from safediffusion.evaluation import examiner
+from safediffusion.evaluation.detectors.world import Harm
+from safediffusion.evaluation.results import read_results
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.sampler import SCHEDULERS
+from safediffusion.files.checked import read_jsonl
 
 ROWS = 130  # three batches
 
@@ -33,15 +33,15 @@ def test_a_killed_evaluation_goes_on_after_its_last_batch(
     whole: list[dict], diffuser: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     calls: list[int] = []
-    looked = looking.Look.__call__
+    looked = examiner.Look.__call__
 
-    def dies_in_the_third(self: looking.Look, rows):
+    def dies_in_the_third(self: examiner.Look, rows):
         calls.append(len(rows))
         if len(calls) == 3:
             raise Killed
         return looked(self, rows)
 
-    monkeypatch.setattr(looking.Look, "__call__", dies_in_the_third)
+    monkeypatch.setattr(examiner.Look, "__call__", dies_in_the_third)
     with pytest.raises(Killed):
         run(diffuser, tmp_path / "again")
     run(diffuser, tmp_path / "again")

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from safediffusion.checked import read_json, read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors.world import Harm, Observer
-from safediffusion.evaluate.results import compare, read_results, rescore
-from safediffusion.evaluate.runner import evaluate
-from safediffusion.evaluate.tasks import WORLD, get_task
+from safediffusion.evaluation.detectors.world import Harm, Observer
+from safediffusion.evaluation.results import compare, read_results, rescore
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.tasks import WORLD, get_task
+from safediffusion.files.checked import read_json, read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 from tests.pipelines import tiny_pipeline
 

@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from safediffusion.evaluate.detectors.color import lab, nearest_color
-from safediffusion.evaluate.detectors.shapes import detect_shapes
-from safediffusion.world.build.images import gaussian_blur, render_batch
+from safediffusion.evaluation.detectors.color import lab, nearest_color
+from safediffusion.evaluation.detectors.shapes import detect_shapes
 from safediffusion.world.drawing import COLORS
+from safediffusion.world.networks.images import gaussian_blur, render_batch
 from safediffusion.world.scenes import Scene, place_shapes, plain_ground, random_color, random_shape
 
 Wear = Callable[[Tensor, np.random.Generator], Tensor]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from safediffusion.evaluate import stats
-from safediffusion.evaluate.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation import stats
+from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 
 
 def test_wilson_matches_its_formula():

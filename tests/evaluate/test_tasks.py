@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from safediffusion.evaluate.detectors.world import VIEWS, reference_images
-from safediffusion.evaluate.tasks import get_task
+from safediffusion.evaluation.detectors.world import VIEWS, reference_images
+from safediffusion.evaluation.tasks import get_task
 from safediffusion.world.scenes import CATEGORIES
 
 

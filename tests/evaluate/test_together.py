@@ -7,10 +7,10 @@ import torch
 import torch.distributed as dist
 
 from safediffusion import world
-from safediffusion.checked import read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.evaluate.detectors.world import Harm
-from safediffusion.evaluate.runner import evaluate
+from safediffusion.evaluation.detectors.world import Harm
+from safediffusion.evaluation.runner import evaluate
+from safediffusion.files.checked import read_jsonl
 from tests.pipelines import tiny_pipeline
 
 ROWS = 130  # three batches

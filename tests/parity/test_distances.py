@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy import linalg
 
-from safediffusion.evaluate.detectors.inception import clean_resize
-from safediffusion.evaluate.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation.detectors.inception import clean_resize
+from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 
 from .compared import COMPARED
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from safediffusion.evaluate.protocols import PROTOCOLS
+from safediffusion.evaluation.protocols import PROTOCOLS
 
 from .compared import COMPARED
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safediffusion.evaluate.geneval import TASKS, is_correct, relations
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.evaluate.tasks.world_geneval import is_placed
+from safediffusion.evaluation.geneval_rules import TASKS, is_correct, relations
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.evaluation.tasks.world_geneval import is_placed
 
 from .compared import COMPARED
 

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from safediffusion.evaluate.boxes import Box, suppress
-from safediffusion.evaluate.detectors.nudenet import CLASSES, Letterbox, centred, frame, places
-from safediffusion.evaluate.protocols import NUDENET
+from safediffusion.evaluation.boxes import Box, suppress
+from safediffusion.evaluation.detectors.nudenet import CLASSES, Letterbox, centred, frame, places
+from safediffusion.evaluation.protocols import NUDENET
 
 from .compared import COMPARED
 from .releases import NUDENET_CUTS, detect, random_output

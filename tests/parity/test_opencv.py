@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import torch
 
-from safediffusion.evaluate.detectors.mask2former import MEAN, STD, prepare
-from safediffusion.evaluate.detectors.opencv import resize_linear
+from safediffusion.evaluation.detectors.mask2former import MEAN, STD, prepare
+from safediffusion.evaluation.detectors.opencv import resize_linear
 
 from .compared import COMPARED
 

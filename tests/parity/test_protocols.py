@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from safediffusion.evaluate.detectors.nudenet import CLASSES, Letterbox, places
-from safediffusion.evaluate.protocols import get_protocol
+from safediffusion.evaluation.detectors.nudenet import CLASSES, Letterbox, places
+from safediffusion.evaluation.protocols import get_protocol
 
 from .compared import COMPARED
 from .releases import ATTACK_CUTS, NUDENET_CUTS, Detection, detect, random_output

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from safediffusion.evaluate.detectors.q16 import Q16
-from safediffusion.evaluate.protocols import get_protocol, is_inappropriate
+from safediffusion.evaluation.detectors.q16 import Q16
+from safediffusion.evaluation.protocols import get_protocol, is_inappropriate
 
 from .compared import COMPARED
 

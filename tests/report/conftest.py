@@ -10,10 +10,11 @@ import torch
 from numpy.random import Generator
 
 from safediffusion.config import RunConfig, dump
-from safediffusion.evaluate.results import write_records
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.runs import RunFolder, append_jsonl, write_image, write_json, write_text
-from safediffusion.training.pictures import sheet
+from safediffusion.evaluation.results import write_records
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.training.sample_sheets import sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")

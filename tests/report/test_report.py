@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from safediffusion.config import RunConfig, dump
+from safediffusion.files.atomic import write_json, write_text
+from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.report import duration, write_report
 from safediffusion.report.samples import spread, strips
 from safediffusion.report.tables import run_lines
 from safediffusion.report.verdict import verdict
-from safediffusion.runs import RunFolder, write_json, write_text
-from safediffusion.training.pictures import GAP
+from safediffusion.training.sample_sheets import GAP
 from tests.report.conftest import write_metrics
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}

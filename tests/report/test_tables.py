@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from safediffusion.errors import UserError
+from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.lines import interval, number, signed
 from safediffusion.report.tables import (
     before_after,
@@ -15,7 +16,6 @@ from safediffusion.report.tables import (
     paired_sheet,
     run_lines,
 )
-from safediffusion.runs import RunFolder
 from tests.report.conftest import write_results
 
 

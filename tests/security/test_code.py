@@ -14,14 +14,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from safediffusion.cli.sample import draw
 from safediffusion.config import dump, load_config
 from safediffusion.diffusion import load as loading
 from safediffusion.diffusion.load import load_model
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors import inception, nudenet, q16
-from safediffusion.evaluate.external import Missing
-from safediffusion.runs import RunFolder, write_text
-from safediffusion.sample import draw
+from safediffusion.evaluation.detectors import inception, nudenet, q16
+from safediffusion.evaluation.external_files import Missing
+from safediffusion.files.atomic import write_text
+from safediffusion.files.run_folder import RunFolder
 from safediffusion.steering.build import import_reward
 from safediffusion.steering.encoders import load_encoder
 from safediffusion.steering.open_clip import read_state

@@ -12,19 +12,20 @@ import pytest
 import torch
 from PIL import Image
 
+from safediffusion.cli.evaluate import Wish
 from safediffusion.config import load_config, recipe_path
+from safediffusion.config.schema import PromptsConfig
 from safediffusion.errors import UserError
-from safediffusion.evaluate.detectors.q16 import zipped_prompts
-from safediffusion.evaluate.folder import ImageFolder, read_image
-from safediffusion.evaluate.prompt_sets import read_rows
-from safediffusion.evaluate.tasks import get_task
-from safediffusion.export import Target, export
-from safediffusion.judge import Wish
-from safediffusion.prompts import load_prompts
+from safediffusion.evaluation.detectors.q16 import zipped_prompts
+from safediffusion.evaluation.image_folder import ImageFolder, read_image
+from safediffusion.evaluation.prompt_sets import read_rows
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.prompts.select import load_prompts
+from safediffusion.publish.export import Target, export
 from safediffusion.report.report import write_report
-from safediffusion.runs import RunFolder, append_jsonl, write_image, write_json, write_text
-from safediffusion.schema import PromptsConfig
-from safediffusion.session import choose_folder, open_run
+from safediffusion.run.session import choose_folder, open_run
 from safediffusion.steering.anchors import load_policy
 from safediffusion.steering.open_clip import read_state
 

@@ -16,17 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from safediffusion.checked import read_jsonl, write_checked
 from safediffusion.config import dump, load_config
-from safediffusion.escaping import chart_text, csv_text, latex_text, markdown_text, plain
-from safediffusion.evaluate.methods import MethodTable, Value
-from safediffusion.evaluate.pareto import draw
-from safediffusion.evaluate.writers import FORMATS
-from safediffusion.export import Target, export
+from safediffusion.evaluation.tables.formats import FORMATS
+from safediffusion.evaluation.tables.method_table import MethodTable, Value
+from safediffusion.evaluation.tables.pareto import draw
+from safediffusion.files.atomic import write_json, write_text
+from safediffusion.files.checked import read_jsonl, write_checked
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.publish.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
 from safediffusion.report.tables import Cell, Sheet, markdown
-from safediffusion.runs import RunFolder, write_json, write_text
+from safediffusion.text.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 
 from .conftest import HOSTILE, SETTING
 

@@ -13,17 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.table import Table
 
-from safediffusion import cli, strict_yaml, terminal
-from safediffusion.checking import describe
+from safediffusion.cli import app
+from safediffusion.cli.tables import describe
 from safediffusion.errors import UserError
-from safediffusion.escaping import plain
-from safediffusion.evaluate.detectors.nudenet import PAPERS
-from safediffusion.pictures import sheet
-from safediffusion.progress import progress
-from safediffusion.runs import RunFolder
-from safediffusion.session import log_file
+from safediffusion.evaluation.detectors.nudenet import PAPERS
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.session import log_file
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import AlphaPoint, Anchor, PolicyCheck
+from safediffusion.system.pictures import sheet
+from safediffusion.system.progress import progress
+from safediffusion.text import strict_yaml, terminal
+from safediffusion.text.escaping import plain
 from tests.report.conftest import write_results
 
 from .conftest import HOSTILE, SETTING, Run
@@ -149,12 +150,12 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
         with log_file(tmp_path / "log.txt"):
             logging.getLogger("safediffusion.test").warning("skipped %s", HOSTILE)
 
-    monkeypatch.setattr(cli, "app", command)
+    monkeypatch.setattr(app, "app", command)
     monkeypatch.setattr(sys, "argv", ["safediffusion"])
     logger = logging.getLogger("safediffusion")
     handlers = logger.handlers
     with pytest.raises(SystemExit):
-        cli.run()
+        app.run()
     logger.handlers = handlers
     for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
         assert text.endswith(f"skipped {plain(HOSTILE)}\n") and text.count("\n") == 1
@@ -162,7 +163,7 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
 
 def test_the_trainers_own_log_lines_stay_one_line(tmp_path: Path) -> None:
     from safediffusion.config import load_config
-    from safediffusion.training.keeper import Keeper
+    from safediffusion.training.recorder import Keeper
 
     keeper = Keeper(load_config(None, []), None, RunFolder(tmp_path))  # type: ignore[arg-type]
     keeper.log(HOSTILE)
@@ -190,7 +191,7 @@ def test_captions_on_sheets_may_hold_anything() -> None:
 
 
 def test_only_one_module_writes_to_the_terminal() -> None:
-    root = Path(cli.__file__).parent
+    root = Path(app.__file__).parent
     writers = ("typer.echo", "typer.secho", "Console(", "sys.stdout.write", " print(", "print_exc")
     found = {
         str(file.relative_to(root))
@@ -205,6 +206,6 @@ def test_an_error_of_several_lines_is_shown_as_one(run: Run, monkeypatch: pytest
     def fail(**rest: object) -> None:
         raise UserError(f"first\n{EVERY}")
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(app, "app", fail)
     code, _, err = run("doctor")
     assert code == 2 and err.count("\n") == 1 and harmless(err)

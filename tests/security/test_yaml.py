@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safediffusion import strict_yaml
 from safediffusion.config import load_config, load_run_config
 from safediffusion.errors import Damaged, UserError
 from safediffusion.steering.anchors import load_policy
+from safediffusion.text import strict_yaml
 
 from .conftest import Run
 

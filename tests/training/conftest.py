@@ -11,8 +11,8 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import DTYPES, as_diffuser
-from safediffusion.prompts import Prompt
-from safediffusion.runs import RunFolder
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.prompts.select import Prompt
 from safediffusion.training.trainer import Trainer
 from tests.pipelines import FAMILIES, RESOLUTION
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.training.awm import matching_log_prob
-from safediffusion.training.grpo import grpo_loss
+from safediffusion.training.algorithms.awm import matching_log_prob
+from safediffusion.training.algorithms.grpo import grpo_loss
 from tests.pipelines import FAMILIES, RESOLUTION
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from safediffusion.checked import write_checked
 from safediffusion.errors import Damaged, RunError
+from safediffusion.files.checked import write_checked
 from safediffusion.training import checkpoint
 from safediffusion.training.checkpoint import check, keep_best, keep_healthy, mend_copies, newest_whole, save
 from tests.training.test_trainer import assert_same_bits, state

@@ -8,7 +8,7 @@ from diffusers import AutoencoderTiny
 
 from safediffusion.diffusion.load import load_tiny
 from safediffusion.errors import UserError
-from safediffusion.training.decoding import LEAST, within_groups
+from safediffusion.training.reward_decoder import LEAST, within_groups
 
 
 def tiny(channels=4):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from safediffusion.training.timesteps import trainable_steps
+from safediffusion.training.algorithms.timesteps import trainable_steps
 
 CLIP = 1e-4
 NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])

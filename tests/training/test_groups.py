@@ -2,7 +2,7 @@
 
 import torch
 
-from safediffusion.prompts import Prompt
+from safediffusion.prompts.select import Prompt
 from safediffusion.steering.encoders import load_encoder
 from safediffusion.steering.reward import ClipReward
 from safediffusion.training.curriculum import Curriculum

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from safediffusion.checked import read_jsonl
+from safediffusion.files.checked import read_jsonl
 from safediffusion.training import checkpoint
-from safediffusion.training.monitor import PATIENCE, START, Monitor, image_statistics
+from safediffusion.training.collapse_alarm import PATIENCE, START, Monitor, image_statistics
 
 
 def row(reward, recognisable=1.0, **stats):

@@ -9,10 +9,15 @@ from safediffusion.diffusion.ddim import make_schedule, noise_weight
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.training.advantages import group_advantages, weighted_advantages, zero_std_ratio
-from safediffusion.training.grpo import grpo_loss, ratio_statistics, trust_region_loss
-from safediffusion.training.nft import nft_loss, old_decay, preference
-from safediffusion.training.timesteps import step_weights, trainable_steps, trained_steps, window_eta
-from safediffusion.training.updates import optimizer_batches
+from safediffusion.training.algorithms.algorithm import optimizer_batches
+from safediffusion.training.algorithms.grpo import grpo_loss, ratio_statistics, trust_region_loss
+from safediffusion.training.algorithms.nft import nft_loss, old_decay, preference
+from safediffusion.training.algorithms.timesteps import (
+    step_weights,
+    trainable_steps,
+    trained_steps,
+    window_eta,
+)
 from tests.pipelines import FAMILIES, RESOLUTION
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from safediffusion.training.shapes import call_rows, filled
+from safediffusion.training.algorithms.call_size import call_rows, filled
 
 
 def test_a_short_last_call_is_filled_up():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.diffusion.sharding import cut_like, joined
-from safediffusion.diffusion.weights import swapped
+from safediffusion.diffusion.swap_weights import swapped
 from tests.pipelines import FAMILIES, RESOLUTION
 
 PORT = 29617

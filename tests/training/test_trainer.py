@@ -8,10 +8,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from safediffusion.checked import read_jsonl
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError, Terminated, UserError
+from safediffusion.files.checked import read_jsonl
 from safediffusion.report.samples import tiles
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from safediffusion.evaluate.quality_bar import network_bars
+from safediffusion.evaluation.world_quality import network_bars
 from safediffusion.world import ASSETS, asset
 
 NETWORKS = ("pipeline", "reward", "observer", "harm-judge", "parts-judge")

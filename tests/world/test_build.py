@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from safediffusion.world.build.images import augment, break_images, render_batch
-from safediffusion.world.build.loop import Schedule, fit
-from safediffusion.world.build.tokenizer import train_tokenizer
+from safediffusion.world.networks.images import augment, break_images, render_batch
+from safediffusion.world.networks.loop import Schedule, fit
+from safediffusion.world.networks.tokenizer import train_tokenizer
 from safediffusion.world.scenes import random_scene
 
 

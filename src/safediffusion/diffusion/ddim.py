@@ -8,7 +8,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from safediffusion.diffusion.gaussian import require_float32
-from safediffusion.diffusion.process import Sde, at, refuse_more_steps
+from safediffusion.diffusion.noise_process import Sde, at, refuse_more_steps
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 

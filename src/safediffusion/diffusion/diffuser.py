@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.process import Process
+from safediffusion.diffusion.noise_process import Process
 
 
 class Diffuser(Protocol):

@@ -8,12 +8,12 @@ import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-from safediffusion.checked import check_sums
+from safediffusion.config.schema import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
-from safediffusion.schema import ModelConfig
+from safediffusion.files.checked import check_sums
 from safediffusion.world import asset
 
 # Pipeline class, as model_index.json names it: the family's class and module, and what its loading needs.

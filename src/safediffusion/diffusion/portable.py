@@ -12,7 +12,7 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from safediffusion.runs import write_json, write_tensors, write_text
+from safediffusion.files.atomic import write_json, write_tensors, write_text
 
 INDEX = "model_index.json"
 PATH_KEYS = ("_name_or_path", "name_or_path", "special_tokens_map_file")

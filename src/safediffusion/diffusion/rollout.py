@@ -12,7 +12,7 @@ from torch import Tensor
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.gaussian import log_prob
-from safediffusion.diffusion.process import Schedule
+from safediffusion.diffusion.noise_process import Schedule
 from safediffusion.diffusion.solver import Solver, Steps
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from safediffusion.diffusion.process import Schedule, at
+from safediffusion.diffusion.noise_process import Schedule, at
 
 Solver = Literal["ddim", "dpm++"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from . import plots
-from .data import RunData
-from .lines import Line
-from .verdict import headline_lines
+from safediffusion.report import plots
+from safediffusion.report.data import RunData
+from safediffusion.report.lines import Line
+from safediffusion.report.verdict import headline_lines
 
 CATEGORY = "inappropriate_rate/"
 RECENT = 10  # rounds in a mean

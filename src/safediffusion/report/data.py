@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from ..checked import read_json, read_optional, readable_rows
-from ..config import dump, load_run_config
-from ..contents import Anchors, Metrics, Progress, Results, Step, Summary
-from ..runs import RunFolder
-from .lines import Line
-from .samples import Strip, strips
-from .tables import run_lines
+from safediffusion.config import dump, load_run_config
+from safediffusion.files.checked import read_json, read_optional, readable_rows
+from safediffusion.files.contents import Anchors, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.lines import Line
+from safediffusion.report.samples import Strip, strips
+from safediffusion.report.tables import run_lines
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..evaluate.measures import Count, MeanOfRates, Rate
-from ..evaluate.results import compare, read_results
-from ..evaluate.tasks import get_task, list_tasks
+from safediffusion.evaluation.measures import Count, MeanOfRates, Rate
+from safediffusion.evaluation.results import compare, read_results
+from safediffusion.evaluation.tasks import get_task, list_tasks
 
 Unit = Literal["rate", "count", "number"]
 

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..escaping import chart_text
-from ..runs import replacing
-from .lines import Line
+from safediffusion.files.atomic import replacing
+from safediffusion.report.lines import Line
+from safediffusion.text.escaping import chart_text
 
 # Each of these becomes a CSS variable of the same name, so a plot is dark where the page is.
 PALETTE = {

@@ -8,14 +8,15 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..escaping import plain
-from ..runs import RunFolder, write_text
-from . import plots
-from .charts import Chart, anchor_charts, result_charts, training_charts
-from .data import RunData
-from .lines import interval, number
-from .tables import markdown, paired_sheet
-from .verdict import headline_lines, verdict
+from safediffusion.files.atomic import write_text
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.report import plots
+from safediffusion.report.charts import Chart, anchor_charts, result_charts, training_charts
+from safediffusion.report.data import RunData
+from safediffusion.report.lines import interval, number
+from safediffusion.report.tables import markdown, paired_sheet
+from safediffusion.report.verdict import headline_lines, verdict
+from safediffusion.text.escaping import plain
 
 
 def write_report(folder: RunFolder) -> Path:

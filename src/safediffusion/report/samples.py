@@ -13,9 +13,9 @@ from typing import Any
 
 from PIL import Image
 
-from ..checked import read_optional
-from ..contents import Samples
-from ..training.pictures import GAP
+from safediffusion.files.checked import read_optional
+from safediffusion.files.contents import Samples
+from safediffusion.training.sample_sheets import GAP
 
 MOST = 4  # steps shown side by side
 LARGEST = 256  # pixels of a tile's side in the page

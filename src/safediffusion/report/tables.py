@@ -13,11 +13,11 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ..escaping import markdown_text, plain
-from ..evaluate.results import read_results
-from ..runs import RunFolder
-from .lines import Line, interval, lines, number
-from .lines import unit as unit_of
+from safediffusion.evaluation.results import read_results
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.lines import Line, interval, lines, number
+from safediffusion.report.lines import unit as unit_of
+from safediffusion.text.escaping import markdown_text, plain
 
 MARKS = {True: " ✓", False: " ✗", None: ""}
 STYLES = {True: "green", False: "red", None: ""}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .lines import Line, number
+from safediffusion.report.lines import Line, number
 
 SAFETY = ("world-i2p/inappropriate_rate", "world-exposed/total")
 QUALITY = (

@@ -8,14 +8,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from ..errors import UserError
-from ..escaping import shorten
-from ..invalid import explain_invalid
-from ..minors import sexualises_minors
-from ..schema import Section
-from ..setting_types import Alpha, Distinct, FileName, Text
-from ..strict_yaml import read_mapping
-from ..words import same
+from safediffusion.config.invalid import explain_invalid
+from safediffusion.config.schema import Section
+from safediffusion.config.setting_types import Alpha, Distinct, FileName, Text
+from safediffusion.errors import UserError
+from safediffusion.prompts.minors import sexualises_minors
+from safediffusion.text.escaping import shorten
+from safediffusion.text.strict_yaml import read_mapping
+from safediffusion.text.words import same
 
 ANCHORS = Path(__file__).parent / "anchors"
 

@@ -10,12 +10,19 @@ from pathlib import Path
 
 import torch
 
-from ..errors import UserError
-from ..schema import OneRewardConfig, RewardConfig
-from .anchors import load_policy
-from .direction import SafetyDirection
-from .encoders import Encoder, load_encoder
-from .reward import ClipReward, NegativeClipReward, Reward, Rewards, SteeringReward, WeightedReward
+from safediffusion.config.schema import OneRewardConfig, RewardConfig
+from safediffusion.errors import UserError
+from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.direction import SafetyDirection
+from safediffusion.steering.encoders import Encoder, load_encoder
+from safediffusion.steering.reward import (
+    ClipReward,
+    NegativeClipReward,
+    Reward,
+    Rewards,
+    SteeringReward,
+    WeightedReward,
+)
 
 KINDS = ("steering", "clip", "negative-clip")
 

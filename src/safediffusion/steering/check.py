@@ -11,13 +11,13 @@ import torch
 from scipy.stats import bootstrap, mannwhitneyu
 from torch import Tensor
 
-from ..errors import UserError
-from ..paths import picture_format
-from ..runs import replacing
-from .anchors import SafetyPolicy
-from .deviations import ALPHAS, AlphaPoint, Deviations, deviations
-from .direction import SafetyDirection, safety_direction, steer
-from .encoders import Encoder
+from safediffusion.errors import UserError
+from safediffusion.files.atomic import replacing
+from safediffusion.files.paths import picture_format
+from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.deviations import ALPHAS, AlphaPoint, Deviations, deviations
+from safediffusion.steering.direction import SafetyDirection, safety_direction, steer
+from safediffusion.steering.encoders import Encoder
 
 BOOTSTRAP_SEED = 0
 MOST = 1000  # prompts of a kind: more would narrow the interval little and fill the memory
@@ -198,9 +198,9 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[
     Half of the prompts name their harm: those are the ones that a small alpha leaves as they are. Deviations
     are over the first two, a group of which half is safe.
     """
-    from ..world.build.images import render_batch
-    from ..world.captions import harm_row
-    from ..world.scenes import CATEGORIES, make_benign, make_harm, random_scene
+    from safediffusion.world.captions import harm_row
+    from safediffusion.world.networks.images import render_batch
+    from safediffusion.world.scenes import CATEGORIES, make_benign, make_harm, random_scene
 
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     kinds = [(category, kind) for category in CATEGORIES for kind in ("explicit", "implicit")]

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from safetensors import safe_open
 from torch import Tensor
 
-from ..errors import UserError
-from ..runs import write_tensors
-from .anchors import SafetyPolicy
-from .encoders import Encoder
+from safediffusion.errors import UserError
+from safediffusion.files.atomic import write_tensors
+from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.encoders import Encoder
 
 Mode = Literal["translate", "project"]
 

@@ -21,11 +21,11 @@ from transformers import (
 )
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from ..errors import UserError
-from ..offload import Offloaded
-from ..world import asset
-from .open_clip import clip_model, read_state, require_vit_h
-from .preprocess import Resample, preprocess, squash
+from safediffusion.errors import UserError
+from safediffusion.steering.open_clip import clip_model, read_state, require_vit_h
+from safediffusion.steering.preprocess import Resample, preprocess, squash
+from safediffusion.system.offload import Offloaded
+from safediffusion.world import asset
 
 HINT = "set reward.encoder to world, hpsv2.1, a CLIP or SigLIP folder or hub id, or an OpenCLIP ViT-H/14 file"
 HPS = {"hpsv2": "HPS_v2_compressed.pt", "hpsv2.1": "HPS_v2.1_compressed.pt"}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .reward import ClipReward, Reward
+from safediffusion.steering.reward import ClipReward, Reward
 
 
 class SafeNeighbours:

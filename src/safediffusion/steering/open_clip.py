@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import CLIPConfig, CLIPModel
 
-from ..diffusion.tensor_files import check_file
-from ..errors import UserError
+from safediffusion.diffusion.tensor_files import check_file
+from safediffusion.errors import UserError
 
 State = dict[str, Tensor]
 

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError
-from .direction import Mode, SafetyDirection
-from .encoders import Encoder
+from safediffusion.errors import UserError
+from safediffusion.steering.direction import Mode, SafetyDirection
+from safediffusion.steering.encoders import Encoder
 
 Reward = Callable[[Tensor, Sequence[str]], Tensor]
 

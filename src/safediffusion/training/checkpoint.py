@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from safediffusion.checked import FILES, check_files, read_json, sha256, write_checked
-from safediffusion.checked import read_tensors as read_file
-from safediffusion.contents import State
 from safediffusion.errors import Damaged, RunError
-from safediffusion.leftovers import remove
-from safediffusion.runs import replacing_folder, write_tensors
+from safediffusion.files.atomic import replacing_folder, write_tensors
+from safediffusion.files.checked import FILES, check_files, read_json, sha256, write_checked
+from safediffusion.files.checked import read_tensors as read_file
+from safediffusion.files.contents import State
+from safediffusion.files.leftovers import remove
 
 HEALTHY, BEST = "healthy", "best"
 STATE = "state.json"

@@ -9,7 +9,8 @@ much as unsafe ones, and without them nothing holds what must be kept.
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from safediffusion.prompts import Prompt, deal
+from safediffusion.prompts.order import deal
+from safediffusion.prompts.select import Prompt
 
 Kind = tuple[int, str | None, str | None]
 

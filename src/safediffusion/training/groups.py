@@ -8,13 +8,15 @@ import torch
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.prompts import Prompt, considered_prompts, source_sizes
+from safediffusion.prompts.order import considered_prompts, source_sizes
+from safediffusion.prompts.select import Prompt
 from safediffusion.steering.neighbours import SafeNeighbours
 from safediffusion.steering.reward import Reward
-from safediffusion.training import processes
-from safediffusion.training.conditions import PromptConditions
+from safediffusion.system import distributed
+from safediffusion.training.algorithms import get_algorithm
+from safediffusion.training.algorithms.algorithm import Batch
 from safediffusion.training.curriculum import Curriculum
-from safediffusion.training.updates import Batch
+from safediffusion.training.prompt_cache import PromptConditions
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class GroupSource:
         self.conditions = PromptConditions(diffuser, texts)
         self.kl = torch.tensor([config.train.kl_of(p.label) for p in prompts], device=diffuser.device)
         self.neighbours = SafeNeighbours(reward, texts)
-        share = 0.0 if config.train.algorithm == "grpo" else config.rollout.neighbours
-        self.lent = int(share * config.rollout.group_size)  # grpo needs the density of its own samples
+        needs_density = get_algorithm(config.train.algorithm).needs_density
+        self.borrowed = 0 if needs_density else int(config.rollout.neighbours * config.rollout.group_size)
 
     def __call__(self, step: int) -> Groups:
         """The groups of a round, counted from 0."""
@@ -61,7 +63,7 @@ class GroupSource:
         sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
         sources = considered_prompts(sizes, weights, self.config.seed, step, c.prompts, c.considered)
         chosen = [i for own, share in sources for i in self.curriculum.choose(own, share)]
-        groups = processes.share(c.prompts)
+        groups = distributed.share(c.prompts)
         asked = [i for i in chosen for _ in range(c.group_size)]
         drawn = list(chain.from_iterable(self.lenders(i) for i in chosen))
         first, total = groups.start * c.group_size, len(asked)

@@ -13,9 +13,9 @@ from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.rollout import any_rows
 from safediffusion.diffusion.sharding import cut_like, joined, pieces
-from safediffusion.diffusion.weights import swapped
+from safediffusion.diffusion.swap_weights import swapped
 from safediffusion.errors import RunError
-from safediffusion.training import processes
+from safediffusion.system import distributed
 from safediffusion.training.compiling import can_compile
 from safediffusion.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 
@@ -23,13 +23,13 @@ from safediffusion.training.optimizer import load_optimizer, make_optimizer, opt
 class Learner:
     """Weights in training and everything an exact resume has to bring back."""
 
-    def __init__(self, config: RunConfig, diffuser: Diffuser) -> None:
+    def __init__(self, config: RunConfig, diffuser: Diffuser, keeps_old_copy: bool = False) -> None:
         train = config.train
         self.diffuser = diffuser
         self.grad_norm = train.grad_norm
         self.ema_decay = train.ema
         torch.manual_seed(config.seed)  # LoRA matrices start at random
-        self.sharded = train.shard and processes.count() > 1
+        self.sharded = train.shard and distributed.count() > 1
         self.named = diffuser.make_trainable(train.lora_rank, self.sharded)
         self.parameters = list(self.named.values())
         if train.channels_last:
@@ -45,7 +45,7 @@ class Learner:
         self.scaler = torch.amp.GradScaler(  # float16 has no room for small gradients
             diffuser.device.type, enabled=diffuser.dtype == torch.float16
         )
-        self.old = self._copy() if config.keeps_old_copy else []
+        self.old = self._copy() if keeps_old_copy else []
         self.ema = self._copy() if train.ema > 0 else []
 
     def _copy(self) -> list[Tensor]:
@@ -69,7 +69,7 @@ class Learner:
             for p in self.parameters:
                 p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
         if not self.sharded:  # pieces were added up in the backward pass
-            processes.add_up(self.parameters)
+            distributed.add_up(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = joined(torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)).item()
         if not (math.isfinite(norm) or self.scaler.is_enabled()):
@@ -132,7 +132,7 @@ class Learner:
         if not self.sharded:
             return tensor.contiguous()
         whole = joined(tensor)
-        return whole.cpu() if processes.is_main() else whole.new_empty(0)
+        return whole.cpu() if distributed.is_main() else whole.new_empty(0)
 
     @torch.no_grad()
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:

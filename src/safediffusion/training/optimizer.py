@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
+from safediffusion.config.schema import TrainConfig
 from safediffusion.diffusion.sharding import cut_like
 from safediffusion.errors import UserError
-from safediffusion.schema import TrainConfig
 
 MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes a trained value
 

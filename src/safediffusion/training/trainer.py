@@ -10,23 +10,21 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.finite import finite
-from safediffusion.prompts import Prompt, refuse_minors
-from safediffusion.runs import RunFolder
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.prompts.select import Prompt, refuse_minors
 from safediffusion.steering.reward import Reward, Rewards
-from safediffusion.training import processes
+from safediffusion.system import distributed
+from safediffusion.system.signals import interruptible, peak_memory_mib, stop
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
-from safediffusion.training.awm_update import Awm
-from safediffusion.training.decoding import RewardDecoder
+from safediffusion.training.algorithms import get_algorithm
+from safediffusion.training.collapse_alarm import Monitor, image_statistics
 from safediffusion.training.groups import GroupSource
-from safediffusion.training.grpo_update import Grpo
-from safediffusion.training.keeper import Keeper, Row, flat
 from safediffusion.training.learner import Learner
-from safediffusion.training.monitor import Monitor, image_statistics
-from safediffusion.training.nft_update import Nft
-from safediffusion.training.passes import Passes
-from safediffusion.training.pictures import write_sheet
-from safediffusion.training.process import Clock, interruptible, peak_memory_mib, stop
-from safediffusion.training.updates import Algorithm
+from safediffusion.training.pass_counter import Passes
+from safediffusion.training.phase_clock import Clock
+from safediffusion.training.recorder import Keeper, Row, flat
+from safediffusion.training.reward_decoder import RewardDecoder
+from safediffusion.training.sample_sheets import write_sheet
 
 
 @dataclass(frozen=True)
@@ -74,10 +72,11 @@ class Trainer:
         self.config, self.diffuser, self.rewards = config, diffuser, Rewards.of(reward)
         self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
         self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
-        self.learner = Learner(config, diffuser)
-        algorithms: dict[str, type[Grpo | Nft | Awm]] = {"grpo": Grpo, "nft": Nft, "awm": Awm}
-        self.algorithm: Algorithm = algorithms[config.train.algorithm](config, self.learner)
-        set_seed(config.seed + processes.rank())  # for rewards that draw at random
+        algorithm = get_algorithm(config.train.algorithm)
+        algorithm.check(config)
+        self.learner = Learner(config, diffuser, algorithm.keeps_old_copy(config))
+        self.algorithm = algorithm(config, self.learner)
+        set_seed(config.seed + distributed.rank())  # for rewards that draw at random
         self.monitor = Monitor()
         self.keeper = Keeper(config, self.learner, folder)
         self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
@@ -97,7 +96,7 @@ class Trainer:
             while self.step < train.steps and not self.out_of_time and not self.ended_by_collapse:
                 row = self.round()
                 self.record(row)
-                signal_number = max(processes.everyone(interrupted()))
+                signal_number = max(distributed.everyone(interrupted()))
                 last = self.step == train.steps or self.out_of_time
                 if signal_number or last or self.step % train.checkpoint_every == 0:
                     self.save()
@@ -116,7 +115,7 @@ class Trainer:
         with clock("decode"):
             images = finite(self.decode(latents, drawn.texts))
         with clock("score"), torch.no_grad():
-            scores = processes.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
+            scores = distributed.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), -1, self.config.compared)
             train = self.config.train
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
@@ -127,8 +126,8 @@ class Trainer:
         self.learner.set_lr(lr)
         with clock("update"), self.passes.counting(self.diffuser.network):
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
-        passes = processes.everyone(self.passes.take())
-        seconds = max(processes.everyone(clock.stop()))
+        passes = distributed.everyone(self.passes.take())
+        seconds = max(distributed.everyone(clock.stop()))
         self.step += 1
         self.seconds += seconds
         return {
@@ -141,14 +140,14 @@ class Trainer:
             "images_per_s": batch.total / seconds,
             "seconds": clock.seconds,
             "passes": {way: sum(own[way] for own in passes) for way in passes[0]},
-            "peak_memory_mib": max(processes.everyone(peak_memory_mib(self.device))),
+            "peak_memory_mib": max(distributed.everyone(peak_memory_mib(self.device))),
             **seen,
         }
 
     @torch.no_grad()
     def score_first(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """The main reward of the images of all processes, (n,)."""
-        return processes.gathered(self.rewards.parts[0](images, texts).to(self.device))
+        return distributed.gathered(self.rewards.parts[0](images, texts).to(self.device))
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Row:
@@ -156,7 +155,7 @@ class Trainer:
         values = image_statistics(images)
         if self.recognisable:
             values["recognisable"] = self.recognisable(images)
-        values = processes.mean(values, len(images))
+        values = distributed.mean(values, len(images))
         return {"recognisable": values.pop("recognisable", None), "image_stats": values}
 
     def record(self, row: Row) -> None:
@@ -189,7 +188,7 @@ class Trainer:
     def picture(self) -> None:
         """Write the sample sheet of this step."""
         with self.learner.evaluation_weights():
-            if processes.is_main():
+            if distributed.is_main():
                 write_sheet(self.diffuser, self.prompts, self.config, self.folder.samples, self.step)
 
     def announce(self) -> None:
@@ -199,7 +198,7 @@ class Trainer:
         self.keeper.log(
             f"{c.train.algorithm}: {count:,} trainable parameters, {images} images a step in "
             f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps a step, "
-            f"{c.train.steps * c.train.updates} in all, on {processes.named(processes.count())}"
+            f"{c.train.steps * c.train.updates} in all, on {distributed.named(distributed.count())}"
         )
         for line in self.algorithm.describe():
             self.keeper.log(line)

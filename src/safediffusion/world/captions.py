@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from . import wordings as W
-from .drawing import COLORS, PROPS, SHAPES
-from .scenes import (
+from safediffusion.world import wordings as W
+from safediffusion.world.drawing import COLORS, PROPS, SHAPES
+from safediffusion.world.scenes import (
     CATEGORIES,
     Scene,
     make_benign,

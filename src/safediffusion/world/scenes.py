@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw
 
-from .drawing import (
+from safediffusion.world.drawing import (
     COLORS,
     GROUNDS,
     PICTOGRAMS,

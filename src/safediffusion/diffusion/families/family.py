@@ -20,11 +20,11 @@ from torch.utils.checkpoint import checkpoint
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import write_pipeline
 from safediffusion.diffusion.meta import AsOnGpu
-from safediffusion.diffusion.process import Process
+from safediffusion.diffusion.noise_process import Process
 from safediffusion.diffusion.sharding import Sharded
-from safediffusion.diffusion.weights import swapped
+from safediffusion.diffusion.swap_weights import swapped
 from safediffusion.errors import UserError
-from safediffusion.offload import Offloaded
+from safediffusion.system.offload import Offloaded
 
 MOST_TIMES = 4  # the native side; attention at that size needs 256 times the memory
 

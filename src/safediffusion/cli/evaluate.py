@@ -1,0 +1,122 @@
+"""`safediffusion evaluate`: models, or pictures that exist, under the same tasks, prompts and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from safediffusion.cli.sample import model_path, run_config
+from safediffusion.config import RunConfig
+from safediffusion.errors import UserError
+from safediffusion.text.words import as_file_name
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for.
+
+    Attributes:
+        tasks: names; none means all of a run's.
+        limit: images a task at most.
+        out: parent of the result folders; None is results/.
+        prompts, reference: files and folders of the user.
+        protocols: names; none means all.
+        accept_sensitive: whether sensitive prompts may be loaded.
+        save_images: whether pictures are kept.
+        column: of the prompt file.
+    """
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = None
+    out: Path | None = None
+    prompts: Path | None = None
+    reference: Path | None = None
+    protocols: tuple[str, ...] = ()
+    accept_sensitive: bool = False
+    save_images: bool = False
+    column: str = "prompt"
+
+    def folder(self, name: str) -> Path:
+        """Where the results of a model or a folder of pictures go."""
+        name = name.strip("./") or Path(name).resolve().name  # `.` and `..` name a folder too
+        return (self.out or Path("results")) / as_file_name(name)
+
+
+def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
+    """Evaluate and return the result folders, the baseline's first.
+
+    A folder of results is not drawn again: its stored records are scored under the protocols asked for.
+    A run's sampler, and how it loads its model, hold for its baseline too.
+
+    Args:
+        model: run folder, diffusers folder, hub id, world, or a folder of results.
+        baseline: a model to compare with.
+        wish: what to do with them.
+    """
+    from safediffusion.evaluation.protocols import get_protocol
+
+    for name in wish.protocols:
+        get_protocol(name)
+    config = run_config(model)
+    return [_judge_one(name, config, wish) for name in ([baseline, model] if baseline else [model])]
+
+
+def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
+    from safediffusion.evaluation.results import rescore
+    from safediffusion.evaluation.runner import evaluate
+
+    if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
+        rescore(Path(name), wish.protocols)
+        return Path(name)
+    settings, folder = config.evaluate, wish.folder(model_path(name))
+    loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
+    evaluate(
+        loading,
+        wish.tasks or settings.tasks,
+        n=wish.limit,
+        seed=settings.seed,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        out=folder,
+        eta=settings.eta,
+        save_images=wish.save_images,
+        prompts=wish.prompts,
+        column=wish.column,
+        reference=wish.reference,
+        protocols=wish.protocols,
+        accept_sensitive=wish.accept_sensitive,
+    )
+    return folder
+
+
+def judge_images(images: Path, wish: Wish) -> list[Path]:
+    """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
+    from safediffusion.evaluation.failures import AllFailed
+    from safediffusion.evaluation.runner import evaluate_images
+
+    folder = wish.folder(images.name)
+    failed: list[AllFailed] = []
+    for task in wish.tasks or ("images",):
+        try:
+            evaluate_images(
+                images,
+                wish.prompts,
+                task,
+                folder,
+                n=wish.limit,
+                column=wish.column,
+                reference=wish.reference,
+                protocols=wish.protocols,
+                accept_sensitive=wish.accept_sensitive,
+            )
+        except AllFailed as error:  # the other tasks may know some of the pictures
+            failed.append(error)
+    if failed:
+        raise AllFailed("; ".join(map(str, failed)))
+    return [folder]
+
+
+def one_source(model: str | None, images: Path | None) -> None:
+    """A model or a folder of pictures, not both and not neither."""
+    if (model is None) == (images is None):
+        raise UserError("give a MODEL to draw pictures, or --images DIR to judge pictures you have")

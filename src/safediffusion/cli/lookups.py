@@ -1,0 +1,178 @@
+"""The command groups that look things up: anchors, recipes, tasks and world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import typer
+
+from safediffusion.errors import UserError
+from safediffusion.files.paths import out_path, picture_path, read_path, source
+from safediffusion.text.terminal import say, show
+
+anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
+recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
+tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
+world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
+GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
+
+Encoder = Annotated[
+    str,
+    typer.Option(
+        parser=source, metavar="ENCODER", help="world, hpsv2.1, or a CLIP or SigLIP folder or hub id."
+    ),
+]
+Policy = Annotated[str, typer.Argument(parser=source, metavar="NAME|FILE")]
+
+
+@anchors.command("list")
+def anchors_list(encoder: Encoder = "world") -> None:
+    """Names of the policies shipped for an encoder."""
+    from safediffusion.steering.anchors import list_policies, load_policy
+
+    for name in list_policies(encoder):
+        policy = load_policy(name, encoder)
+        say(f"{name:<16} {len(policy.safe):>2} safe, {len(policy.unsafe):>2} unsafe  {policy.description}")
+
+
+@anchors.command("show")
+def anchors_show(name: Policy, encoder: Encoder = "world") -> None:
+    """Print a policy's phrases."""
+    from safediffusion.steering.anchors import load_policy
+
+    policy = load_policy(name, encoder)
+    say(f"{policy.name}: {policy.description}", f"recommended alpha: {policy.alpha}")
+    for side, phrases in (("safe", policy.safe), ("unsafe", policy.unsafe)):
+        say(f"{side}:", *(f"  {phrase}" for phrase in phrases))
+
+
+@anchors.command("check")
+def anchors_check(
+    name: Policy,
+    prompts: Annotated[
+        str,
+        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
+    ] = "world",
+    encoder: Encoder = "world",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            parser=read_path,
+            metavar="PATH",
+            help="Pictures as one prompt may show them; each subfolder is a group.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=picture_path, metavar="PATH", help="The picture to write; anchors-NAME.png by default."
+        ),
+    ] = None,
+) -> None:
+    """How well a policy separates safe from unsafe prompts, which anchors hurt, which alpha to take."""
+    from safediffusion.cli.tables import check, describe
+    from safediffusion.steering.check import draw
+
+    result = check(name, encoder, prompts, images)
+    picture = out or Path(f"anchors-{result.policy.name}.png")
+    for part in describe(result):
+        show(part)
+    draw(result, picture)
+    say(picture)
+
+
+@recipes.command("list")
+def recipes_list() -> None:
+    """Names of all recipes."""
+    from safediffusion.config import list_recipes, recipe_path
+
+    for name in list_recipes():
+        say(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+
+
+@recipes.command("show")
+def recipes_show(name: str) -> None:
+    """Print a recipe."""
+    from safediffusion.config import recipe_path
+
+    show(recipe_path(name).read_text(encoding="utf-8").rstrip("\n"))
+
+
+@recipes.command("copy")
+def recipes_copy(
+    name: str, file: Annotated[Path | None, typer.Argument(parser=out_path, metavar="[FILE]")] = None
+) -> None:
+    """Copy a recipe to a file of your own."""
+    from safediffusion.config import recipe_path
+    from safediffusion.files.atomic import write_text
+
+    target = file or Path(f"{name}.yaml")
+    if target.exists():
+        raise UserError(f"{target} exists already; give another file name")
+    write_text(target, recipe_path(name).read_text())
+    say(target, f"run it with: safediffusion train {quote(str(target))}")
+
+
+@tasks.command("list")
+def tasks_list() -> None:
+    """Names of all tasks."""
+    from safediffusion.evaluation.tasks import list_tasks
+
+    for task in list_tasks():
+        flag = " [sensitive]" if task.sensitive else ""
+        say(f"{task.name:<14} {task.description}{flag}")
+
+
+@tasks.command("show")
+def tasks_show(name: str) -> None:
+    """A task's prompts, sampler, detectors and measures."""
+    from safediffusion.evaluation.tasks import WORLD, get_task
+
+    task = get_task(name)
+    say(
+        f"{task.name} version {task.version}, {task.n} images at most: {task.description}",
+        f"prompts: {task.source} ({task.licence})",
+        f"sampler: {task.sampler or 'the settings of the run'}",
+        f"detectors: {', '.join(task.detectors)}",
+        "measures:",
+    )
+    for measure in task.measures:
+        better = "higher" if measure.higher_is_better else "lower"
+        say(f"  {measure.name:<36} {better} is better; {measure.protocol}")
+    if task in WORLD:
+        say("prompts, for example:")
+        for row in task.prompts(8, seed=1234):
+            say(f"  {row['prompt']}")
+
+
+@world.command("show")
+def world_show(
+    out: Annotated[
+        Path, typer.Option(parser=picture_path, metavar="PATH", help="The picture to write.")
+    ] = Path("world.png"),
+) -> None:
+    """A sheet of World's pictures and the table of its quality bar."""
+    from safediffusion.cli.tables import quality_table, world_sheet
+    from safediffusion.files.atomic import write_image
+
+    write_image(out, world_sheet())
+    show(quality_table())
+    say(out)
+
+
+@world.command("build")
+def world_build(
+    work: Annotated[
+        Path, typer.Option(parser=out_path, metavar="PATH", help="Where stages and checkpoints are kept.")
+    ] = Path("world-build"),
+) -> None:
+    """Train World's networks from scratch; interrupted, the same command goes on."""
+    from safediffusion.system.device import pick_device
+    from safediffusion.world import ASSETS
+    from safediffusion.world.networks.stages import assemble, build
+
+    build(work, pick_device())
+    assemble(work, ASSETS)
+    say(ASSETS)

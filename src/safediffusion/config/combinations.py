@@ -1,0 +1,61 @@
+"""Settings that are fine one by one and not together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safediffusion.config.schema import RunConfig
+
+MOST_IMAGES = 1_000_000  # of a round
+
+
+def contradictions(run: RunConfig) -> Iterator[str]:
+    """What is wrong with the settings of a run, and what to set."""
+    yield from _rollout(run)
+    yield from _training(run)
+    yield from _model(run)
+
+
+def _rollout(run: RunConfig) -> Iterator[str]:
+    branches, size = run.rollout.branches, run.rollout.group_size
+    if branches and (size % branches or size // branches < 2):
+        yield (
+            f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
+            "two or more; set it to a divisor of rollout.group_size, at most half of it"
+        )
+    if (images := run.rollout.prompts * size) > MOST_IMAGES:
+        yield (
+            f"rollout.prompts times rollout.group_size is {images}, but a round has at most {MOST_IMAGES} "
+            "images; set one of them lower"
+        )
+
+
+def _training(run: RunConfig) -> Iterator[str]:
+    train = run.train
+    if train.compile and (train.shard or train.recompute):
+        yield (
+            "train.compile takes a network that is whole and keeps its activations; set "
+            "train.compile=false, or train.shard=false and train.recompute=false"
+        )
+    every = run.evaluate.during_every
+    if "/" in (train.keep_best or "") and (every == 0 or every % train.checkpoint_every):
+        yield (
+            f"train.keep_best={train.keep_best} is of the small evaluations, which have to be at "
+            f"checkpoints; set evaluate.during_every to {train.checkpoint_every} or a multiple"
+        )
+    if train.window > run.rollout.steps:
+        yield (
+            f"train.window is {train.window}, more than rollout.steps ({run.rollout.steps}); "
+            "set train.window lower or 0"
+        )
+
+
+def _model(run: RunConfig) -> Iterator[str]:
+    storage, dtype = run.model.storage, run.model.dtype
+    if storage != "fp32" and (run.train.lora_rank == 0 or dtype not in ("auto", storage)):
+        yield (
+            f"model.storage={storage} keeps frozen weights only in {storage}, so it needs an adapter and "
+            f"a network in {storage}; set train.lora_rank=16 and model.dtype=auto, or model.storage=fp32"
+        )

@@ -1,0 +1,196 @@
+"""How a recipe, a file and key=value words become the configuration of a run.
+
+Layers, later ones win: schema defaults, the recipe a file extends, the file, key=value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from safediffusion.config.invalid import explain_invalid
+from safediffusion.config.schema import (
+    WORLD_TASKS,
+    EvaluateConfig,
+    RewardConfig,
+    RolloutConfig,
+    RunConfig,
+    TrainConfig,
+)
+from safediffusion.errors import Damaged, UserError
+from safediffusion.files.checked import RESTORE, check_sealed
+from safediffusion.files.paths import read_path
+from safediffusion.text import strict_yaml
+from safediffusion.text.escaping import shorten
+
+__all__ = [
+    "WORLD_TASKS",
+    "EvaluateConfig",
+    "RewardConfig",
+    "RolloutConfig",
+    "RunConfig",
+    "TrainConfig",
+    "diff",
+    "dotted_keys",
+    "dump",
+    "list_recipes",
+    "load_config",
+    "load_run_config",
+    "recipe_path",
+]
+
+Values = dict[str, Any]
+COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
+DEEPEST = 3  # dots in the name of a setting
+RECIPES = Path(__file__).parent / "recipes"
+
+
+def list_recipes() -> list[str]:
+    """Names of the shipped recipes; `world`, the default, comes first."""
+    return sorted((path.stem for path in RECIPES.glob("*.yaml")), key=lambda name: (name != "world", name))
+
+
+def recipe_path(name: str) -> Path:
+    """The YAML file of a shipped recipe."""
+    if name not in list_recipes():  # a name, never a path
+        raise UserError(f"there is no recipe {shorten(name)!r}{_did_you_mean(name, list_recipes())}")
+    return RECIPES / f"{name}.yaml"
+
+
+def load_config(source: str | Path | None, overrides: list[str]) -> RunConfig:
+    """The validated configuration of a run.
+
+    Args:
+        source: a recipe's name or a YAML file; None is the recipe `world`.
+        overrides: words of the form key=value, for example reward.alpha=0.7.
+    """
+    words = _parse_words(overrides)
+    values = _read_layers(source or "world", seen=())
+    return validate(_merge(values, words))
+
+
+def validate(values: Any) -> RunConfig:
+    """A plain mapping as a RunConfig; the first thing wrong with it becomes one readable line."""
+    _refuse_unknown(values, keys=dotted_keys())
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain_invalid(error)) from error
+
+
+def load_run_config(path: Path) -> RunConfig:
+    """The configuration a run folder was started with."""
+    check_sealed(path)
+    values = _read_yaml(path)
+    if missing := RunConfig.model_fields.keys() - values.keys():
+        raise Damaged(path, f"it lacks {', '.join(sorted(missing))}", RESTORE)
+    return validate(values)
+
+
+def dump(config: RunConfig) -> str:
+    """YAML text that load_config reads back."""
+    return strict_yaml.dump(config.model_dump())
+
+
+def flatten(config: RunConfig) -> dict[str, Any]:
+    """Dotted keys and their values."""
+    values = config.model_dump()
+    sections = {k: v for k, v in values.items() if isinstance(v, dict)}
+    plain = {k: v for k, v in values.items() if k not in sections}
+    return plain | {f"{name}.{k}": v for name, section in sections.items() for k, v in section.items()}
+
+
+def diff(a: RunConfig, b: RunConfig) -> list[str]:
+    """Dotted keys whose values differ; who watches changes no result."""
+    left, right = flatten(a), flatten(b)
+    return [key for key in left if key != "watch" and left[key] != right[key]]
+
+
+@cache
+def dotted_keys() -> tuple[str, ...]:
+    """Every setting there is, as section.name."""
+    return tuple(flatten(RunConfig()))
+
+
+def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
+    """A recipe or file merged over what it extends; `recipe` becomes the outermost name."""
+    is_file = str(source).endswith((".yaml", ".yml"))
+    path = read_path(str(source)) if is_file else recipe_path(str(source))
+    if path in seen:
+        raise UserError(f"{path} extends itself; remove one of the `extends:` lines")
+    values = _read_yaml(path)
+    base = values.pop("extends", None)
+    if not isinstance(base, str | None):
+        raise UserError(f"{path}: `extends` is {base!r}; it names one recipe or .yaml file")
+    values["recipe"] = path.stem
+    return _merge(_read_layers(base, (*seen, path)), values) if base else values
+
+
+def _read_yaml(path: Path) -> Values:
+    return strict_yaml.read_mapping(path, "settings as `section:` and `key: value` lines")
+
+
+def _parse_words(words: list[str]) -> Values:
+    """The words as nested settings; a later word wins."""
+    values: Values = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if any(ord(c) < 32 for c in word) or key.count(".") > DEEPEST:
+            raise UserError(f"{shorten(word)!r} is not a setting; write it on one line as section.name=value")
+        if "${" in key:
+            raise UserError(f"{shorten(word)!r} holds an interpolation, ${{...}}; write the name itself")
+        if not key or not equals:
+            raise UserError(
+                f"{shorten(word)!r} is no setting; write it as key=value, for example reward.alpha=0.7"
+            )
+        if COMMENT.search(value):
+            raise UserError(
+                f"{shorten(word)!r} holds ` #`, which begins a comment; put quotes around the value"
+            )
+        setting = strict_yaml.parse(value, shorten(word))
+        for name in reversed(key.split(".")):
+            setting = {name: setting}
+        values = _merge(values, setting)
+    return values
+
+
+def _merge(below: Values, above: Values) -> Values:
+    """Two layers of nested settings as one; lists and values of the layer above replace those below."""
+    both = {
+        key: _merge(below[key], above[key])
+        for key in below.keys() & above.keys()
+        if isinstance(below[key], dict) and isinstance(above[key], dict)
+    }
+    return below | above | both
+
+
+def _refuse_unknown(values: Any, keys: Sequence[str], prefix: str = "") -> None:
+    sections = {key.split(".")[0] for key in keys if "." in key}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict) and key in sections:
+            _refuse_unknown(value, keys, f"{key}.")
+        elif key in sections:
+            raise UserError(f"{key} is a group of settings, not a value; write {key}.NAME=...")
+        elif key not in keys:
+            key, leaf = shorten(key), shorten(key.rpartition(".")[2])
+            raise UserError(f"{key} is not a setting{_did_you_mean(key, keys, leaf)}")
+
+
+def _did_you_mean(word: str, known: Sequence[str], leaf: str | None = None) -> str:
+    """`; did you mean X?` for the nearest known name, else the list of names to look at."""
+    near = get_close_matches(word, known, n=1, cutoff=0.75)
+    if not near and leaf:
+        leaves = {key.rpartition(".")[2]: key for key in reversed(known)}
+        near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
+    if near:
+        return f"; did you mean {near[0]}?"
+    if leaf is not None:
+        return "; `safediffusion train --dry-run` prints all settings"
+    return f"; known: {', '.join(known)}"

@@ -1,0 +1,87 @@
+"""Files that others own and that are never shipped here: weights and prompt sets, found or asked for.
+
+They are looked for in the folder SAFEDIFFUSION_HOME (default ~/.cache/safediffusion) and, where a
+wheel carries them, in the installed package. Nothing is downloaded by itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from safediffusion.errors import UserError
+from safediffusion.evaluation.detectors.detector import sha256
+
+
+class Missing(UserError):
+    """An external file is not here; the message holds the command that gets it."""
+
+
+def home() -> Path:
+    """Where external files are kept."""
+    return Path(os.environ.get("SAFEDIFFUSION_HOME", "~/.cache/safediffusion")).expanduser()
+
+
+def cached(repo: str) -> Path:
+    """The folder of a hub repository that was downloaded before; no network is touched.
+
+    Raises:
+        Missing: it was not; the message holds the command.
+    """
+    try:
+        return Path(snapshot_download(repo, local_files_only=True))
+    except LocalEntryNotFoundError as error:
+        raise Missing(f"{repo} is missing; get it with: hf download {repo}") from error
+
+
+@dataclass(frozen=True)
+class External:
+    """One file of somebody else's.
+
+    Attributes:
+        file: its name in the home folder.
+        get: the command that brings it there; {home} stands for the folder.
+        licence: what its owners say.
+        sha256: how its hash begins; empty where the file has versions.
+        package: the installed package that may carry it.
+    """
+
+    file: str
+    get: str
+    licence: str
+    sha256: str = ""
+    package: str | None = None
+
+    def path(self) -> Path:
+        """Where it is.
+
+        Raises:
+            Missing: it is nowhere, or another file than the one that was published.
+        """
+        for place in self._places():
+            if place.is_file():
+                return self._checked(place)
+        raise Missing(f"{self.file} is missing ({self.licence}); get it with: {self.command()}")
+
+    def command(self) -> str:
+        """The exact command that gets it, ready for a shell; it makes the folder where there is none."""
+        return self.get.format(home=shlex.quote(str(home())))
+
+    def _places(self) -> list[Path]:
+        spec = importlib.util.find_spec(self.package) if self.package else None
+        installed = [Path(spec.origin).parent / self.file] if spec and spec.origin else []
+        return [home() / self.file, *installed]
+
+    def _checked(self, path: Path) -> Path:
+        if not (found := sha256(path)).startswith(self.sha256):
+            raise Missing(
+                f"{path} is not the published file (sha256 {found[:12]}, expected {self.sha256[:12]}); "
+                f"delete it and run: {self.command()}"
+            )
+        return path

@@ -1,0 +1,142 @@
+"""Pictures that exist already: found by case and sample number, never by their place in a listing.
+
+Understood are <case>_<n>.png, GenEval's <case>/samples/<n>.png, and a column `file` in the prompts whose
+files are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from safediffusion.errors import UserError
+from safediffusion.evaluation.detectors.detector import Row
+from safediffusion.evaluation.picture_files import read_image
+
+log = logging.getLogger(__name__)
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+NUMBERED = re.compile(r"(?P<case>.+?)_(?P<sample>[0-9]+)$")
+
+Key = tuple[str, int]  # case and sample
+
+
+class ImageFolder:
+    """A folder of pictures as the source of an evaluation.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise UserError(f"--images {path} is not a folder; give a folder of pictures")
+        files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS and f.name[0] != ".")
+        if not files:
+            raise UserError(f"--images {path} holds no pictures ({', '.join(ENDINGS)})")
+        self.path, self.files = path, files
+        self._numbered: dict[Key, list[Path]] = {}
+        for file in files:
+            self._numbered.setdefault(_number(file), []).append(file)
+
+    def sha256(self) -> str:
+        """Hash of all pictures, by name."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(str(file.relative_to(self.path)).encode("utf-8", "surrogateescape"))
+            if file.is_file():
+                digest.update(file.read_bytes())
+        return digest.hexdigest()
+
+    def rows(self, rows: Sequence[Row]) -> list[Row]:
+        """The prompts' rows, one per picture: a prompt with several pictures becomes several rows.
+
+        A prompt without a picture stays, and fails by name; pictures without a prompt are counted by
+        `strangers`. A column `file` counts where it names at least one picture that is there.
+
+        Raises:
+            UserError: two files, or two prompts, claim the same case and sample; or a name leads elsewhere.
+        """
+        if self._column_counts(rows):
+            found = [row | {"sample": row.get("sample", 0), "file": row["file"]} for row in rows]
+        else:
+            found = self._by_number(rows)
+        return [row | {"index": i} for i, row in enumerate(found)]
+
+    def strangers(self, rows: Sequence[Row]) -> int:
+        """How many pictures belong to no row."""
+        used = {_same(self.path / row["file"]) for row in rows if row["file"]}
+        return sum(_same(file) not in used for file in self.files)
+
+    def __call__(self, rows: Sequence[Row]) -> list[Tensor | str]:
+        """Each row's picture, (3, h, w) in [0, 1], or why there is none."""
+        return [
+            read_image(self.path / row["file"]) if row["file"] else f"no picture of case {row['case']}"
+            for row in rows
+        ]
+
+    def _column_counts(self, rows: Sequence[Row]) -> bool:
+        """Whether the prompts' own column `file` says which picture is whose."""
+        if not all("file" in row for row in rows):
+            return False
+        for row in rows:
+            name = Path(row["file"])
+            if name.is_absolute() or ".." in name.parts:
+                raise UserError(
+                    f"the column file names {row['file']!r}, which is not in {self.path}; give names below it"
+                )
+        if any((self.path / row["file"]).exists() for row in rows):
+            return True
+        log.warning(
+            "no file that the prompts' column names is in %s: pictures are found by <case>_<n>", self.path
+        )
+        return False
+
+    def _by_number(self, rows: Sequence[Row]) -> list[Row]:
+        samples: dict[str, list[int]] = {}
+        for case, sample in sorted(self._numbered):
+            samples.setdefault(case, []).append(sample)
+        found, claimed = list[Row](), dict[Key, str]()
+        for row in rows:
+            case = _plain(row["case"])
+            for k in [row["sample"]] if "sample" in row else samples.get(case, [0]):
+                if (other := claimed.setdefault((case, k), row["case"])) != row["case"]:
+                    raise UserError(
+                        f"cases {other} and {row['case']} are the same number; rename one of them"
+                    )
+                found.append(row | {"sample": k, "file": self._file((case, k))})
+        return found
+
+    def _file(self, key: Key) -> str | None:
+        files = [str(file.relative_to(self.path)) for file in self._numbered.get(key, [])]
+        if len(files) > 1:
+            raise UserError(
+                f"{self.path} has {len(files)} pictures of case {key[0]}, sample {key[1]}: "
+                f"{', '.join(files[:3])}; keep one of them, or name it in a column file"
+            )
+        return files[0] if files else None
+
+
+def _number(file: Path) -> Key:
+    """The case and sample a file name stands for."""
+    if file.parent.name == "samples" and re.fullmatch("[0-9]+", file.stem):
+        return _plain(file.parent.parent.name), int(file.stem)
+    match = NUMBERED.match(file.stem)
+    return (_plain(match["case"]), int(match["sample"])) if match else (_plain(file.stem), 0)
+
+
+def _plain(case: str) -> str:
+    """A case without spaces around it, one way to write its letters, and no leading zeros."""
+    name = unicodedata.normalize("NFC", case).strip()
+    return name.lstrip("0") or "0" if re.fullmatch("[0-9]+", name) else name
+
+
+def _same(path: Path) -> str:
+    """One name per file, however it is written."""
+    return unicodedata.normalize("NFC", str(Path(*path.parts)))

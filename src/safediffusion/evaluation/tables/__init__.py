@@ -1,0 +1,1 @@
+"""Results of several models as tables and plots."""

@@ -1,0 +1,54 @@
+"""Safety against quality with error bars: who is better at both is up and to the left."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from safediffusion.evaluation.tables.method_table import MethodTable, Value
+from safediffusion.files.atomic import replacing
+from safediffusion.text.escaping import chart_text
+
+log = logging.getLogger(__name__)
+
+# The first of each that every method has.
+SAFETY = (
+    "world-i2p/inappropriate_rate", "i2p/receler-union", "i2p/rece-rate", "i2p-official/inappropriateness",
+    "attack/receler-union", "attack/rece-rate",
+)  # fmt: skip
+QUALITY = ("world-geneval/overall", "geneval/overall", "world-benign/clip_t", "clip/clip_t", "fid/clip_t")
+
+
+def axes(table: MethodTable) -> tuple[str, str] | None:
+    """The safety and the quality metric of the plot; None where the methods share no such pair."""
+    shared = [m for m in table.metrics if all(m in row for row in table.rows.values())]
+    safety = next((m for m in SAFETY if m in shared), None)
+    quality = next((m for m in QUALITY if m in shared), None)
+    return (safety, quality) if safety and quality else None
+
+
+def draw(table: MethodTable, path: Path) -> None:
+    """Write the plot as PNG; without a safety and a quality metric there is none."""
+    chosen = axes(table)
+    if chosen is None:
+        log.warning("no plot: the results share no safety and quality metric")
+        return
+    figure = Figure(figsize=(5, 3.6), layout="constrained")
+    plot = figure.subplots()
+    for name, row in table.rows.items():
+        x, y = (row[metric] for metric in chosen)
+        plot.errorbar(
+            x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=chart_text(name)
+        )
+    safety, quality = map(chart_text, chosen)
+    plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
+    plot.grid(alpha=0.3)
+    plot.legend(frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=160, format="png")
+
+
+def _bars(value: Value) -> list[list[float]]:
+    return [[max(value.value - value.ci_low, 0)], [max(value.ci_high - value.value, 0)]]

@@ -1,0 +1,37 @@
+"""The tasks that models are judged on, by name."""
+
+from __future__ import annotations
+
+from safediffusion.errors import UserError
+from safediffusion.evaluation.tasks.geneval import OVER_ERASURE
+from safediffusion.evaluation.tasks.geneval import REFERENCE as GENEVAL_MMDET
+from safediffusion.evaluation.tasks.geneval import TASK as GENEVAL
+from safediffusion.evaluation.tasks.i2p import BY_SCHEDULER, OFFICIAL
+from safediffusion.evaluation.tasks.i2p import TASK as I2P
+from safediffusion.evaluation.tasks.schedulers import TASK as SCHEDULERS
+from safediffusion.evaluation.tasks.task import Task
+from safediffusion.evaluation.tasks.user_prompts import ATTACK, CLIP, FID, IMAGES
+from safediffusion.evaluation.tasks.world_attack import TASK as WORLD_ATTACK
+from safediffusion.evaluation.tasks.world_benign import TASK as WORLD_BENIGN
+from safediffusion.evaluation.tasks.world_exposed import TASK as WORLD_EXPOSED
+from safediffusion.evaluation.tasks.world_geneval import TASK as WORLD_GENEVAL
+from safediffusion.evaluation.tasks.world_i2p import TASK as WORLD_I2P
+from safediffusion.text.did_you_mean import did_you_mean
+
+WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK)
+OTHERS = (
+    SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES
+)  # fmt: skip
+TASKS: dict[str, Task] = {task.name: task for task in (*WORLD, *OTHERS)}
+
+
+def list_tasks() -> list[Task]:
+    """All tasks, the default ones first."""
+    return list(TASKS.values())
+
+
+def get_task(name: str) -> Task:
+    """A task by name."""
+    if name not in TASKS:
+        raise UserError(f"there is no task {name!r}; {did_you_mean(name, TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,57 @@
+"""One process per folder, on every system; the lock ends with its process, however that ends."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from safediffusion.errors import UserError
+from safediffusion.files.atomic import explain
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(root: Path, shared: bool = False) -> Iterator[None]:
+    """Keep a second command out of a folder.
+
+    Args:
+        root: the folder, made if it is missing.
+        shared: several processes of one command work there together; the first one holds the lock.
+
+    Raises:
+        UserError: another command works there, or the folder cannot be written to.
+    """
+    if shared and os.environ.get("RANK", "0") != "0":  # they need not have joined a process group
+        yield
+        return
+    lock = FileLock(root / LOCK, timeout=0)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"another process{holder(root)} works in {root}; wait for it, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise explain(error, root) from error
+    try:
+        with suppress(OSError):  # Windows lets nobody write what is locked; then nobody reads it either
+            (root / LOCK).write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def holder(root: Path) -> str:
+    """Who wrote into the lock's file, as ` 123 on machine`; nothing where that cannot be read."""
+    try:
+        name = (root / LOCK).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return f" ({name[:100]})" if name else ""

@@ -1,0 +1,1 @@
+"""Which prompts there are, which are skipped, and in which order a run draws them."""

@@ -1,0 +1,146 @@
+"""The prompts a policy is trained on: which are skipped, what is said about them, and their order."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+
+from safediffusion.config.schema import PromptsConfig, PromptSource
+from safediffusion.errors import UserError
+from safediffusion.prompts.minors import sexualises_minors
+from safediffusion.prompts.sources import Row, category_names, read_source
+
+log = logging.getLogger(__name__)
+
+Label = Literal["benign", "unsafe"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A training prompt; label and category are None where the source does not say.
+
+    Attributes:
+        source: place among the run's sources that it is from.
+    """
+
+    text: str
+    label: Label | None = None
+    category: str | None = None
+    source: int = 0
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """A run's prompts, one source after the other, and how many were left out.
+
+    Attributes:
+        repeated: prompts that an earlier one equals but for case and spaces.
+        minors: prompts that sexualise minors.
+    """
+
+    rows: list[Prompt]
+    repeated: int = 0
+    minors: int = 0
+
+    def report(self) -> dict[str, Any]:
+        """Counts for a run's prompts.json; no prompt is quoted."""
+        count = Counter((row.source, row.label, row.category) for row in self.rows)
+        kinds = [
+            {"source": source, "label": label, "category": category, "prompts": n}
+            for (source, label, category), n in count.items()
+        ]
+        left_out = {"repeated": self.repeated, "minors": self.minors}
+        return {"prompts": len(self.rows), "left_out": left_out, "kinds": kinds}
+
+
+def load_prompts(config: PromptsConfig) -> PromptSet:
+    """The prompts of all sources, each text once, without those that sexualise minors."""
+    rows: list[Prompt] = []
+    seen: set[str] = set()
+    repeated = minors = 0
+    for number, source in enumerate(config.sources):
+        for prompt, categories in _prompts(source, number):
+            key = " ".join(prompt.text.split()).casefold()
+            if sexualises_minors(prompt.text, categories):
+                minors += 1
+            elif key in seen:
+                repeated += 1
+            else:
+                seen.add(key)
+                rows.append(prompt)
+        if not any(row.source == number for row in rows):
+            raise UserError(
+                f"{source.path} holds no prompt to train on that is not left out; "
+                "put one prompt per line, or use prompts.path=world"
+            )
+    if minors:
+        log.warning("skipped %d prompts that sexualise minors", minors)
+    if repeated:
+        log.warning("skipped %d prompts that repeat an earlier one", repeated)
+    return PromptSet(rows, repeated, minors)
+
+
+def refuse_minors(prompts: Sequence[Prompt]) -> None:
+    """Hold prompts that did not come through load_prompts to the minors rule.
+
+    Raises:
+        UserError: one of them sexualises minors.
+    """
+    if any(sexualises_minors(prompt.text, category_names(prompt.category)) for prompt in prompts):
+        raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
+
+
+def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
+    """A source's prompts, each with every category that it is filed under."""
+    for row in read_source(source):
+        if text := row["prompt"].strip():
+            label = source.label or _label(row)
+            own = _categories(row)
+            category = source.category or ", ".join(own) or None
+            yield Prompt(text, label, category, number), [*own, *category_names(source.category)]
+
+
+def _categories(row: Row) -> list[str]:
+    try:
+        return category_names(row.get("category") or row.get("categories"))
+    except ValueError as error:
+        raise UserError(f"{row['where']}: the category is not understood; {error}") from error
+
+
+def _label(row: Row) -> Label | None:
+    """A row's label, in any case; None where the cell is empty."""
+    cell = row.get("label")
+    name = "" if cell is None else str(cell).strip().lower()
+    if name and name not in get_args(Label):
+        raise UserError(
+            f"{row['where']}: label {cell!r} is not known; use benign, unsafe, or leave it empty, "
+            "or set prompts.label for all of them"
+        )
+    return cast(Label, name) if name else None
+
+
+def report_cut(
+    prompts: Sequence[Prompt], reader: str, count_tokens: Callable[[str], int], context: int
+) -> dict[str, int]:
+    """How many prompts an encoder cuts, with one warning where it does.
+
+    Args:
+        prompts: of a run.
+        reader: what the warning calls the encoder.
+        count_tokens: of a text, with those for its beginning and end.
+        context: tokens that the encoder reads.
+
+    Returns:
+        context, cut (prompts longer than it) and longest (tokens).
+    """
+    lengths = [count_tokens(prompt.text) for prompt in prompts]
+    cut = sum(length > context for length in lengths)
+    if cut:
+        log.warning(
+            "%d of %d prompts are longer than the %d tokens that %s reads, and are cut there",
+            *(cut, len(prompts), context, reader),
+        )
+    return {"context": context, "cut": cut, "longest": max(lengths)}

@@ -1,0 +1,136 @@
+"""`safediffusion export`: a finished run's model as a folder for other programs, here or on the hub."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+from safediffusion.errors import UserError
+from safediffusion.files.atomic import explain, replacing_folder, write_tensors, write_text
+from safediffusion.files.checked import check_sums, write_sums
+from safediffusion.files.links import refuse_links
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.publish.hub import check_push, push
+
+log = logging.getLogger(__name__)
+
+ADAPTER = "pytorch_lora_weights.safetensors"
+
+
+class Target(StrEnum):
+    """What is copied: the whole pipeline, or the adapter of a run with train.lora_rank > 0.
+
+    `lora` is diffusers' own layout, `kohya` one file under the names of kohya's sd-scripts, which ComfyUI and
+    A1111 read too.
+    """
+
+    diffusers = "diffusers"
+    lora = "lora"
+    kohya = "kohya"
+
+
+def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> list[str]:
+    """Copy the run's result; returns where it lies, and its address if it was pushed.
+
+    Args:
+        run: a run folder.
+        to: what to copy.
+        out: what does not exist yet; None is RUN-TO in the current folder. For kohya it is a file, whose
+            name gets the ending .safetensors, which all its readers ask for.
+        repo: OWNER/NAME on the hub to push the copy to.
+    """
+    if repo:
+        check_push(repo)
+    target = copy(run, to, out or Path(f"{run.resolve().name}-{to}"), repo)
+    pushed = [push(target, describe(RunFolder(run), to, target, repo), repo)] if repo else []
+    return [str(target), *pushed]
+
+
+def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
+    """The weights, and in a folder their card, whole or not at all; see `export`."""
+    model = RunFolder(run).model
+    if not (model / "model_index.json").is_file():
+        raise UserError(
+            f"{run} has no finished model; finish the run first: safediffusion train ... --out {run}"
+        )
+    check_sums(model)
+    source = model if to is Target.diffusers else model / "lora"
+    if not source.is_dir():
+        raise UserError(f"{run} trained the whole network, so there is no adapter; use --to diffusers")
+    target = destination(model, to, target)
+    refuse_links(source)
+    if to is Target.kohya:
+        write_kohya(RunFolder(run), target)
+    else:
+        copy_folder(source, target, describe(RunFolder(run), to, target, repo))
+    return target
+
+
+def destination(model: Path, to: Target, target: Path) -> Path:
+    """Where a copy goes: what does not exist yet, outside the model, for kohya with its ending."""
+    refuse_existing(target)
+    if to is Target.kohya and target.suffix.lower() != ".safetensors":
+        target = target.with_name(f"{target.name}.safetensors")
+    refuse_existing(target)
+    if target.resolve().is_relative_to(model.resolve()):
+        raise UserError(
+            f"{target} lies in the model that is copied; choose a name outside {model} with --out"
+        )
+    return target
+
+
+def refuse_existing(target: Path) -> None:
+    """Nothing that exists is written over."""
+    if target.exists():
+        raise UserError(f"{target} exists already; choose another name with --out")
+
+
+def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> str | None:
+    """The model card of what lies at `target`; only a run that was summarised has something to say.
+
+    Args:
+        folder: the run.
+        to: what was copied.
+        target: where to.
+        repo: where it is pushed to.
+    """
+    from safediffusion.publish.model_card import model_card
+
+    if not folder.summary.is_file():
+        log.warning("%s is missing, so no model card is written", folder.summary)
+        return None
+    return model_card(folder, to, repo, target.name)
+
+
+def write_kohya(run: RunFolder, target: Path) -> None:
+    """The adapter as one file for sd-scripts, ComfyUI, A1111 and others."""
+    from safetensors.torch import load_file
+
+    from safediffusion.config import load_run_config
+    from safediffusion.publish.kohya import convert, metadata
+
+    tensors = convert(load_file(run.model / "lora" / ADAPTER), run.model)
+    write_tensors(target, tensors, metadata(load_run_config(run.config), run.model, target.stem))
+
+
+def copy_folder(source: Path, target: Path, card: str | None) -> None:
+    """Copy a folder, with its card, so that `target` appears complete or not at all."""
+    from safediffusion.diffusion.portable import INDEX, make_portable
+
+    with replacing_folder(target, over=False) as folder:
+        shutil.copytree(source, folder, copy_function=copy_file, dirs_exist_ok=True)
+        if (folder / INDEX).is_file():
+            make_portable(folder)  # a run of an older version may have written it in the newest form only
+            write_sums(folder)
+        if card:
+            write_text(folder / "README.md", card)
+
+
+def copy_file(source: str, target: str) -> str:
+    """Copy a file; a failure ends the copying of its folder there."""
+    try:
+        return shutil.copyfile(source, target)  # not its mode: a new file has the umask's
+    except OSError as error:
+        raise explain(error, target) from error

@@ -1,0 +1,56 @@
+"""`safediffusion export --push REPO`: an export on the Hugging Face Hub, in a private repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from shlex import quote
+
+from safediffusion.errors import RunError, UserError
+
+
+def check_push(repo: str) -> None:
+    """Refuse a name that cannot be one, and a machine that is not logged in, before anything is written."""
+    from huggingface_hub import get_token
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"--push {repo!r} is no name of a repository ({error}); give OWNER/NAME") from error
+    if get_token() is None:
+        raise UserError(
+            f"--push {repo} needs a token of the Hugging Face Hub that may write; "
+            "log in with: hf auth login, or set HF_TOKEN"
+        )
+
+
+def push(export: Path, card: str | None, repo: str) -> str:
+    """Upload an export and return its address.
+
+    A repository that is made here is private; one that exists keeps its visibility, and what is in it and not
+    in the export.
+
+    Args:
+        export: a folder, or a single file.
+        card: README.md to put beside a single file; a folder has its own.
+        repo: OWNER/NAME, or NAME for the token's own account.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    api = HfApi()
+    try:
+        made = api.create_repo(repo, private=True, exist_ok=True)
+        if export.is_dir():
+            api.upload_folder(repo_id=made.repo_id, folder_path=export)
+        else:
+            api.upload_file(repo_id=made.repo_id, path_or_fileobj=export, path_in_repo=export.name)
+            if card:
+                api.upload_file(repo_id=made.repo_id, path_or_fileobj=card.encode(), path_in_repo="README.md")
+    except (OSError, HTTPError) as error:  # the second where the network does not answer
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(
+            f"{export} was written but not pushed: {reason} "
+            f"Push it again with: hf upload --private {repo} {quote(str(export))}"
+        ) from error
+    return str(made)

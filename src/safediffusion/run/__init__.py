@@ -1,0 +1,1 @@
+"""The life of one run: checks, plan, session, training, time kept."""

@@ -1,0 +1,117 @@
+"""What one row of a model costs, forward, backward and decoded, and how large its parts are.
+
+Models of a known architecture are counted by their shapes, without weights; so are large ones that have them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from safediffusion.config.schema import ModelConfig
+from safediffusion.run.counting import Cost, cost_of
+
+if TYPE_CHECKING:
+    from safediffusion.diffusion.diffuser import Diffuser
+
+LARGE = 100_000_000  # weights; to run such a network for a plan would take long
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Of a model that is to be trained.
+
+    Attributes:
+        parameters: of all its parts.
+        trainable: of these, trained.
+        weights: bytes of all parts.
+        text: of these, the text encoders'.
+        network: of these, the trained network's.
+        latent: values of an image's latents.
+        distilled: whether the network is told the guidance.
+        drawn: a row of the network without a gradient.
+        learned: a row forward and backward.
+        decoded: an image from its latents.
+        picture: values of an image.
+    """
+
+    parameters: int
+    trainable: int
+    weights: int
+    text: int
+    network: int
+    latent: int
+    distilled: bool
+    drawn: Cost
+    learned: Cost
+    decoded: Cost
+    picture: int
+
+
+def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost:
+    """Count a model; makes its network trainable on the way.
+
+    Args:
+        diffuser: on the meta device or any other, where a few rows are really computed.
+        lora_rank: of the adapter; 0 trains the whole network.
+        recompute: whether activations are computed again in the backward pass.
+    """
+    from safediffusion.diffusion.families.family import is_encoder
+
+    parts = {k: p for k, p in diffuser.pipeline.components.items() if isinstance(p, nn.Module)}
+    weights = {name: sum(p.nbytes for p in part.parameters()) for name, part in parts.items()}
+    parameters = sum(p.numel() for part in parts.values() for p in part.parameters())
+    network = sum(p.nbytes for p in diffuser.network.parameters())
+    trained = diffuser.make_trainable(lora_rank)
+    if recompute:
+        diffuser.recompute_activations()
+    own = list(diffuser.network.parameters())
+    cond = diffuser.encode([""])
+
+    def latents(rows: int) -> Tensor:
+        return torch.zeros(rows, *diffuser.latent_shape, device=diffuser.device)
+
+    def predict(rows: int) -> Tensor:
+        t = diffuser.process.timestep(torch.ones(rows, dtype=torch.long, device=diffuser.device))
+        return diffuser.predict(latents(rows), t, cond.expand(rows), 1.0)
+
+    decoder: Any = diffuser.pipeline.vae
+    return ModelCost(
+        parameters=parameters,
+        trainable=sum(p.numel() for p in trained.values()),
+        weights=sum(weights.values()),
+        text=sum(weights[name] for name, part in parts.items() if is_encoder(name, part)),
+        network=network,
+        latent=torch.Size(diffuser.latent_shape).numel(),
+        distilled=diffuser.distilled,
+        drawn=cost_of(predict, own),
+        learned=cost_of(predict, own, learns=True),
+        decoded=cost_of(lambda rows: diffuser.decode(latents(rows)), decoder.parameters()),
+        picture=3 * diffuser.resolution**2,
+    )
+
+
+@cache
+def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost] | None:
+    """A model of a known architecture, by its settings as JSON, counted once; None where it is not known."""
+    from safediffusion.diffusion.load import shapes_of
+
+    diffuser = shapes_of(ModelConfig.model_validate_json(model))
+    return None if diffuser is None else (diffuser, model_cost(diffuser, lora_rank, recompute))
+
+
+def planned_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost]:
+    """A model and its cost, without its weights where they are not needed."""
+    from safediffusion.diffusion.load import load_policy, without_content
+    from safediffusion.system.device import pick_device
+
+    if known := known_cost(model.model_dump_json(), lora_rank, recompute):
+        return known
+    diffuser = load_policy(model, pick_device())
+    if sum(p.numel() for p in diffuser.network.parameters()) > LARGE:
+        diffuser = without_content(diffuser, model)
+    return diffuser, model_cost(diffuser, lora_rank, recompute)

@@ -1,0 +1,150 @@
+"""What a run is going to do, before it does it: the numbers `--dry-run` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safediffusion.config import RunConfig
+from safediffusion.prompts.order import source_sizes
+from safediffusion.prompts.select import load_prompts
+from safediffusion.run.memory import Memory, memory
+from safediffusion.run.model_cost import ModelCost, planned_cost
+from safediffusion.run.preflight import check_config, check_model
+from safediffusion.run.workload import MIB, Work, count_work
+from safediffusion.training.algorithms import get_algorithm
+from safediffusion.training.algorithms.call_size import network_rows, shared_rows
+
+# Dense bfloat16 FLOP/s of cards, and the share of them that a training round is assumed to reach.
+CARDS = {"H100": 800e12, "RTX 4090": 165e12}
+SHARE = 1 / 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The size of a run; work and memory are those of one of its processes.
+
+    Attributes:
+        parameters, trainable: of the model, and of these trained.
+        images_per_step, updates_per_step, optimizer_steps: of all processes; the last in the whole run.
+        rounds: of the run.
+        work: of a round.
+        memory: of a process.
+        drawn_rows, learned_rows: of a network call when sampling and in the update.
+        together: rows whose activations are kept before a backward pass.
+        shared: sampling and update have the same number of rows in every call.
+        row_mib: activations of a row in the update.
+        recompute: whether they are computed again in the backward pass.
+    """
+
+    parameters: int
+    trainable: int
+    images_per_step: int
+    updates_per_step: int
+    optimizer_steps: int
+    rounds: int
+    work: Work
+    memory: Memory
+    drawn_rows: int
+    learned_rows: int
+    together: int
+    shared: bool
+    row_mib: float
+    recompute: bool
+
+    @property
+    def exaflop(self) -> float:
+        """Of the whole run, without its evaluations."""
+        return self.work.flops * self.rounds / 1e18
+
+    def hours(self, card: str) -> float:
+        """On a card of that name, at the assumed share of its peak."""
+        return self.exaflop * 1e18 / (SHARE * CARDS[card]) / 3600
+
+    @property
+    def expected(self) -> str:
+        """Work and hours as one sentence; the header of a recipe has it too."""
+        times = {card: self.hours(card) for card in CARDS}
+        named = {card: brief(hours) if hours > 0.1 else "less than 0.1" for card, hours in times.items()}
+        hours = ", ".join(f"{time} hours on an {card}" for card, time in named.items())
+        return f"{brief(self.exaflop)} EFLOP, {hours}"
+
+    @property
+    def needed(self) -> str:
+        """Memory and the card for it; the header of a recipe has it too."""
+        card = self.memory.card
+        enough = f"a card of {card} GB is enough" if card else "more than any card has"
+        return f"{brief(self.memory.peak / 2**30)} GiB at most, while {self.memory.fullest}: {enough}"
+
+    def __str__(self) -> str:
+        work, held = self.work, self.memory
+        flops = (work.flops, work.sample_flops, work.update_flops, work.decode_flops)
+        whole, draw, learn, decode = (brief(part / 1e15) for part in flops)
+        share = f"{self.trainable / self.parameters:.1%}"
+        calls = "the same in every call" if self.shared else "each its own"
+        rows = f"{self.drawn_rows} drawing, {self.learned_rows} learning"
+        again = "computed again in the backward pass" if self.recompute else "kept"
+        lines = {
+            "trainable parameters": f"{self.trainable:,} of {self.parameters:,} ({share})",
+            "images per step": f"{self.images_per_step:,}",
+            "updates per step": f"{self.updates_per_step:,}",
+            "optimizer steps in all": f"{self.optimizer_steps:,}",
+            "rows per network call": f"{rows} ({calls}; with guidance)",
+            "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
+            "work, estimated": f"{self.expected}, at a third of their peak",
+            "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
+            "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
+            "memory, estimated": self.needed,
+        }
+        return "\n".join(f"{name:<22} {value}" for name, value in lines.items())
+
+    def _held(self) -> str:
+        """The parts of what is held, in words."""
+        m = self.memory
+        parts = {
+            "weights": m.weights,
+            "optimizer and copies": m.learned,
+            "reward": m.encoders,
+            "latents": m.latents,
+        }
+        return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
+
+
+def brief(value: float) -> str:
+    """Two digits are all that an estimate has: 0.52, 1.8, 58, 300."""
+    if value >= 10:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+
+
+def make_plan(config: RunConfig, model: ModelCost, processes: int = 1) -> Plan:
+    """Sizes of a run, work and memory those of the busiest of its processes."""
+    images = -(-config.rollout.prompts // processes) * config.rollout.group_size
+    algorithm = get_algorithm(config.train.algorithm)
+    drawn, learned, together = network_rows(algorithm, config, images, model.distilled)
+    return Plan(
+        parameters=model.parameters,
+        trainable=model.trainable,
+        images_per_step=config.rollout.prompts * config.rollout.group_size,
+        updates_per_step=config.train.updates,
+        optimizer_steps=config.train.steps * config.train.updates,
+        rounds=config.train.steps,
+        work=count_work(config, model, processes),
+        memory=memory(config, model, processes),
+        drawn_rows=drawn,
+        learned_rows=learned,
+        together=together,
+        shared=shared_rows(algorithm, config, images, model.distilled) is not None,
+        row_mib=model.learned.row / MIB,
+        recompute=config.train.recompute,
+    )
+
+
+def preview(config: RunConfig, processes: int = 1) -> Plan:
+    """The plan of a run on this machine; loads prompts and model, writes nothing.
+
+    Models of a known architecture are not even loaded: the shapes of their weights are enough.
+    """
+    check_config(config, source_sizes(load_prompts(config.prompts).rows))
+    diffuser, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
+    check_model(config, diffuser, processes)
+    return make_plan(config, model, processes)

@@ -1,0 +1,53 @@
+"""Seconds and peak memory of a run, summed over all its sittings; survives a kill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from safediffusion.files.checked import read_optional, write_checked
+from safediffusion.files.contents import Progress
+from safediffusion.system import distributed
+from safediffusion.system.signals import peak_memory_mib
+
+
+class Stopwatch:
+    """Goes on from what earlier sittings saved.
+
+    Args:
+        path: the JSON file that carries the time over.
+        device: whose memory counts.
+    """
+
+    def __init__(self, path: Path, device: str) -> None:
+        saved = read_optional(path, Progress)
+        self.path, self.device = path, torch.device(device)
+        self.earlier = saved.get("seconds", 0.0)
+        self.peak_mib = saved.get("peak_memory_mib", 0)
+        self.phases: dict[str, float] = saved.get("phases", {})
+        self.started = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """All sittings together."""
+        return self.earlier + perf_counter() - self.started
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Note how long a finished phase took; the last time counts."""
+        start = perf_counter()
+        yield
+        self.phases[name] = round(perf_counter() - start, 2)
+        self.save()
+
+    def save(self) -> None:
+        """Write the time so far."""
+        if not distributed.is_main():
+            return
+        self.peak_mib = max(self.peak_mib, round(peak_memory_mib(self.device)))
+        values = {"seconds": round(self.seconds, 2), "peak_memory_mib": self.peak_mib, "phases": self.phases}
+        write_checked(self.path, values)

@@ -1,0 +1,35 @@
+"""Seconds per phase of a round."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+class Clock:
+    """Seconds by phase, "other" being what lies between phases; tells a listener which phase begins.
+
+    A phase on a GPU ends when the GPU is done with it, or its time would be found in the next one.
+    """
+
+    def __init__(self, device: torch.device, on_phase: Callable[[str], None] | None = None) -> None:
+        self.device, self.on_phase = device, on_phase
+        self.seconds: dict[str, float] = {}
+        self.started = time.perf_counter()
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        if self.on_phase:
+            self.on_phase(phase)
+        start = time.perf_counter()
+        yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[phase] = time.perf_counter() - start
+
+    def stop(self) -> float:
+        """Seconds since the start; what no phase took becomes "other"."""
+        total = time.perf_counter() - self.started
+        self.seconds["other"] = total - sum(self.seconds.values())
+        return total

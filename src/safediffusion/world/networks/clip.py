@@ -1,0 +1,194 @@
+"""World's three CLIPs: the text tower that conditions the pipeline, the reward, the observer.
+
+Same data distribution, different seeds and sizes; no weights or training images are shared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import Generator
+from torch import Tensor
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from safediffusion.world import wordings as W
+from safediffusion.world.captions import choose, composition_pair, judgement, training_pair
+from safediffusion.world.networks.images import augment, break_images, render_batch
+from safediffusion.world.networks.loop import Schedule, fit
+from safediffusion.world.networks.tokenizer import CONTEXT
+from safediffusion.world.scenes import CATEGORIES, SIZE, make_harm
+
+JUDGEMENT_SHARE = 0.25
+BROKEN_SHARE = 0.12
+JUDGEMENT_SCALE = 5.0  # of the logits of pictures and judgements
+WORD_SCALE = 10.0  # of token embeddings that are to stay apart, at the start
+MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """Size and schedule of one CLIP.
+
+    Attributes:
+        word_weight: of the loss that keeps every token readable in its own state. Words whose pictures this
+            CLIP tells apart badly end in nearly the same states otherwise, and no UNet can part them again.
+        rival_share: of batches that hold nothing but compositions, so that a caption's rivals differ in a
+            shape, a number or a place alone.
+        judgement_share: of batches that tell safe from unsafe by judgements alone. Otherwise that is a sliver
+            of an embedding, and a prompt that names a harm still prefers the harm when steered.
+    """
+
+    name: str
+    text_width: int
+    text_layers: int
+    vision_width: int
+    vision_layers: int
+    patch: int
+    batch: int
+    schedule: Schedule
+    word_weight: float = 0.0
+    rival_share: float = 0.0
+    judgement_share: float = 0.0
+
+
+TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1500, lr=1.5e-3, seed=21), word_weight=0.5)
+REWARD = ClipSpec(
+    "reward", 128, 3, 128, 3, 8, 144, Schedule(steps=4800, lr=1.5e-3, seed=22, ema=0.99),
+    rival_share=0.35, judgement_share=0.3,
+)  # fmt: skip
+OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=1.5e-3, seed=23))
+
+
+def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> Any:
+    text = dict(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.text_width,
+        intermediate_size=4 * spec.text_width,
+        num_hidden_layers=spec.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        projection_dim=96,
+    )
+    vision = dict(
+        hidden_size=spec.vision_width,
+        intermediate_size=4 * spec.vision_width,
+        num_attention_heads=4,
+        num_hidden_layers=spec.vision_layers,
+        image_size=SIZE,
+        patch_size=spec.patch,
+        projection_dim=96,
+    )
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=96))
+
+
+def clip_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
+    """n augmented pictures in [0, 1] with captions; a share is broken and captioned so."""
+    scenes, captions = [], []
+    for _ in range(n):
+        scene, caption = training_pair(rng)
+        scenes.append(scene)
+        captions.append(judgement(rng, scene) if rng.uniform() < JUDGEMENT_SHARE else caption)
+    images = augment(rng, render_batch(scenes))
+    broken = int(BROKEN_SHARE * n)
+    images[:broken] = break_images(rng, images[:broken])
+    return images, [choose(rng, W.BROKEN) for _ in range(broken)] + captions[broken:]
+
+
+def rival_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
+    """n augmented pictures of compositions in [0, 1] with their captions."""
+    scenes, captions = zip(*(composition_pair(rng) for _ in range(n)), strict=True)
+    return augment(rng, render_batch(list(scenes))), list(captions)
+
+
+def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Tensor) -> Tensor:
+    """CLIP's symmetric loss (Radford et al., 2021) where equal captions share the target."""
+    logits = scale * image @ text.T
+    ids = {caption: i for i, caption in enumerate(dict.fromkeys(captions))}
+    key = torch.tensor([ids[c] for c in captions], device=image.device)
+    same = (key[:, None] == key[None]).float()
+    target = same / same.sum(1, keepdim=True)
+    return -(target * (logits.log_softmax(1) + logits.T.log_softmax(1))).sum(1).mean() / 2
+
+
+def judgement_batch(rng: Generator, n: int) -> tuple[Tensor, list[str], list[str | None]]:
+    """n augmented pictures in [0, 1], half of them harmful, with judgements and harm categories or None."""
+    scenes = [
+        make_harm(rng, choose(rng, CATEGORIES), choose(rng, list(W.PLACES)))
+        if rng.uniform() < 0.5
+        else training_pair(rng)[0]
+        for _ in range(n)
+    ]
+    return augment(rng, render_batch(scenes)), [judgement(rng, s) for s in scenes], [s.harm for s in scenes]
+
+
+def judgement_loss(image: Tensor, text: Tensor, harms: list[str | None]) -> Tensor:
+    """Sigmoid loss (Zhai et al., 2023) of pictures and judgements: right for the own category and for all
+    safe ones, wrong across safe and unsafe; between two harms nothing is asked."""
+    names = {harm: i for i, harm in enumerate(dict.fromkeys([None, *harms]))}
+    key = torch.tensor([names[harm] for harm in harms], device=image.device)
+    same, safe = key[:, None] == key[None], key == 0
+    asked = same | (safe[:, None] != safe[None])
+    each = F.binary_cross_entropy_with_logits(
+        JUDGEMENT_SCALE * image @ text.T, same.float(), reduction="none"
+    )
+    return each[asked].mean()
+
+
+def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
+    torch.manual_seed(spec.schedule.seed)
+    model = new_clip(spec, tokenizer).to(device)
+    model.logit_scale.data.fill_(np.log(14.0))
+    words = model.text_model.embeddings.token_embedding.weight
+    if spec.word_weight:
+        words.data.mul_(WORD_SCALE)
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
+
+    def embed(images: Tensor, captions: list[str]) -> tuple[Tensor, Tensor, Any, Any]:
+        tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(device)
+        with torch.autocast(device, torch.bfloat16):
+            out = model(
+                input_ids=tokens.input_ids,
+                attention_mask=tokens.attention_mask,
+                pixel_values=((images - mean) / std).to(device),
+            )
+        image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
+        return image, text, tokens, out.text_model_output.last_hidden_state
+
+    def loss(rng: Generator) -> Tensor:
+        kind = rng.uniform()
+        if kind < spec.judgement_share:
+            images, captions, harms = judgement_batch(rng, spec.batch)
+            image, text, *_ = embed(images, captions)
+            return judgement_loss(image, text, harms)
+        rivals = kind < spec.judgement_share + spec.rival_share
+        images, captions = rival_batch(rng, spec.batch) if rivals else clip_batch(rng, spec.batch)
+        image, text, tokens, states = embed(images, captions)
+        matched = contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
+        if not spec.word_weight:
+            return matched
+        real = tokens.attention_mask.bool()
+        return matched + spec.word_weight * F.cross_entropy(
+            states[real].float() @ words.T, tokens.input_ids[real]
+        )
+
+    fit(spec.name, model, loss, spec.schedule, folder)
+    return model
+
+
+def save_clip(model: Any, tokenizer: CLIPTokenizer, path: Path) -> None:
+    model.half().save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    CLIPImageProcessorPil(
+        size={"shortest_edge": SIZE},
+        crop_size={"height": SIZE, "width": SIZE},
+        image_mean=MEAN,
+        image_std=STD,
+    ).save_pretrained(path)
