@@ -21,7 +21,7 @@ from safediffusion.config import RunConfig, dotted_keys, dump, flatten, load_con
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.atomic import write_image, write_text
 from safediffusion.files.paths import out_path
-from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.text import strict_yaml, words
 from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
 
@@ -210,7 +210,7 @@ def test_a_policy_of_the_wrong_shape_is_refused_in_one_line(line: str, reason: s
     path = tmp_path / "mine.yaml"
     path.write_text("\n".join(lines.values()))
     with pytest.raises(UserError) as error:
-        load_policy(str(path))
+        load_safety_policy(str(path))
     assert reason in one_line(error.value) and "mine.yaml" in str(error.value)
 
 

@@ -14,7 +14,7 @@ from safediffusion.cli.app import app
 from safediffusion.cli.lookups import GROUPS
 from safediffusion.config import dotted_keys, load_config, recipe_path
 from safediffusion.evaluation.tasks import get_task, user_prompts
-from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.anchors import load_safety_policy
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -28,7 +28,7 @@ LOOK_UP = {
     ("recipes", "show"): recipe_path,
     ("recipes", "copy"): recipe_path,
     ("tasks", "show"): get_task,
-    ("anchors", "show"): load_policy,
+    ("anchors", "show"): load_safety_policy,
 }
 
 
@@ -153,6 +153,6 @@ def test_yaml_blocks_are_valid_recipes(page: Path, tmp_path: Path) -> None:
             continue
         (tmp_path / "block.yaml").write_text(body, encoding="utf-8")
         if "unsafe" in yaml.safe_load(body):
-            load_policy(str(tmp_path / "block.yaml"))
+            load_safety_policy(str(tmp_path / "block.yaml"))
         else:
             load_config(tmp_path / "block.yaml", [])

@@ -15,7 +15,7 @@ from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.minors.ages import says_young_age
 from safediffusion.prompts.minors.spelling import plain, tokens
-from safediffusion.steering.anchors import list_policies, load_policy
+from safediffusion.steering.anchors import list_policies, load_safety_policy
 from safediffusion.world.captions import rl_prompts
 
 ORDINARY = Path(__file__).parents[1] / "benchmarks" / "ordinary.txt"
@@ -151,7 +151,7 @@ def test_worlds_prompts_and_shipped_anchors_pass() -> None:
     rows = rl_prompts()
     assert not any(sexualises_minors(row["prompt"], [row["category"] or ""]) for row in rows)
     for encoder in ("world", "clip"):
-        assert all(load_policy(name, encoder) for name in list_policies(encoder))
+        assert all(load_safety_policy(name, encoder) for name in list_policies(encoder))
 
 
 @pytest.mark.parametrize("side", ["safe", "unsafe"])
@@ -161,7 +161,7 @@ def test_anchor_phrases_are_held_to_the_rule(tmp_path: Path, side: str) -> None:
     lines = [f"{key}: [{', '.join(map(repr, texts))}]" for key, texts in phrases.items()]
     (tmp_path / "mine.yaml").write_text("\n".join(lines))
     with pytest.raises(UserError, match="sexualises minors"):
-        load_policy(str(tmp_path / "mine.yaml"))
+        load_safety_policy(str(tmp_path / "mine.yaml"))
 
 
 def test_sample_refuses_before_it_loads_a_model(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import safediffusion
-from safediffusion.cli.evaluate import Wish
+from safediffusion.cli.evaluate import EvaluateRequest
 from safediffusion.errors import UserError
 from safediffusion.files.folder_lock import locked
 from safediffusion.system.signals import peak_memory_mib
@@ -135,4 +135,4 @@ def test_results_have_names_that_every_system_takes(name: str, wanted: str) -> N
 def test_long_names_are_cut_and_stay_apart(letter: str) -> None:
     a, b = (as_file_name(f"{first}/{letter * 400}") for first in "ab")
     assert a != b and all(file_name(name) for name in (a, b))
-    assert len(Wish().folder("a/" * 500 + "b").name) <= 100
+    assert len(EvaluateRequest().folder("a/" * 500 + "b").name) <= 100

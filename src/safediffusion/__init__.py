@@ -8,26 +8,28 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from safediffusion.version import __version__
+
 if TYPE_CHECKING:
     from safediffusion.config import RunConfig, load_config
     from safediffusion.diffusion.load import load_model
-    from safediffusion.evaluation.runner import compare, evaluate
+    from safediffusion.evaluation.results import compare
+    from safediffusion.evaluation.runner import evaluate
     from safediffusion.run.train import train
     from safediffusion.steering.direction import SafetyDirection
     from safediffusion.steering.reward import SteeringReward
     from safediffusion.training.trainer import Trainer
 
-__version__ = "0.1.0"
-
+# No module beside this file may have one of these names: importing it would replace the name.
 _HOMES = {
     "RunConfig": "config",
     "load_config": "config",
     "load_model": "diffusion.load",
-    "compare": "evaluate.runner",
-    "evaluate": "evaluate.runner",
+    "compare": "evaluation.results",
+    "evaluate": "evaluation.runner",
     "SafetyDirection": "steering.direction",
     "SteeringReward": "steering.reward",
-    "train": "train",
+    "train": "run.train",
     "Trainer": "training.trainer",
 }
 
@@ -36,6 +38,7 @@ __all__ = [
     "SafetyDirection",
     "SteeringReward",
     "Trainer",
+    "__version__",
     "compare",
     "evaluate",
     "load_config",
@@ -48,3 +51,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

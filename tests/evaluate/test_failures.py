@@ -16,9 +16,9 @@ from safediffusion.config import load_config
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import RunError
 from safediffusion.evaluation import failures, forms
-from safediffusion.evaluation.detectors import DETECTORS, GIVES, Bench
+from safediffusion.evaluation.detectors import DETECTORS, GIVES, DetectorSet
 from safediffusion.evaluation.detectors.world import Harm
-from safediffusion.evaluation.examiner import Look
+from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.failures import AllFailed, picture_error
 from safediffusion.evaluation.protocols import PROTOCOLS
 from safediffusion.evaluation.results import (
@@ -35,7 +35,7 @@ from safediffusion.files.atomic import append_jsonl, write_json
 from safediffusion.report.lines import lines
 from safediffusion.report.tables import comparison_sheet, markdown
 from safediffusion.report.verdict import verdict
-from safediffusion.training.recorder import Keeper
+from safediffusion.training.recorder import Recorder
 from tests.evaluate import seen
 from tests.pipelines import tiny_pipeline
 
@@ -199,7 +199,7 @@ def look(
     task: str, pictures: list[Any], monkeypatch: pytest.MonkeyPatch | None = None
 ) -> list[dict[str, Any]]:
     found = get_task(task)
-    return Look(found, Bench("cpu"), lambda rows: pictures)(seen.rows(task, len(pictures)))
+    return Examiner(found, DetectorSet("cpu"), lambda rows: pictures)(seen.rows(task, len(pictures)))
 
 
 @pytest.mark.parametrize("task", NAMES)
@@ -311,7 +311,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
 def test_sample_writes_no_picture_that_is_not_finite(
     broken_model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("safediffusion.diffusion.load.load_policy", lambda *args, **kwargs: broken_model)
+    monkeypatch.setattr("safediffusion.diffusion.load.load_diffuser", lambda *args, **kwargs: broken_model)
     with pytest.raises(RunError, match="nan or infinity"):
         draw("world", ["a red square"], 0, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
@@ -354,15 +354,15 @@ def test_a_comparison_leaves_out_rows_that_failed_on_either_side_and_says_how_ma
 
 
 def test_a_round_with_failures_or_nan_is_not_the_best(tmp_path: Path):
-    keeper = object.__new__(Keeper)
-    keeper.config = load_config(
+    recorder = object.__new__(Recorder)
+    recorder.config = load_config(
         "world", ["train.keep_best=-world-i2p/inappropriate_rate", "evaluate.during_every=10"]
     )
     name = "world-i2p/inappropriate_rate"
-    assert keeper.score({name: 0.25, "world-i2p/blank_rate": 0.0}) == -0.25
-    assert keeper.score({name: 0.25, "world-geneval/blank_rate": 0.5}) == -0.25
-    assert keeper.score({name: 0.0, "world-i2p/blank_rate": 0.1}) is None
-    assert keeper.score({name: NAN}) is None and keeper.score({"other": 1.0}) is None
+    assert recorder.score({name: 0.25, "world-i2p/blank_rate": 0.0}) == -0.25
+    assert recorder.score({name: 0.25, "world-geneval/blank_rate": 0.5}) == -0.25
+    assert recorder.score({name: 0.0, "world-i2p/blank_rate": 0.1}) is None
+    assert recorder.score({name: NAN}) is None and recorder.score({"other": 1.0}) is None
 
 
 def test_tables_and_verdicts_show_what_failed(tmp_path: Path):

@@ -8,7 +8,7 @@ import torch
 from matplotlib.cbook import get_sample_data
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.detectors import Bench
+from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
 from safediffusion.evaluation.external_files import External, Missing
 from safediffusion.evaluation.image_folder import read_image
@@ -67,7 +67,7 @@ def test_missing_weights_are_named_with_the_command_that_gets_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("SAFEDIFFUSION_HOME", str(tmp_path))
-    bench = Bench("cpu")
+    bench = DetectorSet("cpu")
     assert bench.find(["q16-finetuned"]) == []
     assert str(tmp_path / "q16-finetuned.pt") in bench.missing["q16-finetuned"]
     nowhere = External("best.onnx", "pip download nudenet==3.0.8 -d {home}", "disputed", "9832")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from safediffusion.cli.evaluate import Wish
+from safediffusion.cli.evaluate import EvaluateRequest
 from safediffusion.config import load_config, recipe_path
 from safediffusion.config.schema import PromptsConfig
 from safediffusion.errors import UserError
@@ -26,7 +26,7 @@ from safediffusion.prompts.select import load_prompts
 from safediffusion.publish.export import Target, export
 from safediffusion.report.report import write_report
 from safediffusion.run.session import choose_folder, open_run
-from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.steering.open_clip import read_state
 
 OUTSIDE = [
@@ -63,7 +63,7 @@ def test_names_of_recipes_policies_and_tasks_are_no_paths(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for look_up in (recipe_path, load_policy, get_task):
+    for look_up in (recipe_path, load_safety_policy, get_task):
         with pytest.raises(UserError):
             look_up(name)
     (tmp_path / "theirs.yaml").write_text(json.dumps({"extends": name or "/"}))
@@ -76,7 +76,7 @@ def test_shipped_files_are_not_found_by_a_path_either() -> None:
         with pytest.raises(UserError, match="there is no recipe"):
             recipe_path(name)
     with pytest.raises(UserError, match="no anchors called"):
-        load_policy("../world/scaled")
+        load_safety_policy("../world/scaled")
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "..", ".", "", "a/b", "a\nb", "x\x1b[31m"])
@@ -103,7 +103,7 @@ def test_results_have_a_folder_of_their_own_whatever_the_model_is_called(
 ) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
-    folder = Wish(out=Path("results")).folder(name)
+    folder = EvaluateRequest(out=Path("results")).folder(name)
     assert name == "/" or (folder.parent == Path("results") and folder.name not in ("", "..", "results"))
 
 

@@ -163,11 +163,11 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
 
 def test_the_trainers_own_log_lines_stay_one_line(tmp_path: Path) -> None:
     from safediffusion.config import load_config
-    from safediffusion.training.recorder import Keeper
+    from safediffusion.training.recorder import Recorder
 
-    keeper = Keeper(load_config(None, []), None, RunFolder(tmp_path))  # type: ignore[arg-type]
-    keeper.log(HOSTILE)
-    assert keeper.folder.log.read_text().endswith(f" {plain(HOSTILE)}\n")
+    recorder = Recorder(load_config(None, []), None, RunFolder(tmp_path))  # type: ignore[arg-type]
+    recorder.log(HOSTILE)
+    assert recorder.folder.log.read_text().endswith(f" {plain(HOSTILE)}\n")
 
 
 def test_a_progress_line_cannot_steer_the_terminal(

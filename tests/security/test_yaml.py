@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from safediffusion.config import load_config, load_run_config
 from safediffusion.errors import Damaged, UserError
-from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.text import strict_yaml
 
 from .conftest import Run
@@ -65,7 +65,7 @@ REFUSED = {
 READERS: dict[str, Callable[[Path], Any]] = {
     "recipe": lambda path: load_config(path, []),
     "run": load_run_config,
-    "anchors": lambda path: load_policy(str(path)),
+    "anchors": lambda path: load_safety_policy(str(path)),
 }
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from safediffusion.errors import UserError
-from safediffusion.steering.anchors import list_policies, load_policy
+from safediffusion.steering.anchors import list_policies, load_safety_policy
 
 
 @pytest.mark.parametrize("encoder", ["world", "openai/clip-vit-large-patch14"])
@@ -9,14 +9,14 @@ def test_every_shipped_policy_loads_and_has_the_stated_size(encoder):
     sizes = {
         n: tuple(map(len, (p.safe, p.unsafe)))
         for n in list_policies(encoder)
-        for p in [load_policy(n, encoder)]
+        for p in [load_safety_policy(n, encoder)]
     }
     assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)}
 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match="compact, empty-positive, scaled"):
-        load_policy("scalde")
+        load_safety_policy("scalde")
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_a_bad_policy_is_refused_with_its_reason(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
-        load_policy(str(path))
+        load_safety_policy(str(path))
 
 
 def test_a_missing_file_is_named():
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
-        load_policy("nowhere.yaml")
+        load_safety_policy("nowhere.yaml")

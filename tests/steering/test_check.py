@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from safediffusion.errors import UserError
-from safediffusion.steering.anchors import SafetyPolicy, load_policy
+from safediffusion.steering.anchors import SafetyPolicy, load_safety_policy
 from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, draw, some, world_curve
 from safediffusion.world import wordings as W
 
@@ -58,7 +58,7 @@ def test_world_draws_what_prompts_may_show_the_same_way_every_time(encoder):
 
 @pytest.mark.parametrize("name", ["compact", "scaled", "empty-positive"])
 def test_world_anchors_are_judgements_that_world_captions_use(name):
-    policy = load_policy(name, "world")
+    policy = load_safety_policy(name, "world")
     known = {text for words in (W.SAFE_GENERIC, *W.SAFE_BY_CATEGORY.values()) for text in words}
     harmful = {text for words in (W.UNSAFE_GENERIC, *W.UNSAFE_BY_CATEGORY.values()) for text in words}
     assert set(policy.safe) <= known and set(policy.unsafe) <= harmful

@@ -35,9 +35,9 @@ def test_first_members_are_drawn_with_neighbours_but_learned_under_their_own_pro
     assert torch.equal(batch.cond.tokens, own.tokens)
     for row, (prompt, member) in enumerate(batch.keys):
         lent = member == 0 and prompt != last
-        assert torch.equal(batch.drawn.tokens[row], wanted.tokens[0] if lent else own.tokens[row])
-        assert (row in groups.own) != lent
-    assert len(groups.labels) == len(groups.own) == len(batch.keys) - last
+        assert torch.equal(batch.drawn_with.tokens[row], wanted.tokens[0] if lent else own.tokens[row])
+        assert (row in groups.unborrowed) != lent
+    assert len(groups.labels) == len(groups.unborrowed) == len(batch.keys) - last
 
 
 def test_a_lent_picture_is_the_lender_s_picture(make_trainer):
@@ -61,13 +61,13 @@ def test_rewards_in_the_log_are_of_a_prompt_s_own_pictures(make_trainer):
 
     object.__setattr__(trainer.rewards.parts[0], "function", watched)
     row = trainer.round()
-    assert row["reward_mean"] == scores[0][groups.own].mean().item() != scores[0].mean().item()
+    assert row["reward_mean"] == scores[0][groups.unborrowed].mean().item() != scores[0].mean().item()
 
 
 def test_grpo_learns_from_its_own_samples_only(make_trainer):
     trainer = lending(make_trainer, rollout__neighbours=0.4, train__algorithm="grpo")
     groups = trainer.groups(0)
-    assert groups.batch.drawn is groups.batch.cond and len(groups.own) == groups.batch.total
+    assert groups.batch.drawn_with is groups.batch.cond and len(groups.unborrowed) == groups.batch.total
 
 
 HARMS = [Prompt(f"harm {i}", "unsafe", "hate") for i in range(2)]  # 4 and 5, after PROMPTS

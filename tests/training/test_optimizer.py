@@ -58,7 +58,7 @@ def test_8_bits_are_refused_on_a_cpu(monkeypatch):
 def test_moments_of_weights_with_channels_last_are_resumed_as_they_lie_in_memory(make_trainer):
     assert_resume_is_exact(make_trainer, train__channels_last=True, train__lora_rank=0)
     resumed = make_trainer("cut", train__channels_last=True, train__lora_rank=0)
-    resumed.keeper.resume()
+    resumed.recorder.resume()
     moments = resumed.learner.optimizer.state
     strides = {(p.stride(), moments[p]["exp_avg"].stride()) for p in resumed.learner.parameters}
     assert all(own == moment for own, moment in strides)

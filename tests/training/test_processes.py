@@ -27,7 +27,7 @@ def test_an_optimizer_step_may_leave_a_process_without_rows():
         Condition(torch.zeros(2, 1, 1)),
         torch.zeros(2),
     )
-    steps = [batch.own(rows) for rows in optimizer_batches(batch.total, 6)]
+    steps = [batch.local(rows) for rows in optimizer_batches(batch.total, 6)]
     assert [rows.tolist() for rows in steps] == [[], [], [], [], [0], [1]]
     pairs = torch.cartesian_prod(torch.tensor([0, 2]), steps[0])
     assert list(micro_batches(pairs, 3)) == []

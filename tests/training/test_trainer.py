@@ -162,7 +162,7 @@ def test_a_best_checkpoint_that_was_not_copied_in_time_is_copied_by_the_resumed_
     first.run()
     newest = checkpoint.latest(first.folder.checkpoints)
     (newest / "state.json").write_text(json.dumps(checkpoint.read_state(newest) | {"score": 9.0}))
-    make_trainer(train__keep_best="reward_mean").keeper.resume()
+    make_trainer(train__keep_best="reward_mean").recorder.resume()
     assert checkpoint.read_state(first.folder.checkpoints / "best")["score"] == 9.0
 
 
@@ -172,7 +172,7 @@ def test_a_gradient_that_is_no_number_changes_nothing_and_ends_the_run(make_trai
     for p in trainer.learner.parameters:
         p.grad = torch.full_like(p, torch.nan)
     with pytest.raises(RunError, match=r"nan or infinite.*train\.lr"):
-        trainer.learner.descend()
+        trainer.learner.optimizer_step()
     assert_same_bits(before, state(trainer))
 
 

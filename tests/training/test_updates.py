@@ -19,7 +19,7 @@ def gradient(trainer, advantages):
         trainer.learner.optimizer.zero_grad()
         return 0.0
 
-    trainer.learner.descend = catch
+    trainer.learner.optimizer_step = catch
     trainer.algorithm.update(batch, advantages)
     return kept
 
@@ -274,7 +274,7 @@ def region(make_trainer, limit, advantages, moved):
         trainer.learner.optimizer.zero_grad()
         return 0.0
 
-    trainer.learner.descend = catch
+    trainer.learner.optimizer_step = catch
     return trainer.algorithm.update(batch, advantages)["stopped"], norms
 
 

@@ -117,10 +117,10 @@ def evaluate(
     out: Out = None,
 ) -> None:
     """Judge a model or pictures, alone or against a baseline on the same prompts and seeds."""
-    from safediffusion.cli.evaluate import Wish, judge, judge_images, one_source
+    from safediffusion.cli.evaluate import EvaluateRequest, judge, judge_images, one_source
 
     one_source(model, images)
-    wish = Wish(
+    wish = EvaluateRequest(
         words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images, column
     )
     if nproc > 1:

@@ -12,7 +12,7 @@ from safediffusion.text.words import as_file_name
 
 
 @dataclass(frozen=True)
-class Wish:
+class EvaluateRequest:
     """What the command line asks for.
 
     Attributes:
@@ -42,7 +42,7 @@ class Wish:
         return (self.out or Path("results")) / as_file_name(name)
 
 
-def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
+def judge(model: str, baseline: str | None, wish: EvaluateRequest) -> list[Path]:
     """Evaluate and return the result folders, the baseline's first.
 
     A folder of results is not drawn again: its stored records are scored under the protocols asked for.
@@ -61,7 +61,7 @@ def judge(model: str, baseline: str | None, wish: Wish) -> list[Path]:
     return [_judge_one(name, config, wish) for name in ([baseline, model] if baseline else [model])]
 
 
-def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
+def _judge_one(name: str, config: RunConfig, wish: EvaluateRequest) -> Path:
     from safediffusion.evaluation.results import rescore
     from safediffusion.evaluation.runner import evaluate
 
@@ -89,7 +89,7 @@ def _judge_one(name: str, config: RunConfig, wish: Wish) -> Path:
     return folder
 
 
-def judge_images(images: Path, wish: Wish) -> list[Path]:
+def judge_images(images: Path, wish: EvaluateRequest) -> list[Path]:
     """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
     from safediffusion.evaluation.failures import AllFailed
     from safediffusion.evaluation.runner import evaluate_images

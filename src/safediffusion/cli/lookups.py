@@ -30,19 +30,19 @@ Policy = Annotated[str, typer.Argument(parser=source, metavar="NAME|FILE")]
 @anchors.command("list")
 def anchors_list(encoder: Encoder = "world") -> None:
     """Names of the policies shipped for an encoder."""
-    from safediffusion.steering.anchors import list_policies, load_policy
+    from safediffusion.steering.anchors import list_policies, load_safety_policy
 
     for name in list_policies(encoder):
-        policy = load_policy(name, encoder)
+        policy = load_safety_policy(name, encoder)
         say(f"{name:<16} {len(policy.safe):>2} safe, {len(policy.unsafe):>2} unsafe  {policy.description}")
 
 
 @anchors.command("show")
 def anchors_show(name: Policy, encoder: Encoder = "world") -> None:
     """Print a policy's phrases."""
-    from safediffusion.steering.anchors import load_policy
+    from safediffusion.steering.anchors import load_safety_policy
 
-    policy = load_policy(name, encoder)
+    policy = load_safety_policy(name, encoder)
     say(f"{policy.name}: {policy.description}", f"recommended alpha: {policy.alpha}")
     for side, phrases in (("safe", policy.safe), ("unsafe", policy.unsafe)):
         say(f"{side}:", *(f"  {phrase}" for phrase in phrases))

@@ -34,11 +34,12 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
         prompts: world, or a file or dataset with a label column.
         images: a folder of pictures, of which each subfolder is a group; None is none but World's own.
     """
-    from safediffusion.steering.anchors import load_policy
+    from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.check import check_policy
+    from safediffusion.steering.check_record import by_label
     from safediffusion.steering.encoders import load_encoder
 
-    policy = load_policy(name, encoder)
+    policy = load_safety_policy(name, encoder)
     safe, unsafe = by_label(load_prompts(PromptsConfig(path=prompts)).rows)
     if not safe or not unsafe:
         raise UserError(

@@ -205,7 +205,7 @@ class RolloutConfig(Section):
 class TrainConfig(Section):
     algorithm: Text = Field(
         default="nft",
-        description="nft or awm (forward process), grpo (the paper's), or your own Algorithm as pkg.mod:Class",
+        description="nft or awm (forward process), grpo (the paper's), or pkg.mod:Class of your own",
     )
     steps: Steps = Field(default=60, description="rounds of sample, score, update")
     optimizer: Literal["adamw", "adamw8bit"] = Field(

@@ -109,7 +109,7 @@ def as_diffuser(
     return kind(pipeline, device, dtype, resolution, offload)
 
 
-def load_policy(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
+def load_diffuser(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
     """The model that a run's configuration names, to be trained, or with `merged` to be looked at."""
     return load_model(device=device, merged=merged, **config.model_dump())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from safediffusion.evaluation.detectors import GIVES, Bench
+from safediffusion.evaluation.detectors import GIVES, DetectorSet
 from safediffusion.evaluation.detectors.detector import Fragment, Row
 from safediffusion.evaluation.failures import LOOKED_AT, ask, picture_error
 from safediffusion.evaluation.measures import Record
@@ -22,7 +22,7 @@ Picture = Tensor | str  # a picture, or why there is none
 Source = Callable[[Sequence[Row]], Sequence[Picture]]
 
 
-class Look:
+class Examiner:
     """Rows in, records out: each holds what all detectors saw, or an error.
 
     Args:
@@ -32,7 +32,7 @@ class Look:
         keep: folder for the pictures; None keeps none.
     """
 
-    def __init__(self, task: Task, bench: Bench, source: Source, keep: Path | None = None) -> None:
+    def __init__(self, task: Task, bench: DetectorSet, source: Source, keep: Path | None = None) -> None:
         self.source, self.keep = source, keep
         self.detectors = bench.named(task.detectors)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from safediffusion.config.schema import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import load_policy
+from safediffusion.diffusion.load import load_diffuser
 from safediffusion.errors import UserError
-from safediffusion.evaluation.detectors import Bench
+from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.detector import Row, sha256
-from safediffusion.evaluation.examiner import Look
+from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.external_files import Missing
 from safediffusion.evaluation.failures import require_some
 from safediffusion.evaluation.fingerprint import fingerprint, is_finished, model_hash
@@ -91,10 +91,10 @@ def evaluate(
     wanted = accepted(tasks, accept_sensitive, prompts, reference)
     loading = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
     device = pick_device() if isinstance(loading, ModelConfig) else loading.device
-    bench = Bench(device)
+    bench = DetectorSet(device)
     file = PromptFile(prompts, column) if prompts else None
     chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
-    diffuser = load_policy(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
+    diffuser = load_diffuser(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),
@@ -106,7 +106,9 @@ def evaluate(
         for task, rows in chosen.items():
             folder = out / task.name
             sampler, rows = fitted(task.sampler or Sampler(steps, guidance, eta), rows, diffuser)
-            look = Look(task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None)
+            look = Examiner(
+                task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None
+            )
             kept, notes = select(rows, prompts, reference)
             notes |= about | {"sampler": asdict(sampler) | dtype}
             notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
@@ -148,10 +150,10 @@ def evaluate_images(
     """
     prompts = expanded(prompts) if prompts else None
     (task,) = accepted([task_name], accept_sensitive, prompts, reference)
-    source, bench = ImageFolder(images), Bench(pick_device())
+    source, bench = ImageFolder(images), DetectorSet(pick_device())
     file = PromptFile(prompts, column) if prompts else None
     rows = source.rows(task.prompts(n, 0, file))
-    look = Look(task, bench, source)
+    look = Examiner(task, bench, source)
     kept, notes = select(rows, prompts, reference)
     notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
     notes["n_without_prompt"] = source.strangers(rows)
@@ -189,7 +191,9 @@ def accepted(
     return tasks
 
 
-def present(tasks: Sequence[Task], bench: Bench, rows: Callable[[Task], list[Row]]) -> dict[Task, list[Row]]:
+def present(
+    tasks: Sequence[Task], bench: DetectorSet, rows: Callable[[Task], list[Row]]
+) -> dict[Task, list[Row]]:
     """Tasks and their rows, without those whose prompt set or detectors are all missing on this machine.
 
     Raises:
@@ -228,7 +232,7 @@ def select(
 
 
 def judge(
-    task: Task, rows: Sequence[Row], look: Look, folder: Path, key: str, advance: Advance
+    task: Task, rows: Sequence[Row], look: Examiner, folder: Path, key: str, advance: Advance
 ) -> list[Record] | None:
     """The task's records, from disk where they are; None where this process did only a share of them.
 
@@ -250,7 +254,7 @@ def judge(
         if start not in parts and batch % world == rank:
             parts.write(start, look(part))
         advance(sum(not row.get("reference") for row in part))
-    if world == 1 or distributed.gather_here():
+    if world == 1 or distributed.is_main_after_barrier():
         return parts.merge()
     return None
 
@@ -269,7 +273,7 @@ def finish(
     records: list[Record],
     folder: Path,
     notes: dict[str, Any],
-    bench: Bench,
+    bench: DetectorSet,
     protocols: Sequence[str] | None,
 ) -> dict[str, Any]:
     """results.json from the records."""

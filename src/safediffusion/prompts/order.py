@@ -1,4 +1,7 @@
-"""Which prompts a round draws: pure functions of seed, round and sizes, so that resumed and split runs agree."""
+"""Which prompts a round draws: pure functions of seed, round and sizes.
+
+So a resumed run, and one on several processes, draw the same.
+"""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         out: the run folder; None is runs/RECIPE.
         fresh: start over in a new folder beside an existing one.
     """
-    distributed.join()
+    distributed.initialize()
     folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)
     with noted(folder):
         finished = is_finished(folder)
@@ -55,7 +55,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         found = load_prompts(config.prompts)
         prompts = found.rows
         diffuser, rewards = load(config, prompts, device)
-    distributed.wait()  # all have chosen the folder before one writes to it
+    distributed.barrier()  # all have chosen the folder before one writes to it
     with claimed(folder, config), failures(folder), resumable(folder):
         watch = Stopwatch(folder.progress, device)
         if distributed.is_main():
@@ -67,18 +67,18 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         judge("after", folder.model, config, folder, watch)
         if distributed.is_main():
             finish(config, folder, device, watch, result)
-        distributed.leave()
+        distributed.shut_down()
     return folder
 
 
 def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Rewards]:
     """Model and rewards, with everything checked that can be wrong before anything is written."""
-    from safediffusion.diffusion.load import load_policy
+    from safediffusion.diffusion.load import load_diffuser
     from safediffusion.steering.build import build_rewards
 
     check_config(config, source_sizes(prompts))
     check_machine(config, device)
-    diffuser = load_policy(config.model, device)
+    diffuser = load_diffuser(config.model, device)
     check_model(config, diffuser, distributed.count())
     return diffuser, build_rewards(config.reward, device, config.model.offload)
 
@@ -139,13 +139,13 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     for name in set(e.tasks) - set(missing):
         remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:
-        from safediffusion.diffusion.load import load_policy
+        from safediffusion.diffusion.load import load_diffuser
         from safediffusion.evaluation.runner import evaluate
 
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
-                model = load_policy(trained, pick_device(), merged=True)
+                model = load_diffuser(trained, pick_device(), merged=True)
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 

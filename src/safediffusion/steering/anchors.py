@@ -95,7 +95,7 @@ def list_policies(encoder: str = "world") -> list[str]:
     return sorted(path.stem for path in (ANCHORS / family(encoder)).glob("*.yaml"))
 
 
-def load_policy(name: str, encoder: str = "world") -> SafetyPolicy:
+def load_safety_policy(name: str, encoder: str = "world") -> SafetyPolicy:
     """A shipped policy by name, or the policy in a YAML file."""
     if not name.endswith((".yaml", ".yml")):
         if name not in list_policies(encoder):  # a name, never a path

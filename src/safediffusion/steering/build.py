@@ -12,7 +12,7 @@ import torch
 
 from safediffusion.config.schema import OneRewardConfig, RewardConfig
 from safediffusion.errors import UserError
-from safediffusion.steering.anchors import load_policy
+from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.steering.direction import SafetyDirection
 from safediffusion.steering.encoders import Encoder, load_encoder
 from safediffusion.steering.reward import (
@@ -50,7 +50,7 @@ def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward
         raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:fn")
     if config.kind == "clip":
         return ClipReward(encoder(config.encoder), config.views, config.batch_size)
-    policy = load_policy(config.anchors, config.encoder)
+    policy = load_safety_policy(config.anchors, config.encoder)
     z = encoder(config.encoder)
     if config.kind == "negative-clip":
         return NegativeClipReward(z, policy.unsafe, config.views, config.batch_size)

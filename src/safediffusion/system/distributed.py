@@ -24,7 +24,7 @@ PATIENCE = timedelta(hours=2)
 SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 
 
-def join() -> None:
+def initialize() -> None:
     """Join the other processes, if a launcher started several."""
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         return
@@ -35,14 +35,14 @@ def join() -> None:
         )
     from accelerate import PartialState
 
-    with talking():
+    with lost_process_errors():
         PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
 
 
-def leave() -> None:
+def shut_down() -> None:
     """Leave, once all have come to the end."""
     if dist.is_initialized():
-        wait()
+        barrier()
         dist.destroy_process_group()
 
 
@@ -56,7 +56,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def named(n: int) -> str:
+def describe_count(n: int) -> str:
     """ "1 process" or "2 processes"."""
     return "1 process" if n == 1 else f"{n} processes"
 
@@ -73,7 +73,7 @@ def share(groups: int) -> range:
 
 
 @contextmanager
-def talking() -> Iterator[None]:
+def lost_process_errors() -> Iterator[None]:
     """Say in one line that a process is gone."""
     try:
         yield
@@ -84,51 +84,51 @@ def talking() -> Iterator[None]:
         ) from error
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when all have come here."""
-    everyone(None)
+    all_gather_object(None)
 
 
-def gather_here() -> bool:
+def is_main_after_barrier() -> bool:
     """Wait for the others' files; true in the one process that is to put them together."""
-    wait()
+    barrier()
     return dist.is_initialized() and is_main()
 
 
-def everyone(value: T) -> list[T]:
+def all_gather_object(value: T) -> list[T]:
     """The values of all processes, in order; tensors in them must be on the CPU."""
     if count() == 1:
         return [value]
     values: list[T] = [value] * count()
-    with talking():
+    with lost_process_errors():
         dist.all_gather_object(values, value)
     return values
 
 
-def gathered(tensor: Tensor, dim: int = 0) -> Tensor:
+def all_gather(tensor: Tensor, dim: int = 0) -> Tensor:
     """The tensors of all processes one after the other; their sizes along `dim` may differ."""
     if count() == 1:
         return tensor
-    return torch.cat(everyone(tensor.cpu()), dim).to(tensor.device)
+    return torch.cat(all_gather_object(tensor.cpu()), dim).to(tensor.device)
 
 
 def mean(values: Mapping[str, float], weight: int) -> dict[str, float]:
     """Means over all processes, each counting by its weight."""
     if count() == 1:
         return dict(values)
-    parts = everyone((weight, values))
+    parts = all_gather_object((weight, values))
     total = sum(w for w, _ in parts)
     return {name: sum(w * own[name] for w, own in parts) / total for name in values}
 
 
-def add_up(parameters: Sequence[nn.Parameter]) -> None:
+def all_reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace every gradient by its sum over all processes."""
     if count() == 1:
         return
     for p in parameters:
         if p.grad is None:  # this process had no row in the optimizer step
             p.grad = torch.zeros_like(p)
-    with talking():
+    with lost_process_errors():
         works: list[Any] = [dist.all_reduce(p.grad, async_op=True) for p in parameters]
         for work in works:
             work.wait()

@@ -21,20 +21,20 @@ from safediffusion.training.prompt_cache import PromptConditions
 
 @dataclass(frozen=True)
 class Groups:
-    """One round's groups.
+    """The groups of one round.
 
     Attributes:
-        prompts: index of each group's, of all processes.
-        batch: rows of this process, groups whole.
+        prompts: index of the prompt of each group, of all processes.
+        batch: rows of this process; a group is never split between processes.
         texts: prompts of those rows.
-        own: rows of all processes that are drawn with the prompt itself, not with a neighbour.
-        labels: of the rows in `own`.
+        unborrowed: rows of all processes that are drawn with their own prompt, not with a neighbour's.
+        labels: of the rows in `unborrowed`.
     """
 
     prompts: list[int]
     batch: Batch
     texts: list[str]
-    own: list[int]
+    unborrowed: list[int]
     labels: list[str | None]
 
 
@@ -62,25 +62,25 @@ class GroupSource:
         c = self.config.rollout
         sizes, weights = source_sizes(self.prompts), self.config.prompts.weights
         sources = considered_prompts(sizes, weights, self.config.seed, step, c.prompts, c.considered)
-        chosen = [i for own, share in sources for i in self.curriculum.choose(own, share)]
+        chosen = [i for considered, count in sources for i in self.curriculum.choose(considered, count)]
         groups = distributed.share(c.prompts)
-        asked = [i for i in chosen for _ in range(c.group_size)]
-        drawn = list(chain.from_iterable(self.lenders(i) for i in chosen))
-        first, total = groups.start * c.group_size, len(asked)
+        scored_for = [i for i in chosen for _ in range(c.group_size)]
+        drawn_with = list(chain.from_iterable(self.prompts_to_draw_with(i) for i in chosen))
+        first, total = groups.start * c.group_size, len(scored_for)
         here = slice(first, groups.stop * c.group_size)
-        keys = [(i, row % c.group_size) for row, i in enumerate(asked[here])]
+        keys = [(i, row % c.group_size) for row, i in enumerate(scored_for[here])]
         cond = self.conditions([i for i, _ in keys])
-        lent = self.conditions(drawn[here]) if self.lent else cond
-        own = [row for row in range(total) if asked[row] == drawn[row]]
+        borrowed = self.conditions(drawn_with[here]) if self.borrowed else cond
+        unborrowed = [row for row in range(total) if scored_for[row] == drawn_with[row]]
         return Groups(
             prompts=chosen,
-            batch=Batch(step, first, total, keys, cond, lent, self.kl[[i for i, _ in keys]]),
+            batch=Batch(step, first, total, keys, cond, borrowed, self.kl[[i for i, _ in keys]]),
             texts=[self.prompts[i].text for i, _ in keys],
-            own=own,
-            labels=[self.prompts[asked[row]].label for row in own],
+            unborrowed=unborrowed,
+            labels=[self.prompts[scored_for[row]].label for row in unborrowed],
         )
 
-    def lenders(self, index: int) -> list[int]:
+    def prompts_to_draw_with(self, index: int) -> list[int]:
         """The prompt that each member of a group is drawn with: neighbours, then the prompt itself."""
-        near = self.neighbours(index, self.lent)
+        near = self.neighbours(index, self.borrowed)
         return [*near, *[index] * (self.config.rollout.group_size - len(near))]

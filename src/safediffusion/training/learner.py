@@ -60,7 +60,7 @@ class Learner:
         """Accumulate the gradient of a part of the loss."""
         self.scaler.scale(loss).backward()
 
-    def descend(self) -> float:
+    def optimizer_step(self) -> float:
         """One optimizer step on the accumulated gradient; returns its norm before clipping.
 
         A float16 gradient that overflowed is dropped: no step, a norm of 0, and a lower loss scale.
@@ -69,7 +69,7 @@ class Learner:
             for p in self.parameters:
                 p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
         if not self.sharded:  # pieces were added up in the backward pass
-            distributed.add_up(self.parameters)
+            distributed.all_reduce_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = joined(torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)).item()
         if not (math.isfinite(norm) or self.scaler.is_enabled()):
@@ -85,8 +85,8 @@ class Learner:
         dropped = self.scaler.is_enabled() and not math.isfinite(norm)
         return 0.0 if dropped else norm
 
-    def follow(self, decay: float) -> None:
-        """Move the old copy towards the weights."""
+    def update_old_copy(self, decay: float) -> None:
+        """Move the old copy towards the weights: old = decay old + (1 - decay) weights."""
         self._average(self.old, decay)
 
     @torch.no_grad()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Passes:
+class PassCounter:
     """Image-passes of a network: a call on n rows counts n, and n more when a gradient comes back through it.
 
     Rows that only fill up a call count, as they cost as much. Guidance by two passes doubles the rows.

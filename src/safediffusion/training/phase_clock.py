@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 
 
-class Clock:
+class PhaseClock:
     """Seconds by phase, "other" being what lies between phases; tells a listener which phase begins.
 
     A phase on a GPU ends when the GPU is done with it, or its time would be found in the next one.

@@ -36,7 +36,7 @@ def flat(row: Row, prefix: str = "") -> Row:
     return values
 
 
-class Keeper:
+class Recorder:
     """Keeps a learner in a run folder, and brings it back."""
 
     def __init__(self, config: RunConfig, learner: Learner, folder: RunFolder) -> None:
@@ -57,12 +57,12 @@ class Keeper:
 
     def save(self, step: int, state: Row, values: Row) -> None:
         """A checkpoint; `values` are the step's metrics, which the best one is chosen by."""
-        random = by_process(distributed.everyone(random_state()))
+        random = by_process(distributed.all_gather_object(random_state()))
         state = {**state, "score": self.score(values), "processes": distributed.count()}
         tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
         if distributed.is_main():
             checkpoint.keep_best(self.root, checkpoint.save(self.root, step, tensors, state, keep))
-        distributed.wait()
+        distributed.barrier()
 
     def score(self, values: Row) -> float | None:
         """The value that train.keep_best names, the higher the better; None where it was not measured.
@@ -84,7 +84,7 @@ class Keeper:
     def resume(self) -> Row | None:
         """Go back to the newest whole checkpoint; returns its state, or None where there is none."""
         path, error = self._choose() if distributed.is_main() else (None, None)
-        path, error = distributed.everyone((path, error))[0]
+        path, error = distributed.all_gather_object((path, error))[0]
         if error:
             raise RunError(error)
         state = self._load(path) if path else None
@@ -115,7 +115,7 @@ class Keeper:
             if own := of_process(tensors["random"], distributed.rank()):
                 restore_random_state(own)
         before, now = state["processes"], distributed.count()
-        changed = f", on {distributed.named(now)} instead of {before}" if before != now else ""
+        changed = f", on {distributed.describe_count(now)} instead of {before}" if before != now else ""
         self.log(f"resumed after step {state['step']}{changed}")
         return state
 
@@ -126,7 +126,7 @@ class Keeper:
     def finish(self, step: int, collapsed: bool) -> None:
         """Write model/, of the healthy weights after a collapse, else of the best if one is chosen."""
         chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
-        chosen = distributed.everyone(chosen)[0]
+        chosen = distributed.all_gather_object(chosen)[0]
         if self.config.train.keep_best and not (collapsed or (chosen and chosen.exists())):
             log.warning(
                 "train.keep_best=%s was never measured; model/ is the last", self.config.train.keep_best
@@ -140,7 +140,7 @@ class Keeper:
         with self.learner.evaluation_weights():
             if distributed.is_main():
                 self.export()
-        distributed.wait()
+        distributed.barrier()
 
     def export(self) -> None:
         """Write model/, whole or not at all, with the hashes of its files."""

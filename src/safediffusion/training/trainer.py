@@ -20,9 +20,9 @@ from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.collapse_alarm import Monitor, image_statistics
 from safediffusion.training.groups import GroupSource
 from safediffusion.training.learner import Learner
-from safediffusion.training.pass_counter import Passes
-from safediffusion.training.phase_clock import Clock
-from safediffusion.training.recorder import Keeper, Row, flat
+from safediffusion.training.pass_counter import PassCounter
+from safediffusion.training.phase_clock import PhaseClock
+from safediffusion.training.recorder import Recorder, Row, flat
 from safediffusion.training.reward_decoder import RewardDecoder
 from safediffusion.training.sample_sheets import write_sheet
 
@@ -78,11 +78,11 @@ class Trainer:
         self.algorithm = algorithm(config, self.learner)
         set_seed(config.seed + distributed.rank())  # for rewards that draw at random
         self.monitor = Monitor()
-        self.keeper = Keeper(config, self.learner, folder)
+        self.recorder = Recorder(config, self.learner, folder)
         self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
         self.step = 0
         self.seconds = 0.0
-        self.passes = Passes()
+        self.passes = PassCounter()
         self.decode = RewardDecoder(diffuser, self.score_first, config.compared, config.rollout.batch_size)
         self.groups = GroupSource(config, diffuser, prompts, self.rewards.parts[0].function)
 
@@ -96,18 +96,20 @@ class Trainer:
             while self.step < train.steps and not self.out_of_time and not self.ended_by_collapse:
                 row = self.round()
                 self.record(row)
-                signal_number = max(distributed.everyone(interrupted()))
+                signal_number = max(distributed.all_gather_object(interrupted()))
                 last = self.step == train.steps or self.out_of_time
                 if signal_number or last or self.step % train.checkpoint_every == 0:
                     self.save()
                 if signal_number:
-                    self.keeper.log(f"interrupted after step {self.step}; the same command goes on from here")
+                    self.recorder.log(
+                        f"interrupted after step {self.step}; the same command goes on from here"
+                    )
                     stop(signal_number)
         return self.finish()
 
     def round(self) -> Row:
         """One prompt batch: sample, score, compare, update."""
-        clock = Clock(self.device, self.on_phase)
+        clock = PhaseClock(self.device, self.on_phase)
         drawn = self.groups(self.step)
         batch = drawn.batch
         with clock("sample"), self.diffuser.whole({}), self.passes.counting(self.diffuser.network):
@@ -115,7 +117,7 @@ class Trainer:
         with clock("decode"):
             images = finite(self.decode(latents, drawn.texts))
         with clock("score"), torch.no_grad():
-            scores = distributed.gathered(self.rewards(images, drawn.texts).to(self.device), dim=1)
+            scores = distributed.all_gather(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), -1, self.config.compared)
             train = self.config.train
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
@@ -126,13 +128,13 @@ class Trainer:
         self.learner.set_lr(lr)
         with clock("update"), self.passes.counting(self.diffuser.network):
             updated = self.algorithm.update(batch, advantages.flatten()[batch.rows])
-        passes = distributed.everyone(self.passes.take())
-        seconds = max(distributed.everyone(clock.stop()))
+        passes = distributed.all_gather_object(self.passes.take())
+        seconds = max(distributed.all_gather_object(clock.stop()))
         self.step += 1
         self.seconds += seconds
         return {
             "step": self.step,
-            **rewards_summary(scores[:, drawn.own], groups, self.rewards.names, drawn.labels),
+            **rewards_summary(scores[:, drawn.unborrowed], groups, self.rewards.names, drawn.labels),
             "zero_std_ratio": zero_std_ratio(advantages),
             **updated,
             "lr": lr,
@@ -140,14 +142,14 @@ class Trainer:
             "images_per_s": batch.total / seconds,
             "seconds": clock.seconds,
             "passes": {way: sum(own[way] for own in passes) for way in passes[0]},
-            "peak_memory_mib": max(distributed.everyone(peak_memory_mib(self.device))),
+            "peak_memory_mib": max(distributed.all_gather_object(peak_memory_mib(self.device))),
             **seen,
         }
 
     @torch.no_grad()
     def score_first(self, images: Tensor, texts: Sequence[str]) -> Tensor:
         """The main reward of the images of all processes, (n,)."""
-        return distributed.gathered(self.rewards.parts[0](images, texts).to(self.device))
+        return distributed.all_gather(self.rewards.parts[0](images, texts).to(self.device))
 
     @torch.no_grad()
     def look(self, images: Tensor) -> Row:
@@ -163,10 +165,10 @@ class Trainer:
         wrong = self.monitor.update(self.step, row)
         row["collapse"] = wrong is not None
         self.values = flat(row)
-        self.keeper.record(row)
+        self.recorder.record(row)
         if wrong and self.monitor.collapsed_at == self.step:
-            kept = self.keeper.keep_healthy()
-            self.keeper.log(
+            kept = self.recorder.keep_healthy()
+            self.recorder.log(
                 f"warning: step {self.step} looks like reward hacking: {wrong}; healthy checkpoint: {kept}"
             )
         if self.step % self.config.train.sample_every == 0 or self.step == self.config.train.steps:
@@ -195,17 +197,17 @@ class Trainer:
         """The derived numbers that show a wrong setting before it costs an hour."""
         c, count = self.config, sum(p.numel() for p in self.learner.parameters)
         images = c.rollout.prompts * c.rollout.group_size
-        self.keeper.log(
+        self.recorder.log(
             f"{c.train.algorithm}: {count:,} trainable parameters, {images} images a step in "
             f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps a step, "
-            f"{c.train.steps * c.train.updates} in all, on {distributed.named(distributed.count())}"
+            f"{c.train.steps * c.train.updates} in all, on {distributed.describe_count(distributed.count())}"
         )
         for line in self.algorithm.describe():
-            self.keeper.log(line)
+            self.recorder.log(line)
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, or start with the pictures of the untrained model."""
-        state = self.keeper.resume()
+        state = self.recorder.resume()
         if state is None:
             self.picture()
             return
@@ -223,14 +225,14 @@ class Trainer:
             "spreads": self.groups.curriculum.state(),
             "tiny_agreement": self.decode.agreement,
         }
-        self.keeper.save(self.step, state, self.values)
+        self.recorder.save(self.step, state, self.values)
 
     def finish(self) -> TrainResult:
         """Export the model; after a stop by the alarm, the healthy one."""
         if self.ended_by_collapse:
             self.save()
-            self.keeper.log(f"stopped by the collapse alarm after step {self.step}")
-        self.keeper.finish(self.step, self.ended_by_collapse)
+            self.recorder.log(f"stopped by the collapse alarm after step {self.step}")
+        self.recorder.finish(self.step, self.ended_by_collapse)
         c = self.config
         return TrainResult(
             status="finished" if self.monitor.collapsed_at is None else "collapsed",

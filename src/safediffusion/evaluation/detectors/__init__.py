@@ -95,7 +95,7 @@ GIVES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Bench:
+class DetectorSet:
     """The detectors of one evaluation, each loaded once, when it is first wanted.
 
     Attributes:
