@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from safediffusion.cli import app
+from safediffusion.cli import commands
 from safediffusion.files.atomic import write_text
 from safediffusion.report import plots
 
@@ -25,11 +25,9 @@ NEW_USER, NEW_MOUNT, REMOUNT = 0x10000000, 0x00020000, 32  # of Linux's unshare 
 
 USED = (
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    *(f"safediffusion.{name}" for name in ("export", "judge", "sample", "train", "training.trainer")),
-    *(
-        f"safediffusion.{name}"
-        for name in ("evaluate.runner", "evaluate.methods", "report.report", "compare")
-    ),
+    *(f"safediffusion.{name}" for name in ("publish.export", "cli.evaluate", "cli.sample", "cli.compare")),
+    *(f"safediffusion.{name}" for name in ("run.train", "training.trainer", "report.report")),
+    *(f"safediffusion.evaluation.{name}" for name in ("runner", "tables.method_table")),
 )
 
 Disturb = Callable[[], None]
@@ -95,7 +93,7 @@ def _become(words: Sequence[str], folder: Path, output: Path, disturb: Disturb |
         sys.argv = ["safediffusion", *words]
         if disturb:
             disturb()
-        app.run()
+        commands.run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
@@ -158,7 +156,7 @@ def preload(draw: bool) -> None:
     """Import what commands use; without `draw`, reports hold empty plots."""
     for name in USED:
         import_module(name)
-    app.quiet()
+    commands.quiet()
     if not draw:
         plots.svg = lambda figure: "<svg></svg>"
         plots.save_png = lambda figure, path: write_text(path, "no picture")

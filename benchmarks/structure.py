@@ -20,7 +20,7 @@ SRC = Path(__file__).parents[1] / "src" / "safediffusion"
 # Rooms from the bottom up; a module imports from its own room and from those before it.
 # Rooms of one line stand beside each other and do not import each other.
 FLOORS = (
-    ("errors",),
+    ("errors", "version"),
     ("text",),
     ("files", "world"),
     ("system", "config"),

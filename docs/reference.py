@@ -11,7 +11,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from safediffusion.cli.app import app
+from safediffusion.cli.commands import app
 from safediffusion.config import flatten
 from safediffusion.config.schema import RunConfig
 

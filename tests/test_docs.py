@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from safediffusion.cli.app import app
+from safediffusion.cli.commands import app
 from safediffusion.cli.lookups import GROUPS
 from safediffusion.config import dotted_keys, load_config, recipe_path
 from safediffusion.evaluation.tasks import get_task, user_prompts

@@ -1,6 +1,6 @@
 """`python -m safediffusion` is the command line."""
 
-from safediffusion.cli.app import main
+from safediffusion.cli.commands import main
 
 if __name__ == "__main__":
     main()

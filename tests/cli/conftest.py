@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safediffusion.cli import app
+from safediffusion.cli import commands
 from tests.pipelines import tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         monkeypatch.setattr(sys, "argv", ["safediffusion", *map(str, args)])
         code = 0
         try:
-            app.run()
+            commands.run()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
         return Done(code, *capfd.readouterr())

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.table import Table
 
-from safediffusion.cli import app
+import safediffusion
+from safediffusion.cli import commands
 from safediffusion.cli.tables import describe
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.nudenet import PAPERS
@@ -150,12 +151,12 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
         with log_file(tmp_path / "log.txt"):
             logging.getLogger("safediffusion.test").warning("skipped %s", HOSTILE)
 
-    monkeypatch.setattr(app, "app", command)
+    monkeypatch.setattr(commands, "app", command)
     monkeypatch.setattr(sys, "argv", ["safediffusion"])
     logger = logging.getLogger("safediffusion")
     handlers = logger.handlers
     with pytest.raises(SystemExit):
-        app.run()
+        commands.run()
     logger.handlers = handlers
     for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
         assert text.endswith(f"skipped {plain(HOSTILE)}\n") and text.count("\n") == 1
@@ -191,7 +192,7 @@ def test_captions_on_sheets_may_hold_anything() -> None:
 
 
 def test_only_one_module_writes_to_the_terminal() -> None:
-    root = Path(app.__file__).parent
+    root = Path(safediffusion.__file__).parent
     writers = ("typer.echo", "typer.secho", "Console(", "sys.stdout.write", " print(", "print_exc")
     found = {
         str(file.relative_to(root))
@@ -199,13 +200,13 @@ def test_only_one_module_writes_to_the_terminal() -> None:
         if any(word in file.read_text(encoding="utf-8") for word in writers)
     }
     # the builder of World's networks prints its own stages
-    assert found == {"terminal.py", "world/build/stages.py", "world/build/loop.py"}
+    assert found == {"text/terminal.py", "world/networks/stages.py", "world/networks/loop.py"}
 
 
 def test_an_error_of_several_lines_is_shown_as_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**rest: object) -> None:
         raise UserError(f"first\n{EVERY}")
 
-    monkeypatch.setattr(app, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     code, _, err = run("doctor")
     assert code == 2 and err.count("\n") == 1 and harmless(err)

@@ -6,7 +6,7 @@ from PIL import Image
 from torch.nn.functional import normalize
 from typer.testing import CliRunner
 
-from safediffusion.cli.app import app
+from safediffusion.cli.commands import app
 from safediffusion.errors import UserError
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import check_policy, draw

@@ -49,7 +49,7 @@ def environment() -> dict[str, Any]:
 
     import torch
 
-    from safediffusion import __version__
+    from safediffusion.version import __version__
 
     names = ("torch", "diffusers", "transformers", "peft", "accelerate", "numpy")
     return {
