@@ -2,7 +2,7 @@
 
     python benchmarks/attention.py [RECIPE ...] [--rounds 4] [--set key=value ...]
 
-Decides what `Family.make_trainable` takes on a CPU. Writes results/attention.json.
+Decides what `Diffuser.make_trainable` takes on a CPU. Writes results/attention.json.
 """
 
 from __future__ import annotations

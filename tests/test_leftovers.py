@@ -73,7 +73,7 @@ def test_a_process_killed_at_any_rename_of_a_folder_leaves_the_old_or_the_new(tm
     script = """
 import os, sys
 from pathlib import Path
-from safediffusion.runs import replacing_folder
+from safediffusion.files.atomic import replacing_folder
 count = 0
 def hook(event, arguments):
     global count

@@ -82,7 +82,7 @@ def test_peak_memory_is_known_where_there_are_no_resource_limits(monkeypatch: py
 HOLD = """
 import sys, time
 from pathlib import Path
-from safediffusion.folder_lock import locked
+from safediffusion.files.folder_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

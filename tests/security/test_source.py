@@ -64,8 +64,8 @@ def test_torch_reads_pickles_of_tensors_alone() -> None:
 
 
 def test_torchscript_is_loaded_in_one_place() -> None:
-    assert {file for file, _ in calls("jit.load")} == {"evaluate/detectors/inception.py"}
-    assert {file for file, _ in calls("InferenceSession")} == {"evaluate/detectors/nudenet.py"}
+    assert {file for file, _ in calls("jit.load")} == {"evaluation/detectors/inception.py"}
+    assert {file for file, _ in calls("InferenceSession")} == {"evaluation/detectors/nudenet.py"}
 
 
 def test_no_library_is_told_to_trust_code_of_others() -> None:
@@ -81,24 +81,24 @@ def test_no_library_is_told_to_trust_code_of_others() -> None:
 
 def test_data_sets_are_loaded_by_versions_without_code() -> None:
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
-    assert "datasets>=4" in project and {file for file, _ in calls("load_dataset")} == {"prompt_sources.py"}
+    assert "datasets>=4" in project and {file for file, _ in calls("load_dataset")} == {"prompts/sources.py"}
 
 
 def test_modules_are_imported_by_name_in_known_places() -> None:
     chosen = {file for file, call in calls("import_module") if not isinstance(call.args[0], ast.Constant)}
-    # the package's own modules by name; and the reward that a setting names
-    assert chosen == {"__init__.py", "diffusion/load.py", "steering/build.py"}
+    # the package's own public names; and the user's own code that a setting names
+    assert chosen == {"__init__.py", "system/extensions.py"}
 
 
 def test_programs_are_started_in_known_places() -> None:
-    assert importers("subprocess") == {"runs.py"}  # git, for the commit that a run notes
+    assert importers("subprocess") == {"system/device.py"}  # git, for the commit that a run notes
     assert not calls("os.system", "os.popen", "os.execv", "os.spawnv")
 
 
 def test_the_network_is_reached_in_known_places() -> None:
     assert not importers("socket", "urllib", "http", "requests", "httpx", "aiohttp", "ftplib", "smtplib")
     assert importers("huggingface_hub", "datasets", "wandb", "trackio") == {
-        "push.py", "prompt_sources.py", "steering/encoders.py", "evaluate/external.py",
+        "publish/hub.py", "prompts/sources.py", "steering/encoders.py", "evaluation/external_files.py",
     }  # fmt: skip
 
 

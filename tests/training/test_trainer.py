@@ -255,7 +255,7 @@ def test_log_names_the_steps_that_are_never_trained(make_trainer):
     trainer.diffuser.scheduler.final_alpha_cumprod = torch.tensor(1.0)
     fresh = type(trainer.algorithm)(trainer.config, trainer.learner)
     assert fresh.describe() == [
-        "trains 3 of 4 steps a round, out of timesteps [750, 500, 250]",
+        "trains 3 of 4 steps per round, out of timesteps [750, 500, 250]",
         "never trained, as their deviation is 0: timesteps [0]",
     ]
 

@@ -1,94 +1,317 @@
-"""What the rest of the program may ask of a text-to-image model, whatever its family."""
+"""A text-to-image model as a policy: guidance, call shapes, adapters, the reference model, decoding, export.
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+The file of a family says how its text is encoded, how its network is called and which noise process it has.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
+from peft import LoraConfig
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.export import write_pipeline
+from safediffusion.diffusion.meta import AsOnGpu
 from safediffusion.diffusion.noise_process import Process
+from safediffusion.diffusion.sharding import Sharded
+from safediffusion.diffusion.swap_weights import swapped
+from safediffusion.errors import UserError
+from safediffusion.system.offload import Offloaded
+
+MOST_TIMES = 4  # the native side; attention at that size needs 256 times the memory
 
 
-class Diffuser(Protocol):
-    """A text-to-image model as a policy."""
+class Diffuser(ABC):
+    """A text-to-image model whose network is the policy; text encoders and autoencoder stay frozen.
 
-    pipeline: Any
-    device: torch.device
-    dtype: torch.dtype
-    scheduler: Any
-    process: Process
-    resolution: int
-    latent_shape: tuple[int, int, int]
-    call_rows: int | None
-    tiny: Any
+    A subclass, one per family of models, names its network and implements the abstract methods.
+
+    Args:
+        pipeline: a diffusers pipeline of the family; the autoencoder and all weights to train are float32.
+        device: where it runs.
+        dtype: float32, or bfloat16 or float16 for autocast around the network.
+        resolution: side of the images in pixels; None is what the model was made for.
+        offload: text encoders wait on the CPU until `awake`.
+    """
+
+    network_name: ClassVar[str]
+    lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
+    distilled: ClassVar[bool] = False  # the network is told the guidance: one pass, nothing to subtract
+    load_options: ClassVar[Mapping[str, Any]] = {}  # for the pipeline's from_pretrained
+
+    def __init__(
+        self,
+        pipeline: Any,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        resolution: int | None = None,
+        offload: bool = False,
+    ) -> None:
+        self.pipeline: Any = pipeline
+        self.device = torch.device(device)
+        self.dtype = dtype
+        encoders = []
+        for name, part in pipeline.components.items():
+            if not isinstance(part, nn.Module):
+                continue
+            part.requires_grad_(False).eval()
+            if is_encoder(name, part):
+                encoders.append(part)
+            else:
+                part.to(self.device)
+        self.encoders = Offloaded(encoders, self.device, offload)
+        channels, side = self.native_latents()
+        if resolution is not None:
+            side = self._side(resolution, MOST_TIMES * side)
+        self.resolution = side * pipeline.vae_scale_factor
+        self.latent_shape = (channels, side, side)
+        self.scheduler, self.process = self.noise_process()
+        self.call_rows: int | None = None
+        self.tiny: Any = None
+        self._parameters: dict[str, nn.Parameter] = {}
+        self._reference: list[Tensor] = []
+        self._lora = False
+        self._sharded: Sharded | None = None
 
     @property
     def network(self) -> nn.Module:
         """What is trained."""
-        ...
+        return getattr(self.pipeline, self.network_name)
 
-    @property
-    def distilled(self) -> bool:
-        """Whether the network is told the guidance, in one pass, instead of being guided by two."""
-        ...
+    @cached_property
+    def _empty(self) -> Condition:
+        return self.unconditional()
 
+    @abstractmethod
+    def native_latents(self) -> tuple[int, int]:
+        """Channels and side of the latents that the model was made for."""
+
+    @abstractmethod
+    def noise_process(self) -> tuple[Any, Process]:
+        """A scheduler of our own with the model's settings, and the process it describes."""
+
+    @abstractmethod
+    def encode_text(self, prompts: Sequence[str]) -> Condition:
+        """Text conditioning, float32, by encoders that are on the device; long prompts are cut."""
+
+    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Text conditioning of n prompts, float32."""
-        ...
+        """Text conditioning, float32; long prompts are cut."""
+        with self.awake():
+            return self.encode_text(prompts)
 
     def awake(self) -> AbstractContextManager[None]:
-        """Inside, text encoders that otherwise wait elsewhere are on the device."""
-        ...
+        """Inside, the text encoders are on the device; worth it around several calls of `encode`."""
+        return self.encoders.awake()
+
+    def unconditional(self) -> Condition:
+        """What guidance moves away from, one row."""
+        return self.encode([""])
+
+    @abstractmethod
+    def forward(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """One call of the network, (n, c, h, w); only a distilled one is told the guidance."""
 
     def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        """The network's (guided) output, (n, c, h, w) float32, for x_t (n, c, h, w) and t (n,)."""
-        ...
+        """Output of the network, guided (Ho & Salimans, 2022) if guidance is above 1.
+
+        Args:
+            latents: x_t, (n, c, h, w) float32.
+            t: timesteps, (n,).
+            cond: text conditioning of n rows.
+            guidance: scale; up to 1 only the conditional branch is computed.
+
+        Returns:
+            (n, c, h, w) float32.
+        """
+        if self.distilled or guidance <= 1:
+            return self._network(latents, t, cond, guidance)
+        return self.predict_both(latents, t, cond, guidance)[0]
 
     def predict_both(
         self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
     ) -> tuple[Tensor, Tensor]:
-        """Guided and unguided output, each (n, c, h, w) float32."""
-        ...
+        """Guided and unguided output from one call of twice the batch."""
+        both = Condition.cat([self._empty.expand(len(latents)), cond])
+        output = self._network(latents.repeat(2, 1, 1, 1), t.repeat(2), both, guidance)
+        free, conditional = output.chunk(2)
+        return free + guidance * (conditional - free), conditional
 
+    def _network(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """The network in calls of `call_rows` rows, the last one filled up; in one call where that is None.
+
+        Half-precision kernels round differently for different shapes. With one shape for rollout and update
+        a first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
+        """
+        if self.call_rows is None:
+            return self._call(latents, t, cond, guidance)
+        n, rows = len(latents), self.call_rows
+        fill = torch.arange(-(-n // rows) * rows, device=self.device) % n
+        parts = [self._call(latents[i], t[i], cond[i], guidance) for i in fill.split(rows)]
+        return torch.cat(parts)[:n]
+
+    def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        with self._precision(), self._attention():
+            return self.forward(latents, t, cond, guidance).float()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.device.type == "meta":  # autocast does not know it
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        """Kernels to train a transformer with: a CPU's fused attention is slow backwards.
+
+        Rollout and update share them, or ratios would not start at 1. UNets have `AttnProcessor` instead.
+        """
+        if self.device.type == "meta":
+            return AsOnGpu(self.dtype)
+        trained_on_cpu = self.device.type == "cpu" and bool(self._parameters)
+        return sdpa_kernel(SDPBackend.MATH) if trained_on_cpu else nullcontext()
+
+    def compile(self) -> None:
+        """From now on calls of `call_rows` rows run compiled: one shape, so each kind of call compiles once.
+
+        Other calls, as of an evaluation, have any shape and run as before.
+        """
+        network: Any = self.network
+        plain = network.forward
+        compiled = torch.compile(plain, dynamic=False)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return (plain if self.call_rows is None else compiled)(*args, **kwargs)
+
+        network.forward = forward
+
+    def recompute_activations(self) -> None:
+        """Keep only the blocks' inputs for the backward pass; compute the rest again, by the same kernels."""
+        network: Any = self.network
+        network.enable_gradient_checkpointing(
+            lambda block, *args: checkpoint(
+                block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), self._attention())
+            )
+        )
+
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (n, 3, H, W) in [0, 1] from clean latents (n, c, h, w)."""
-        ...
+        """Images (n, 3, H, W) in [0, 1] float32 from clean latents (n, c, h, w)."""
+        return decoded(self.pipeline.vae, latents)
 
     def unpacked(self, latents: Tensor) -> Tensor:
         """Latents (n, c, h, w) of this model's resolution from those that its pipeline gives out."""
-        ...
+        return latents
 
+    @torch.no_grad()
     def decode_small(self, latents: Tensor) -> Tensor:
         """The same by the tiny autoencoder, which `tiny` has to be."""
-        ...
+        return decoded(self.tiny, latents)
 
     def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
-        """The parameters to train by name: all of the network (rank 0) or new LoRA matrices."""
-        ...
+        """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name.
 
-    def whole(self, values: Mapping[str, Tensor]) -> AbstractContextManager[None]:
-        """Inside, trained parameters have the given values, and no call waits for another process."""
-        ...
+        Args:
+            lora_rank: of the matrices.
+            shard: this process keeps a piece of each weight only, see `Sharded`.
+        """
+        network: Any = self.network
+        if self.device.type == "cpu" and self.network_name == "unet":
+            network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
+        self._lora = lora_rank > 0
+        if self._lora:
+            network.add_adapter(
+                LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=list(self.lora_targets))
+            )
+        else:
+            network.requires_grad_(True)
+        for p in network.parameters():
+            if p.requires_grad:
+                p.data = p.data.float()  # adapters take over the type of the frozen weights
+        self._sharded = Sharded(network) if shard else None
+        self._parameters = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        return self._parameters
 
-    def compile(self) -> None:
-        """From now on calls of the network that have `call_rows` rows run compiled."""
-        ...
+    @contextmanager
+    def whole(self, values: Mapping[str, Tensor]) -> Iterator[None]:
+        """Inside, trained parameters have the given values, and no call waits for another process.
 
-    def recompute_activations(self) -> None:
-        """From now on activations are computed again in the backward pass instead of being kept."""
-        ...
-
-    def reference(self) -> AbstractContextManager[None]:
-        """Inside, the network predicts as it did before training."""
-        ...
+        Where the network is in pieces, all processes enter together.
+        """
+        if self._sharded is None:
+            with swapped([self._parameters[name] for name in values], list(values.values())):
+                yield
+            return
+        trained = self.network
+        with self._sharded.whole(values) as network:
+            self.pipeline.register_modules(**{self.network_name: network})
+            try:
+                yield
+            finally:
+                self.pipeline.register_modules(**{self.network_name: trained})
 
     def keep_reference(self) -> None:
-        """Keep what `reference` needs; called once, before the first update."""
-        ...
+        """Copy the weights as they are now; LoRA needs no copy."""
+        if not self._lora:
+            self._reference = [p.detach().clone() for p in self._parameters.values()]
+
+    @contextmanager
+    def reference(self) -> Iterator[None]:
+        """Inside, the network is the one before training: adapter off, or the kept copy swapped in."""
+        if not self._lora:
+            with swapped(list(self._parameters.values()), self._reference):
+                yield
+            return
+        network: Any = self.network
+        network.disable_adapters()
+        try:
+            yield
+        finally:
+            network.enable_adapters()
 
     def export(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write a folder that plain diffusers loads, the trained network in `dtype`."""
-        ...
+        """Write the pipeline, LoRA merged into it and also on its own in lora/; see `write_pipeline`.
+
+        Files hold plainly laid out tensors, so the network is left so too; training is over.
+        """
+        network: Any = self.network
+        network.to(memory_format=torch.contiguous_format)
+        write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)
+        network.to(self.device)
+
+    def _side(self, resolution: int, most: int) -> int:
+        """Side of the latents of images with `resolution` pixels a side, at most `most`."""
+        side, rest = divmod(resolution, self.pipeline.vae_scale_factor)
+        if side > most:
+            raise UserError(
+                f"model.resolution is {resolution}, more than {MOST_TIMES} times what this model was made "
+                f"for; set it to {most * self.pipeline.vae_scale_factor} or less"
+            )
+        if rest or side % 2:
+            step = 2 * self.pipeline.vae_scale_factor
+            raise UserError(
+                f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
+            )
+        return side
+
+
+def decoded(vae: Any, latents: Tensor) -> Tensor:
+    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
+
+    A latent that is not finite gives an image of nan: cut to [0, 1] it would pass for a white or black one.
+    """
+    shift = vae.config.shift_factor or 0.0
+    images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
+    sound = latents.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
+    return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
+
+
+def is_encoder(name: str, part: Any) -> bool:
+    """Whether a pipeline's component reads text."""
+    return name.startswith("text_encoder") and isinstance(part, nn.Module)

@@ -1,6 +1,5 @@
 """From a path, a hub id or the word `world` to a Diffuser."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ from safediffusion.diffusion.layout import absent_parts, check_place, choose_var
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
 from safediffusion.files.checked import check_sums
+from safediffusion.system.extensions import load_object
 from safediffusion.world import asset
 
-# Pipeline class, as model_index.json names it: the family's class and module, and what its loading needs.
-FAMILIES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "StableDiffusionPipeline": (
-        "StableDiffusion",
-        "sd",
-        {"safety_checker": None, "requires_safety_checker": False},
-    ),
-    "StableDiffusionXLPipeline": ("StableDiffusionXL", "sdxl", {"add_watermarker": False}),
-    "StableDiffusion3Pipeline": ("StableDiffusion3", "sd3", {}),
-    "FluxPipeline": ("Flux", "flux", {}),
+# Pipeline class, as model_index.json names it, and its family, a subclass of Diffuser.
+# A new family is one file and one line here.
+FAMILIES = {
+    "StableDiffusionPipeline": "safediffusion.diffusion.families.sd:StableDiffusion",
+    "StableDiffusionXLPipeline": "safediffusion.diffusion.families.sdxl:StableDiffusionXL",
+    "StableDiffusion3Pipeline": "safediffusion.diffusion.families.sd3:StableDiffusion3",
+    "FluxPipeline": "safediffusion.diffusion.families.flux:Flux",
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
@@ -104,9 +101,12 @@ def as_diffuser(
     offload: bool = False,
 ) -> Diffuser:
     """A pipeline of a supported class as a policy; its network stays the one that is trained."""
-    family, module, _ = FAMILIES[type(pipeline).__name__]
-    kind = getattr(import_module(f"safediffusion.diffusion.families.{module}"), family)
-    return kind(pipeline, device, dtype, resolution, offload)
+    return family_of(type(pipeline).__name__)(pipeline, device, dtype, resolution, offload)
+
+
+def family_of(pipeline_class: str) -> type[Diffuser]:
+    """The family of a pipeline class."""
+    return load_object(FAMILIES[pipeline_class], "FAMILIES")
 
 
 def load_diffuser(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
@@ -115,7 +115,7 @@ def load_diffuser(config: ModelConfig, device: str | torch.device, merged: bool 
 
 
 def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
-    options = FAMILIES[name][2] | _layout(Path(source))
+    options = dict(family_of(name).load_options) | _layout(Path(source))
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:

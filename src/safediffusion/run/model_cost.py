@@ -60,7 +60,7 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         lora_rank: of the adapter; 0 trains the whole network.
         recompute: whether activations are computed again in the backward pass.
     """
-    from safediffusion.diffusion.families.family import is_encoder
+    from safediffusion.diffusion.diffuser import is_encoder
 
     parts = {k: p for k, p in diffuser.pipeline.components.items() if isinstance(p, nn.Module)}
     weights = {name: sum(p.nbytes for p in part.parameters()) for name, part in parts.items()}

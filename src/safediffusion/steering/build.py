@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import cache
-from importlib import import_module
-from pathlib import Path
 
 import torch
 
@@ -23,6 +20,7 @@ from safediffusion.steering.reward import (
     SteeringReward,
     WeightedReward,
 )
+from safediffusion.system.extensions import load_object
 
 KINDS = ("steering", "clip", "negative-clip")
 
@@ -45,7 +43,7 @@ def build_reward(config: OneRewardConfig, device: torch.device | str) -> Reward:
 
 def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward:
     if ":" in config.kind:
-        return import_reward(config.kind)
+        return load_object(config.kind, "reward.kind")
     if config.kind not in KINDS:
         raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:fn")
     if config.kind == "clip":
@@ -65,14 +63,3 @@ def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward
         config.views,
         config.batch_size,
     )
-
-
-def import_reward(path: str) -> Reward:
-    """The function at pkg.mod:name; the working folder is searched too."""
-    module, _, name = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"reward.kind {path!r} cannot be imported: {error}") from error

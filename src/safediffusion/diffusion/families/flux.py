@@ -8,7 +8,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.families.family import Family
+from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.sd3 import TEXT_TARGETS
 from safediffusion.diffusion.flow import Flow
 
@@ -16,11 +16,11 @@ from safediffusion.diffusion.flow import Flow
 T5_LENGTH = {True: 512, False: 256}
 
 
-class Flux(Family):
+class Flux(Diffuser):
     """A FluxPipeline as a Diffuser; latents are unpacked everywhere but in the transformer."""
 
     network_name = "transformer"
-    lora_targets = (*Family.lora_targets, *TEXT_TARGETS)
+    lora_targets = (*Diffuser.lora_targets, *TEXT_TARGETS)
     distilled = True
 
     def native_latents(self) -> tuple[int, int]:

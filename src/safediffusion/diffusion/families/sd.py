@@ -1,20 +1,21 @@
 """Stable Diffusion 1.x and 2.x (and World, which is one): one text encoder, noise or v prediction."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.ddim import Ddim
-from safediffusion.diffusion.families.family import Family
+from safediffusion.diffusion.diffuser import Diffuser
 
 
-class StableDiffusion(Family):
+class StableDiffusion(Diffuser):
     """A StableDiffusionPipeline as a Diffuser."""
 
     network_name = "unet"
+    load_options: ClassVar[Mapping[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""

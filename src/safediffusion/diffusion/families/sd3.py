@@ -7,17 +7,17 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.families.family import Family
+from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.flow import Flow
 
 TEXT_TARGETS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
 
-class StableDiffusion3(Family):
+class StableDiffusion3(Diffuser):
     """A StableDiffusion3Pipeline as a Diffuser."""
 
     network_name = "transformer"
-    lora_targets = (*Family.lora_targets, *TEXT_TARGETS)
+    lora_targets = (*Diffuser.lora_targets, *TEXT_TARGETS)
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""

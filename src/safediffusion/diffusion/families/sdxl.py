@@ -1,6 +1,7 @@
 """Stable Diffusion XL: two text encoders, a pooled embedding, and the picture's size as an input."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 
 class StableDiffusionXL(StableDiffusion):
     """A StableDiffusionXLPipeline (base model, no refiner) as a Diffuser."""
+
+    load_options: ClassVar[Mapping[str, Any]] = {"add_watermarker": False}
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """Both encoders' last but one hidden states side by side, and the second one's pooled output."""

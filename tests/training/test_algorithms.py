@@ -1,0 +1,59 @@
+"""What each algorithm says that it needs, and one that a user adds."""
+
+import pytest
+
+from safediffusion.config import load_config
+from safediffusion.errors import UserError
+from safediffusion.run.preflight import check_config
+from safediffusion.training.algorithms import ALGORITHMS, get_algorithm
+
+
+def check(recipe: str, words: list[str]) -> None:
+    check_config(load_config(recipe, words), [1000])
+
+
+def test_grpo_refuses_a_deterministic_sampler() -> None:
+    with pytest.raises(UserError, match=r"set rollout\.eta=1 or train\.algorithm=nft"):
+        check("world-grpo", ["rollout.eta=0"])
+    check("world", ["rollout.eta=0"])
+
+
+def test_optimizer_steps_without_an_image_are_refused_where_each_takes_its_own() -> None:
+    few = ["rollout.prompts=1", "rollout.group_size=2", "train.updates=3"]
+    with pytest.raises(UserError, match=r"train\.updates=2 or less"):
+        check("world-grpo", few)
+    check("world", few)
+
+
+def test_branches_without_a_window_of_grpo_are_refused() -> None:
+    for recipe in ("world-grpo", "world"):
+        with pytest.raises(UserError, match=r"rollout\.branches"):
+            check(recipe, ["rollout.branches=3"])
+    check("world-grpo", ["rollout.branches=3", "train.window=2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("grop", "did you mean grpo"),
+        ("nowhere:Mine", "cannot be imported"),
+        ("safediffusion.training.algorithms.grpo:Missing", "cannot be imported"),
+        ("safediffusion.training.algorithms.grpo:grpo_loss", "derive it from"),
+    ],
+)
+def test_what_is_not_an_algorithm_is_refused(name: str, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        check("world", [f"train.algorithm={name}"])
+
+
+def test_only_algorithms_without_a_density_may_borrow_images() -> None:
+    assert [name for name in ALGORITHMS if get_algorithm(name).needs_density] == ["grpo"]
+
+
+@pytest.mark.parametrize(
+    ("name", "updates", "keeps"),
+    [("nft", 1, True), ("nft", 2, True), ("awm", 1, False), ("awm", 2, True), ("grpo", 2, False)],
+)
+def test_an_old_copy_is_kept_where_the_loss_asks_for_it(name: str, updates: int, keeps: bool) -> None:
+    config = load_config("world", [f"train.updates={updates}"])
+    assert get_algorithm(name).keeps_old_copy(config) is keeps
