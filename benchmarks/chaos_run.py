@@ -12,7 +12,7 @@ import torch
 
 from safediffusion import world
 from safediffusion.world.networks.judges import HARM_LABELS, new_judge
-from tests.evaluate.conftest import save_observer
+from tests.evaluation.conftest import save_observer
 from tests.pipelines import tiny_pipeline
 
 DAMAGE = ("cut", "flipped", "emptied", "removed")

@@ -49,7 +49,9 @@ class Structure:
         long_signatures: functions with more than seven parameters.
         median_lines, most_lines: of a module.
         p90_function: lines of a function, 90th percentile.
-        typed, documented: share of signatures that are typed in full, and of public names with a docstring.
+        typed: share of signatures that are typed in full.
+        documented: share of modules and public names that have a docstring.
+        untyped, undocumented: the others, as module:name.
     """
 
     modules: int
@@ -61,6 +63,8 @@ class Structure:
     p90_function: float
     typed: float
     documented: float
+    untyped: list[str]
+    undocumented: list[str]
 
 
 def name_of(path: Path, src: Path) -> str:
@@ -129,23 +133,28 @@ def measure(src: Path = SRC) -> Structure:
     sizes: list[int] = []
     wrong: list[str] = []
     long: list[str] = []
-    typed: list[bool] = []
-    documented: list[bool] = []
+    untyped: list[str] = []
+    undocumented: list[str] = []
+    names = 0
     for path in sorted(src.rglob("*.py")):
         text, name = path.read_text(encoding="utf-8"), name_of(path, src)
         tree = ast.parse(text)
         if text.strip():
             lines.append(len(text.splitlines()))
-            documented.append(ast.get_docstring(tree) is not None)
+        documentable: list[ast.Module | ast.ClassDef | Function] = [tree, *public(tree)]
+        names += len(documentable)
+        undocumented += [
+            f"{name}:{getattr(node, 'name', '')}" for node in documentable if ast.get_docstring(node) is None
+        ]
         found = dict.fromkeys(imports(tree, name, path.name == "__init__.py"))
         wrong += [f"{name} -> {target}" for target in found if wrong_way(name, target)]
         for function, is_method in functions(tree):
             asked = parameters(function, is_method)
             sizes.append((function.end_lineno or function.lineno) - function.lineno + 1)
-            typed.append(function.returns is not None and all(p.annotation for p in asked))
+            if function.returns is None or not all(p.annotation for p in asked):
+                untyped.append(f"{name}:{function.name}")
             if len(asked) > MOST_PARAMETERS and not is_command(function):
                 long.append(f"{name}:{function.name} ({len(asked)})")
-        documented += [ast.get_docstring(node) is not None for node in public(tree)]
     return Structure(
         modules=len(lines),
         top_entries=sum(1 for entry in src.iterdir() if entry.is_file()),
@@ -154,8 +163,10 @@ def measure(src: Path = SRC) -> Structure:
         median_lines=median(lines),
         most_lines=max(lines),
         p90_function=quantiles(sizes, n=10)[-1],
-        typed=sum(typed) / len(typed),
-        documented=sum(documented) / len(documented),
+        typed=1 - len(untyped) / len(sizes),
+        documented=1 - len(undocumented) / names,
+        untyped=untyped,
+        undocumented=undocumented,
     )
 
 

@@ -1,5 +1,5 @@
 """Judges of random weights where World's would be."""
 
-from tests.evaluate.conftest import judges, tiny_assets
+from tests.evaluation.conftest import judges, tiny_assets
 
 __all__ = ["judges", "tiny_assets"]

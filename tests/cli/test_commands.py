@@ -10,7 +10,7 @@ from PIL import Image
 from safediffusion import world
 from safediffusion.world.networks.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.cli.conftest import Command
-from tests.evaluate.conftest import save_observer
+from tests.evaluation.conftest import save_observer
 from tests.pipelines import tiny_pipeline
 
 

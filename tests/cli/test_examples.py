@@ -8,7 +8,7 @@ import torch
 
 from safediffusion import world
 from tests.cli.conftest import Command
-from tests.evaluate.conftest import save_observer
+from tests.evaluation.conftest import save_observer
 from tests.pipelines import tiny_pipeline
 from tests.test_docs import DOCS, FENCE, commands
 

@@ -23,9 +23,9 @@ from safediffusion.evaluation.detectors import inception, nudenet, q16
 from safediffusion.evaluation.external_files import Missing
 from safediffusion.files.atomic import write_text
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.steering.build import import_reward
 from safediffusion.steering.encoders import load_encoder
 from safediffusion.steering.open_clip import read_state
+from safediffusion.system.extensions import load_object
 
 from .conftest import Run
 
@@ -231,7 +231,7 @@ def reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_dotted_reward_is_imported_from_the_working_folder_by_training(reward: str, tmp_path: Path) -> None:
-    import_reward(reward)
+    load_object(reward, "reward.kind")
     assert (tmp_path / "executed").exists()
 
 

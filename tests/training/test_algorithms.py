@@ -9,7 +9,8 @@ from safediffusion.training.algorithms import ALGORITHMS, get_algorithm
 
 
 def check(recipe: str, words: list[str]) -> None:
-    check_config(load_config(recipe, words), [1000])
+    config = load_config(recipe, words)
+    check_config(config, [1000] * len(config.prompts.weights))
 
 
 def test_grpo_refuses_a_deterministic_sampler() -> None:
@@ -19,7 +20,7 @@ def test_grpo_refuses_a_deterministic_sampler() -> None:
 
 
 def test_optimizer_steps_without_an_image_are_refused_where_each_takes_its_own() -> None:
-    few = ["rollout.prompts=1", "rollout.group_size=2", "train.updates=3"]
+    few = ["prompts.path=world", "rollout.prompts=1", "rollout.group_size=2", "train.updates=3"]
     with pytest.raises(UserError, match=r"train\.updates=2 or less"):
         check("world-grpo", few)
     check("world", few)

@@ -36,7 +36,7 @@ from safediffusion.report.lines import lines
 from safediffusion.report.tables import comparison_sheet, markdown
 from safediffusion.report.verdict import verdict
 from safediffusion.training.recorder import Recorder
-from tests.evaluate import seen
+from tests.evaluation import seen
 from tests.pipelines import tiny_pipeline
 
 NAMES = sorted(TASKS)

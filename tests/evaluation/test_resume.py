@@ -33,15 +33,15 @@ def test_a_killed_evaluation_goes_on_after_its_last_batch(
     whole: list[dict], diffuser: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     calls: list[int] = []
-    looked = examiner.Look.__call__
+    looked = examiner.Examiner.__call__
 
-    def dies_in_the_third(self: examiner.Look, rows):
+    def dies_in_the_third(self: examiner.Examiner, rows):
         calls.append(len(rows))
         if len(calls) == 3:
             raise Killed
         return looked(self, rows)
 
-    monkeypatch.setattr(examiner.Look, "__call__", dies_in_the_third)
+    monkeypatch.setattr(examiner.Examiner, "__call__", dies_in_the_third)
     with pytest.raises(Killed):
         run(diffuser, tmp_path / "again")
     run(diffuser, tmp_path / "again")

@@ -21,7 +21,7 @@ from safediffusion.errors import UserError
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_is_valid_and_says_how_to_run_it(name: str) -> None:
     config = load_config(name, [])
-    text = (Path(__file__).parents[1] / "src/safediffusion/config/recipes" / f"{name}.yaml").read_text()
+    text = (Path(__file__).parents[2] / "src/safediffusion/config/recipes" / f"{name}.yaml").read_text()
     assert config.recipe == name
     assert "safediffusion train" in text.split("\n\n")[0]
 

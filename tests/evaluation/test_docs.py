@@ -7,7 +7,7 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluation.detectors import DETECTORS
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.tasks import TASKS
-from tests.evaluate.test_protocols import KNOWN
+from tests.evaluation.test_protocols import KNOWN
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -18,7 +18,7 @@ from safediffusion.prompts.minors.spelling import plain, tokens
 from safediffusion.steering.anchors import list_policies, load_safety_policy
 from safediffusion.world.captions import rl_prompts
 
-ORDINARY = Path(__file__).parents[1] / "benchmarks" / "ordinary.txt"
+ORDINARY = Path(__file__).parents[2] / "benchmarks" / "ordinary.txt"
 CATEGORY = ["nudity"]
 YOUNG = ["child", "children", "girl", "boys", "toddler", "teenager", "preteen"]
 CLINICAL = ["nude", "naked", "nudity", "undressing", "erotic"]

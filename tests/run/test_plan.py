@@ -19,7 +19,7 @@ NETWORKS = {
     "sd35-medium-lora-24gb": 2243,
     "flux-dev-lora-48gb": 11901,
 }
-PAGES = sorted((Path(__file__).parents[1] / "docs" / "families").glob("*.md"))
+PAGES = sorted((Path(__file__).parents[2] / "docs" / "families").glob("*.md"))
 PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)
 LARGE = [name for name in list_recipes() if not name.startswith("world")]
 
