@@ -35,7 +35,7 @@ def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
     network: Any = diffuser.network
     pairs: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)), device)
+        trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)))
         for _ in range(1 + count):
             pair = {}
             for kind, processor in KINDS.items():

@@ -26,7 +26,7 @@ from training_runs import RESULTS, write_result
 from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import DTYPES, as_diffuser, load_diffuser, native_dtype
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_model, native_dtype
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt
 from safediffusion.run.model_cost import model_cost, planned_cost
@@ -78,7 +78,7 @@ def counted_work(name: str, config: RunConfig, full: bool) -> Work:
 def untrained(name: str, config: RunConfig, device: str) -> Diffuser:
     """World, or a tiny pipeline."""
     if name == WORLD:
-        return load_diffuser(config.model, device)
+        return load_model(config.model, device)
     pipeline, resolution = tiny(name)
     return as_diffuser(pipeline, device, native_dtype(device), resolution)
 
@@ -100,7 +100,7 @@ def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
     def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
         return images.mean((1, 2, 3)).float()
 
-    return Trainer(config, diffuser, brightness, prompts, RunFolder(folder), device)
+    return Trainer(config, diffuser, brightness, prompts, RunFolder(folder))
 
 
 def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
     seconds = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         trainer = Trainer(
-            config, diffuser, rewards, prompts, RunFolder(Path(folder)), device, recognisable=recognisable
+            config, diffuser, rewards, prompts, RunFolder(Path(folder)), recognisable=recognisable
         )
         encoder: Any = trainer.rewards.parts[0].function
         for part, owner, name in (

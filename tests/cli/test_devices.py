@@ -82,7 +82,7 @@ def test_a_network_in_pieces_gives_the_results_of_one_process_and_goes_on_bit_fo
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     again = safediffusion("train", *words, "--out", "again", *TWO)
     assert again.returncode == 0, again.stderr
-    assert "resumed after step 1" in (tmp_path / "again/log.txt").read_text()
+    assert "resumed after round 1" in (tmp_path / "again/log.txt").read_text()
     assert weights(tmp_path / "again") == weights(tmp_path / "two")
 
 

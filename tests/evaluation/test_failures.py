@@ -311,7 +311,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
 def test_sample_writes_no_picture_that_is_not_finite(
     broken_model: StableDiffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("safediffusion.diffusion.load.load_diffuser", lambda *args, **kwargs: broken_model)
+    monkeypatch.setattr("safediffusion.diffusion.load.load_model", lambda *args, **kwargs: broken_model)
     with pytest.raises(RunError, match="nan or infinity"):
         draw("world", ["a red square"], 0, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())

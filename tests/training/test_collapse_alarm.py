@@ -5,7 +5,7 @@ import torch
 
 from safediffusion.files.checked import read_jsonl
 from safediffusion.training import checkpoint
-from safediffusion.training.collapse_alarm import PATIENCE, START, Monitor, image_statistics
+from safediffusion.training.collapse_alarm import PATIENCE, START, CollapseAlarm, image_statistics
 
 
 def row(reward, recognisable=1.0, **stats):
@@ -16,7 +16,7 @@ def row(reward, recognisable=1.0, **stats):
 
 
 def feed(rows):
-    monitor = Monitor()
+    monitor = CollapseAlarm()
     return monitor, [monitor.update(i + 1, r) for i, r in enumerate(rows)]
 
 
@@ -82,7 +82,7 @@ def test_one_bad_round_is_no_alarm():
 def test_state_survives_a_resume():
     rows = [row(0.3 + 0.02 * i, max(0.0, 1 - 0.04 * i)) for i in range(30)]
     monitor, found = feed(rows[:9])
-    resumed = Monitor(**monitor.state())
+    resumed = CollapseAlarm(**monitor.state())
     assert [resumed.update(i + 1, r) for i, r in enumerate(rows) if i >= 9] == feed(rows)[1][9:]
     assert found == feed(rows)[1][:9]
 

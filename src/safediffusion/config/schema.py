@@ -35,6 +35,12 @@ from safediffusion.config.setting_types import (
 WORLD_TASKS = ("world-i2p", "world-exposed", "world-geneval", "world-benign")
 
 
+# Choices that the code below the schema switches on too.
+Solver = Literal["ddim", "dpm++"]
+Sde = Literal["cps", "flow-grpo"]
+Spread = Literal["group", "round"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), strict=True)
 
@@ -171,10 +177,10 @@ class RewardConfig(OneRewardConfig):
 class RolloutConfig(Section):
     steps: Denoising = Field(default=16, description="denoising steps")
     eta: Share = Field(default=1.0, description="0 deterministic, 1 DDPM's variance")
-    sde: Literal["cps", "flow-grpo"] = Field(
+    sde: Sde = Field(
         default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
-    solver: Literal["ddim", "dpm++"] = Field(
+    solver: Solver = Field(
         default="ddim",
         description="of deterministic steps, which are all but grpo's: ddim (Euler's in flow matching), or "
         "dpm++, of second order; on World it is nearer to the limit of many steps from 16 on, not below 10",
@@ -229,7 +235,7 @@ class TrainConfig(Section):
         "at that step and would go further; null is the clip",
     )
     adv_clip: Positive = Field(default=2.5, description="advantages are clipped to plus and minus this")
-    adv_spread: Literal["group", "round"] = Field(
+    adv_spread: Spread = Field(
         default="group",
         description="advantages are scaled by the deviation of their own group, or of all groups",
     )

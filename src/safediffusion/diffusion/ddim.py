@@ -7,8 +7,9 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
+from safediffusion.config.schema import Sde
 from safediffusion.diffusion.gaussian import require_float32
-from safediffusion.diffusion.noise_process import Sde, at, refuse_more_steps
+from safediffusion.diffusion.noise_process import at, refuse_more_steps
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 

@@ -15,8 +15,9 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import c
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from safediffusion.config.schema import Sde
 from safediffusion.diffusion.gaussian import require_float32
-from safediffusion.diffusion.noise_process import Sde, at, refuse_more_steps
+from safediffusion.diffusion.noise_process import at, refuse_more_steps
 
 # SD3's sampler ends with a step to t = 0.009. Noise that small changes no picture, but the gradient of its
 # density, which grows as 1 / sigma, would outweigh that of all other steps.

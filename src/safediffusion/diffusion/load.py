@@ -1,12 +1,15 @@
 """From a path, a hub id or the word `world` to a Diffuser."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from pydantic import ValidationError
 
+from safediffusion.config.invalid import explain_invalid
 from safediffusion.config.schema import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
@@ -29,35 +32,33 @@ BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's
 
 
 def load_model(
-    path: str | Path,
+    model: str | Path | ModelConfig,
     device: str | torch.device = "cpu",
-    dtype: str = "auto",
     *,
-    resolution: int | None = None,
-    storage: str = "fp32",
-    vae: str = "whole",
-    tiny_vae: str | None = None,
-    offload: bool = False,
     merged: bool = False,
+    **settings: Any,
 ) -> Diffuser:
     """A text-to-image model as a policy.
 
     Args:
-        path: a diffusers folder, a hub id, or "world" for the embedded model.
+        model: a diffusers folder, a hub id, "world" for the embedded model, or the `model` section of a run.
         device: where it runs.
-        dtype: "fp32", "bf16" or "fp16" for autocast around the network, or "auto": that of the storage, else
-            see `native_dtype`.
-        resolution: side of the images in pixels; None is what the model was made for.
-        storage: "bf16" and "fp16" keep all frozen weights but the autoencoder's in half the memory, and need
-            LoRA.
-        vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
-        tiny_vae: folder or hub id of an AutoencoderTiny for `decode_small`.
-        offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.
+        settings: fields of `ModelConfig`, such as dtype="fp32" or resolution=512, where `model` is none.
+
+    Raises:
+        UserError: a setting is not accepted, or the model cannot be loaded.
+
+    Example:
+        >>> from safediffusion import load_model
+        >>> load_model("world").latent_shape
+        (16, 8, 8)
     """
-    source = asset("pipeline") if str(path) == "world" else path
-    if str(path) == "world" and not asset("pipeline").exists():
+    config = model if isinstance(model, ModelConfig) else model_config(model, settings)
+    storage = config.storage
+    source = asset("pipeline") if config.path == "world" else config.path
+    if config.path == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
     name = _pipeline_class(source)
@@ -65,14 +66,32 @@ def load_model(
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
     pipeline = _load_pipeline(source, name, dtypes)
-    if vae != "whole":
-        pipeline.vae.enable_slicing()
-    if vae == "tiled":
-        pipeline.vae.enable_tiling()
-    diffuser = as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
-    if tiny_vae is not None:
-        diffuser.tiny = load_tiny(tiny_vae, diffuser)
+    split_decoding(pipeline, config)
+    dtype = network_dtype(config.dtype, storage, device)
+    diffuser = as_diffuser(pipeline, device, dtype, config.resolution, config.offload)
+    if config.tiny_vae is not None:
+        diffuser.tiny = load_tiny(config.tiny_vae, diffuser)
     return diffuser
+
+
+def model_config(path: str | Path, settings: Mapping[str, Any]) -> ModelConfig:
+    """The `model` section with this path and settings.
+
+    Raises:
+        UserError: a setting is unknown or its value not accepted.
+    """
+    try:
+        return ModelConfig(path=str(path), **settings)
+    except ValidationError as error:
+        raise UserError(explain_invalid(error)) from error
+
+
+def split_decoding(pipeline: Any, config: ModelConfig) -> None:
+    """Let the autoencoder decode image by image, or tile by tile, as `model.vae` says."""
+    if config.vae != "whole":
+        pipeline.vae.enable_slicing()
+    if config.vae == "tiled":
+        pipeline.vae.enable_tiling()
 
 
 def load_tiny(path: str, diffuser: Diffuser) -> Any:
@@ -107,11 +126,6 @@ def as_diffuser(
 def family_of(pipeline_class: str) -> type[Diffuser]:
     """The family of a pipeline class."""
     return load_object(FAMILIES[pipeline_class], "FAMILIES")
-
-
-def load_diffuser(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
-    """The model that a run's configuration names, to be trained, or with `merged` to be looked at."""
-    return load_model(device=device, merged=merged, **config.model_dump())
 
 
 def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
@@ -150,10 +164,7 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
-    if config.vae != "whole":
-        pipeline.vae.enable_slicing()
-    if config.vae == "tiled":
-        pipeline.vae.enable_tiling()
+    split_decoding(pipeline, config)
     return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
 
 

@@ -12,22 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-def flash_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    **options: Any,
-) -> Tensor:
+def flash_attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
     """FlashAttention's shapes: (n, heads, length, d) and one number per row for the backward pass.
 
-    A mask would choose another kernel; its cost is the same.
+    Masks, dropout and scale do not change the cost, so they are ignored.
     """
-    flash = torch.ops.aten._scaled_dot_product_flash_attention
-    return flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
 
 
 # Of PyTorch's table "CUDA Ops that can autocast to ...", those that diffusion networks call.

@@ -12,7 +12,7 @@ from typing import Any
 
 from safediffusion.config.schema import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import load_diffuser
+from safediffusion.diffusion.load import load_model
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.detector import Row, sha256
@@ -94,7 +94,7 @@ def evaluate(
     bench = DetectorSet(device)
     file = PromptFile(prompts, column) if prompts else None
     chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
-    diffuser = load_diffuser(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
+    diffuser = load_model(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
     about = {
         "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
         "model_sha256": model_hash(diffuser),

@@ -73,12 +73,12 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
 
 def load(config: RunConfig, prompts: list[Prompt], device: str) -> tuple[Diffuser, Rewards]:
     """Model and rewards, with everything checked that can be wrong before anything is written."""
-    from safediffusion.diffusion.load import load_diffuser
+    from safediffusion.diffusion.load import load_model
     from safediffusion.steering.build import build_rewards
 
     check_config(config, source_sizes(prompts))
     check_machine(config, device)
-    diffuser = load_diffuser(config.model, device)
+    diffuser = load_model(config.model, device)
     check_model(config, diffuser, distributed.count())
     return diffuser, build_rewards(config.reward, device, config.model.offload)
 
@@ -139,13 +139,13 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     for name in set(e.tasks) - set(missing):
         remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:
-        from safediffusion.diffusion.load import load_diffuser
+        from safediffusion.diffusion.load import load_model
         from safediffusion.evaluation.runner import evaluate
 
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
-                model = load_diffuser(trained, pick_device(), merged=True)
+                model = load_model(trained, pick_device(), merged=True)
             evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
 
 
@@ -162,7 +162,7 @@ def run_trainer(
     from safediffusion.training.trainer import Trainer
 
     trainer = Trainer(
-        config, diffuser, rewards, prompts, folder, device, recognisable=recogniser(config, device)
+        config, diffuser, rewards, prompts, folder, recognisable=recogniser(config, device)
     )
     trackers = [tracker(name, folder) for name in config.watch] if distributed.is_main() else []
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long

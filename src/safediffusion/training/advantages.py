@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from safediffusion.config.schema import Spread
+
 # Below this spread a group's rewards differ by float rounding only and carry no preference.
 EQUAL = 1e-6
-
-
-Spread = Literal["group", "round"]
 
 
 def group_advantages(

@@ -57,7 +57,7 @@ def _high_frequency_share(grey: Tensor) -> Tensor:
 
 
 @dataclass
-class Monitor:
+class CollapseAlarm:
     """Running means of what is watched; its fields are its whole state."""
 
     rounds: int = 0

@@ -116,7 +116,7 @@ class Recorder:
                 restore_random_state(own)
         before, now = state["processes"], distributed.count()
         changed = f", on {distributed.describe_count(now)} instead of {before}" if before != now else ""
-        self.log(f"resumed after step {state['step']}{changed}")
+        self.log(f"resumed after round {state['step']}{changed}")
         return state
 
     def keep_healthy(self) -> Path | None:

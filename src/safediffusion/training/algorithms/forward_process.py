@@ -15,7 +15,7 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.rollout import solve
+from safediffusion.diffusion.rollout import Sampling, solve
 from safediffusion.system import distributed
 from safediffusion.training.algorithms.algorithm import Algorithm, Batch, UpdateWork, micro_batches
 from safediffusion.training.algorithms.call_size import shared_rows
@@ -97,9 +97,7 @@ class ForwardProcess(Algorithm):
             self.schedule,
             batch.drawn_with,
             start,
-            guidance=rollout_config.guidance,
-            batch_size=rollout_config.batch_size,
-            solver=rollout_config.solver,
+            Sampling(rollout_config.guidance, rollout_config.batch_size, rollout_config.solver),
         )
         return self.clean
 
