@@ -47,6 +47,11 @@ class Section(BaseModel):
 
 class ModelConfig(Section):
     path: Place = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
+    family: Text | None = Field(
+        default=None,
+        description="a Diffuser of your own that wraps the pipeline, as pkg.mod:Class; null: chosen by the "
+        "pipeline's class",
+    )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",

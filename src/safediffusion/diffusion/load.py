@@ -61,14 +61,14 @@ def load_model(
     if config.path == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
-    name = _pipeline_class(source)
+    name = _pipeline_class(source, config.family)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
-    pipeline = _load_pipeline(source, name, dtypes)
+    pipeline = _load_pipeline(source, family_of(name, config.family), name, dtypes)
     split_decoding(pipeline, config)
     dtype = network_dtype(config.dtype, storage, device)
-    diffuser = as_diffuser(pipeline, device, dtype, config.resolution, config.offload)
+    diffuser = as_diffuser(pipeline, device, dtype, config.resolution, config.offload, config.family)
     if config.tiny_vae is not None:
         diffuser.tiny = load_tiny(config.tiny_vae, diffuser)
     return diffuser
@@ -118,18 +118,35 @@ def as_diffuser(
     dtype: torch.dtype = torch.float32,
     resolution: int | None = None,
     offload: bool = False,
+    family: str | None = None,
 ) -> Diffuser:
-    """A pipeline of a supported class as a policy; its network stays the one that is trained."""
-    return family_of(type(pipeline).__name__)(pipeline, device, dtype, resolution, offload)
+    """A pipeline as a policy; its network stays the one that is trained."""
+    return family_of(type(pipeline).__name__, family)(pipeline, device, dtype, resolution, offload)
 
 
-def family_of(pipeline_class: str) -> type[Diffuser]:
-    """The family of a pipeline class."""
-    return load_object(FAMILIES[pipeline_class], "FAMILIES")
+def family_of(pipeline_class: str, family: str | None = None) -> type[Diffuser]:
+    """The family of a pipeline class.
+
+    Args:
+        pipeline_class: as model_index.json names it.
+        family: pkg.mod:Class of the user's own; None is the one of FAMILIES.
+
+    Raises:
+        UserError: `family` is not a subclass of Diffuser.
+    """
+    found = load_object(family or FAMILIES[pipeline_class], "model.family")
+    if not (isinstance(found, type) and issubclass(found, Diffuser)):
+        raise UserError(
+            f"model.family is {family}, which is not a family; derive it from "
+            "safediffusion.diffusion.diffuser.Diffuser"
+        )
+    return found
 
 
-def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
-    options = dict(family_of(name).load_options) | _layout(Path(source))
+def _load_pipeline(
+    source: str | Path, family: type[Diffuser], name: str, dtypes: dict[str, torch.dtype]
+) -> Any:
+    options = dict(family.load_options) | _layout(Path(source))
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:
@@ -165,7 +182,7 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
     split_decoding(pipeline, config)
-    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution, family=config.family)
 
 
 def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
@@ -174,7 +191,7 @@ def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.to("meta")
-    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution, family=config.family)
 
 
 def gpu_dtype(config: ModelConfig) -> torch.dtype:
@@ -202,7 +219,7 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _pipeline_class(source: str | Path) -> str:
+def _pipeline_class(source: str | Path, family: str | None) -> str:
     check_place(source)
     try:
         index = DiffusionPipeline.load_config(str(source))
@@ -212,8 +229,9 @@ def _pipeline_class(source: str | Path) -> str:
             "or set another folder, a hub id or world."
         ) from error
     name = check_index(index, source)
-    if name not in FAMILIES:
+    if name not in FAMILIES and (family is None or not hasattr(diffusers, name)):
         raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}; "
+            "or model.family to a Diffuser of your own for it."
         )
     return name

@@ -161,9 +161,7 @@ def run_trainer(
     """Train with a progress line, the time kept, and small evaluations on the way."""
     from safediffusion.training.trainer import Trainer
 
-    trainer = Trainer(
-        config, diffuser, rewards, prompts, folder, recognisable=recogniser(config, device)
-    )
+    trainer = Trainer(config, diffuser, rewards, prompts, folder, recognisable=recogniser(config, device))
     trackers = [tracker(name, folder) for name in config.watch] if distributed.is_main() else []
     later = watch.phases.get("evaluate before", 0.0)  # judging again will take as long
     with (
