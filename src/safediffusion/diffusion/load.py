@@ -1,4 +1,4 @@
-"""From a path, a hub id or the word `world` to a Diffuser."""
+"""Loads a model from a path, a hub id or the word `world`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -160,7 +160,7 @@ def _load_pipeline(
 
 
 def _layout(folder: Path) -> dict[str, Any]:
-    """What diffusers has to be told of a folder: parts to leave out, and which variant it holds."""
+    """Arguments of from_pretrained that depend on the folder: parts to leave out, and the variant."""
     if not folder.is_dir():
         return {}
     index: Any = DiffusionPipeline.load_config(str(folder))

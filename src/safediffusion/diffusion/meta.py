@@ -1,6 +1,6 @@
-"""What a GPU would compute, on the meta device's tensors without content: mixed precision, fused attention.
+"""Mixed precision and fused attention as on a GPU, for tensors of the meta device, which have no content.
 
-PyTorch's autocast does not know that device, and its attention there keeps matrices that no GPU keeps.
+PyTorch's autocast does not support that device, and attention there keeps matrices that no GPU keeps.
 """
 
 from collections.abc import Callable
@@ -31,13 +31,13 @@ class AsOnGpu(TorchFunctionMode):
     """Inside, operations on the meta device have the types and the kernels that they have on a GPU.
 
     Args:
-        dtype: what autocast would compute in; float32 is none.
+        dtype: that autocast would compute in; float32 means no autocast.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self._cast: dict[int, Tensor] = {}  # autocast, too, casts a weight once in a forward pass
+        self._cast: dict[int, Tensor] = {}  # autocast, too, casts each weight once per forward pass
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""Sampling latents: `solve` keeps only the result, `rollout` also the trajectory and its densities."""
+"""Samples latents: `solve` keeps only the result, `rollout` also the trajectory and its densities."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

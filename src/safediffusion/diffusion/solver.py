@@ -1,4 +1,4 @@
-"""Deterministic sampling of first and second order, for diffusion and flow matching alike."""
+"""Deterministic sampling steps of first and second order, for diffusion and flow matching."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""FLUX.1: flow matching on packed latents; the network is told the guidance it was distilled from."""
+"""FLUX.1: flow matching on packed latents; the guidance that it was distilled from is an input of the network."""
 
 from collections.abc import Sequence
 from typing import Any
