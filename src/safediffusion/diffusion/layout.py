@@ -156,7 +156,7 @@ def _what_else(folder: Path) -> str:
         return f"it is a single {kind}; set the folder of the whole pipeline, which has a {INDEX}"
     if kind := config.get("model_type"):
         return (
-            f"it is a {kind} model of transformers, not a text-to-image model; an encoder of texts and images is "
+            f"it is a {kind} model of transformers, not a pipeline; an encoder of texts and images is "
             f"set as reward.encoder, and model.path as a folder with a {INDEX}"
         )
     if files := [name for name in names if Path(name).suffix in (".safetensors", ".ckpt")]:

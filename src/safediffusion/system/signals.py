@@ -44,7 +44,7 @@ def stop(number: int, frame: FrameType | None = None) -> NoReturn:
 
 @contextmanager
 def handling(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
-    """Inside, `handler` handles these signals; outside the main thread nothing changes, as Python forbids it."""
+    """Inside, `handler` handles these signals; Python allows that in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
