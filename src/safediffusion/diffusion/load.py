@@ -55,6 +55,11 @@ def load_model(
         offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.
+
+    Example:
+        >>> from safediffusion import load_model
+        >>> load_model("world").resolution
+        64
     """
     source = asset("pipeline") if str(path) == "world" else path
     if str(path) == "world" and not asset("pipeline").exists():

@@ -109,6 +109,15 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
     Returns:
         {TASK: {METRIC: {baseline, candidate, difference, ci_low, ci_high, p_value, n, higher_is_better,
         better}}}, where `better` is True or False where the interval excludes 0, else None.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import compare, evaluate
+        >>> for folder in ("one", "two"):
+        ...     _ = evaluate("world", ["world-benign"], n=2, steps=2, out=Path(folder))
+        >>> found = compare(Path("one"), Path("two"))
+        >>> found["world-benign"]["recognisable_rate"]["difference"]
+        0.0
     """
     a, b = read_results(baseline), read_results(candidate)
     shared = [name for name in a if name in b]

@@ -86,6 +86,13 @@ def evaluate(
 
     Raises:
         RunError: all pictures of a task failed; the results of all tasks are written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import evaluate
+        >>> results = evaluate("world", ["world-benign"], n=2, steps=2, out=Path("results"))
+        >>> results["world-benign"]["n"]
+        2
     """
     prompts = expanded(prompts) if prompts else None
     wanted = accepted(tasks, accept_sensitive, prompts, reference)

@@ -36,12 +36,27 @@ log = logging.getLogger(__name__)
 
 
 def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> RunFolder:
-    """Bring a run from wherever it stands to its report.
+    """Train a model and evaluate it before and after; a run that was stopped goes on where it stopped.
 
     Args:
-        config: what to do.
+        config: all settings of the run.
         out: the run folder; None is runs/RECIPE.
-        fresh: start over in a new folder beside an existing one.
+        fresh: start a new run in a new folder, RUN-2 or so, if the run folder exists.
+
+    Returns:
+        The run folder, with the trained model, the summary and the report.
+
+    Raises:
+        UserError: a setting cannot work, or the folder holds something else. Nothing is written.
+        RunError: the run cannot go on, for example for lack of memory. The same call resumes it.
+
+    Example:
+        >>> from safediffusion import load_config, train
+        >>> sizes = ["train.steps=1", "rollout.group_size=2", "rollout.steps=2"]
+        >>> config = load_config("world", [*sizes, "evaluate.tasks=[]"])
+        >>> folder = train(config)  # a run of one round; leave the settings out for the whole recipe
+        >>> folder.report.is_file()
+        True
     """
     distributed.initialize()
     folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)

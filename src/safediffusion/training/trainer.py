@@ -53,6 +53,20 @@ class Trainer:
         on_step: called with the metrics row after every round.
         on_phase: called with "sample", "decode", "score" or "update" as each begins.
         recognisable: share of images that show a recognisable scene, for the collapse alarm.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import Trainer, load_config, load_model
+        >>> from safediffusion.files.run_folder import RunFolder
+        >>> from safediffusion.prompts.select import Prompt
+        >>> sizes = ["train.steps=1", "rollout.prompts=2", "rollout.group_size=2", "prompts.path=world"]
+        >>> prompts = [Prompt("a red square"), Prompt("a blue circle")]
+        >>> def redness(images, prompts):
+        ...     return images[:, 0].mean((1, 2)) - images[:, 1:].mean((1, 2, 3))
+        >>> config, folder = load_config("world", sizes), RunFolder(Path("run"))
+        >>> trainer = Trainer(config, load_model("world"), redness, prompts, folder, "cpu")
+        >>> trainer.run().images
+        4
     """
 
     def __init__(
