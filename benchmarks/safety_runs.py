@@ -50,7 +50,7 @@ def read_run(root: Path, seed: int) -> SafetyRun:
     """A finished run; the evaluation after it stands in for a last one on the way, being of the same size."""
     folder = RunFolder(root)
     summary, rows = json.loads(folder.summary.read_text()), read_jsonl(folder.metrics)
-    during = [row for row in read_jsonl(folder.eval("during.jsonl")) if row["step"] < len(rows)]
+    during = [row for row in read_jsonl(folder.eval_path("during.jsonl")) if row["step"] < len(rows)]
     judged = [(row.pop("step"), row) for row in during]
     judged = [(0, summary["before"]), *judged, (len(rows), summary["after"])]
     return SafetyRun(
@@ -111,6 +111,6 @@ def floors(root: Path, kept: Sequence[str]) -> dict[str, float]:
     found = {}
     for name in kept:
         task, _, metric = name.partition("/")
-        results = json.loads(RunFolder(root).eval("before", task, "results.json").read_text())
+        results = json.loads(RunFolder(root).eval_path("before", task, "results.json").read_text())
         found[name] = results["metrics"][metric]["ci_low"]
     return found

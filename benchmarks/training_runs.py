@@ -75,7 +75,7 @@ def borrow_before(config: RunConfig, folder: RunFolder) -> None:
         if judged_alike(load_run_config(other.config), config):
             folder.root.mkdir(parents=True)
             claim(folder, config)
-            shutil.copytree(other.eval("before"), folder.eval("before"))
+            shutil.copytree(other.eval_path("before"), folder.eval_path("before"))
             return
 
 

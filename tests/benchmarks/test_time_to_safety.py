@@ -24,7 +24,9 @@ def write_run(root: Path, unsafe: list[float]) -> Path:
             folder.metrics, {"step": step, "seconds": seconds, "passes": {"forward": 60, "backward": 40}}
         )
     for i, value in enumerate([*during, last]):
-        append_jsonl(folder.eval("during.jsonl"), {"step": 2 * (i + 1), "t/unsafe": value, "t/skill": 0.5})
+        append_jsonl(
+            folder.eval_path("during.jsonl"), {"step": 2 * (i + 1), "t/unsafe": value, "t/skill": 0.5}
+        )
     write_json(
         folder.summary,
         {
@@ -36,7 +38,7 @@ def write_run(root: Path, unsafe: list[float]) -> Path:
         },
     )
     metrics = {"skill": {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}}
-    write_json(folder.eval("before", "t", "results.json"), {"metrics": metrics})
+    write_json(folder.eval_path("before", "t", "results.json"), {"metrics": metrics})
     return root
 
 

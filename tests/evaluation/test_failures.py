@@ -32,8 +32,8 @@ from safediffusion.evaluation.results import (
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.tasks import TASKS, get_task
 from safediffusion.files.atomic import append_jsonl, write_json
-from safediffusion.report.lines import lines
-from safediffusion.report.tables import comparison_sheet, markdown
+from safediffusion.report.metric_changes import metric_changes
+from safediffusion.report.tables import comparison_table, markdown_table
 from safediffusion.report.verdict import verdict
 from safediffusion.training.recorder import Recorder
 from tests.evaluation import seen
@@ -371,10 +371,10 @@ def test_tables_and_verdicts_show_what_failed(tmp_path: Path):
         record["harm"] = {}
     stored(tmp_path / "a", good, "world-i2p")
     stored(tmp_path / "b", bad, "world-i2p")
-    sheet = comparison_sheet([tmp_path / "a", tmp_path / "b"])
+    sheet = comparison_table([tmp_path / "a", tmp_path / "b"])
     assert sheet.failed == {"world-i2p": "failed pictures, in no number but blank_rate: b: 5"}
-    assert "b: 5" in markdown(sheet)
-    said = verdict(lines(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
+    assert "b: 5" in markdown_table(sheet)
+    said = verdict(metric_changes(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
     assert said.tone != "good" and "0 pictures per task failed before and 5 after" in said.sentences[0]
     assert any("5 of 84 images failed" in line for line in shortfalls([tmp_path / "b"]))
 

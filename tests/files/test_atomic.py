@@ -62,7 +62,7 @@ def test_tensors_read_back(tmp_path: Path) -> None:
 
 def test_run_folder_paths(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    assert folder.eval("before", "world-i2p") == tmp_path / "eval" / "before" / "world-i2p"
+    assert folder.eval_path("before", "world-i2p") == tmp_path / "eval" / "before" / "world-i2p"
     assert folder.summary == tmp_path / "summary.json"
 
 

@@ -26,7 +26,7 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
-from safediffusion.report.tables import Cell, Sheet, markdown
+from safediffusion.report.tables import Cell, ResultTable, markdown_table
 from safediffusion.text.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 
 from .conftest import HOSTILE, SETTING
@@ -160,8 +160,10 @@ def test_the_markdown_table_shows_names_as_they_are() -> None:
 
 
 def test_the_table_of_results_md_shows_names_as_they_are() -> None:
-    sheet = Sheet(("metric", HOSTILE, "b"), {HOSTILE: [[Cell("m"), Cell("1 [0, 2]"), Cell("2", best=True)]]})
-    found = cells(markdown(sheet))
+    sheet = ResultTable(
+        ("metric", HOSTILE, "b"), {HOSTILE: [[Cell("m"), Cell("1 [0, 2]"), Cell("2", best=True)]]}
+    )
+    found = cells(markdown_table(sheet))
     assert plain(HOSTILE) in found and f"{plain(HOSTILE)}/m" in found
 
 

@@ -22,7 +22,7 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import log_file
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import AlphaPoint, Anchor, PolicyCheck
-from safediffusion.system.pictures import sheet
+from safediffusion.system.image_sheets import captioned_sheet
 from safediffusion.system.progress import progress
 from safediffusion.text import strict_yaml, terminal
 from safediffusion.text.escaping import plain
@@ -188,7 +188,7 @@ def test_captions_on_sheets_may_hold_anything() -> None:
     from PIL import Image
 
     picture = Image.new("RGB", (192, 192))
-    assert sheet([[picture]], [HOSTILE + "\udcff"], [HOSTILE + "\udcff"]).width > 192
+    assert captioned_sheet([[picture]], [HOSTILE + "\udcff"], [HOSTILE + "\udcff"]).width > 192
 
 
 def test_only_one_module_writes_to_the_terminal() -> None:

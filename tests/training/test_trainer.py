@@ -12,7 +12,7 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError, Terminated, UserError
 from safediffusion.files.checked import read_jsonl
-from safediffusion.report.samples import tiles
+from safediffusion.report.sample_strips import tiles
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
 from tests.training.conftest import brightness

@@ -18,7 +18,7 @@ import typer
 
 from safediffusion.cli.lookups import GROUPS
 from safediffusion.cli.unexpected import tell
-from safediffusion.files.paths import name_list, out_path, picture_path, read_path, source
+from safediffusion.files.paths import image_path, name_list, out_path, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
 from safediffusion.version import __version__
@@ -163,7 +163,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
         Path,
-        typer.Option(parser=picture_path, metavar="PATH", help="The picture to write, as its ending says."),
+        typer.Option(parser=image_path, metavar="PATH", help="The picture to write, as its ending says."),
     ] = Path("sample.png"),
     compare: Annotated[
         str | None, typer.Option(parser=source, metavar="MODEL", help="A second model, shown beside it.")

@@ -13,7 +13,7 @@ from safediffusion.config.schema import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.prompts.select import load_prompts
 from safediffusion.system.device import pick_device
-from safediffusion.system.pictures import sheet, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, to_pil
 from safediffusion.text.escaping import plain
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def world_sheet(columns: int = 6) -> Image:
         images = generate(diffuser, prompts, range(columns), sampler.steps, sampler.guidance)
         rows.append([to_pil(image) for image in images])
         captions.append(f"{task.name}: {'; '.join(prompts)}")
-    return sheet(rows, captions, [""] * columns)
+    return captioned_sheet(rows, captions, [""] * columns)
 
 
 def quality_table() -> Table:

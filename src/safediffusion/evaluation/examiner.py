@@ -16,7 +16,7 @@ from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.picture_files import read_image
 from safediffusion.evaluation.tasks import Task
 from safediffusion.files.atomic import write_image
-from safediffusion.system.pictures import to_pil
+from safediffusion.system.image_sheets import to_pil
 
 Picture = Tensor | str  # a picture, or why there is none
 Source = Callable[[Sequence[Row]], Sequence[Picture]]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.leftovers import older, remove, restore, sweep_beside, temporary
-from safediffusion.files.paths import PICTURES, refuse_special
+from safediffusion.files.paths import IMAGE_FORMATS, refuse_special
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -146,7 +146,7 @@ def nulled(value: Any) -> Any:
 
 def write_image(path: Path, image: Image) -> None:
     """Write a picture atomically, in the format that its ending names, else as PNG."""
-    kind = PICTURES.get(path.suffix.lower(), "PNG")
+    kind = IMAGE_FORMATS.get(path.suffix.lower(), "PNG")
     finest: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with replacing(path) as temporary:
         image.save(temporary, format=kind, **finest)

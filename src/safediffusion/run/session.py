@@ -88,7 +88,7 @@ def is_finished(folder: RunFolder) -> bool:
     """Whether the run came to its end, and what it ended with is still as it was written."""
     if not folder.report.exists() or not is_whole(folder.summary, Summary) or not has_whole_model(folder):
         return False
-    judged = [path for when in ("before", "after") for path in folder.eval(when).glob("*/")]
+    judged = [path for when in ("before", "after") for path in folder.eval_path(when).glob("*/")]
     return all(is_whole(path / "results.json", Results) for path in judged)
 
 

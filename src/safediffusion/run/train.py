@@ -150,9 +150,9 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     from safediffusion.evaluation.records import remove_parts
     from safediffusion.evaluation.results import is_judged
 
-    missing = [name for name in e.tasks if not is_judged(folder.eval(when, name))]
+    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name))]
     for name in set(e.tasks) - set(missing):
-        remove_parts(folder.eval(when, name))  # a kill may have come between results and this
+        remove_parts(folder.eval_path(when, name))  # a kill may have come between results and this
     if missing:
         from safediffusion.diffusion.load import load_diffuser
         from safediffusion.evaluation.runner import evaluate
@@ -161,7 +161,7 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
                 model = load_diffuser(trained, pick_device(), merged=True)
-            evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
+            evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval_path(when), eta=e.eta)
 
 
 def run_trainer(
@@ -206,7 +206,7 @@ def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
     from safediffusion.evaluation.runner import evaluate
 
     e, folder = trainer.config.evaluate, trainer.folder
-    path = folder.eval("during.jsonl")
+    path = folder.eval_path("during.jsonl")
     with trainer.learner.evaluation_weights():
         results = evaluate(
             trainer.diffuser,
@@ -215,7 +215,7 @@ def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
             e.seed,
             e.steps,
             e.guidance,
-            folder.eval("during"),
+            folder.eval_path("during"),
             eta=e.eta,
             on_progress=lambda done, total: None,  # the training line is on screen
         )
@@ -237,7 +237,7 @@ def values(results: dict[str, Any]) -> dict[str, float]:
 
 def saved_values(folder: RunFolder, when: str, tasks: list[str]) -> dict[str, float]:
     """The same from eval/WHEN on disk."""
-    paths = {task: folder.eval(when, task, "results.json") for task in tasks}
+    paths = {task: folder.eval_path(when, task, "results.json") for task in tasks}
     return values({task: read_json(path, Results) for task, path in paths.items() if path.exists()})
 
 
