@@ -44,7 +44,7 @@ def test_every_public_name_stays_what_it_is_after_every_module_is_imported() -> 
 
 
 def test_classes_are_classes_and_everything_else_is_a_function() -> None:
-    import safediffusion.cli  # noqa: F401  its modules are named after commands
+    import safediffusion.cli
 
     for name in PUBLIC:
         value = getattr(safediffusion, name)

@@ -117,7 +117,7 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
         (["model.path=folder"], "model_index.json"),
         (["reward.kind=steering", "reward.anchors=anchors.yaml"], "unsafe"),
         (["evaluate.tasks=[world-i2q]"], "world-i2p"),
-        (["--out", "folder"], "holds no run"),
+        (["--out", "folder"], "does not hold a run"),
         (["--out", "empty.txt"], "is a file"),
         (["--out", "/proc/run"], "cannot write"),
     ],
