@@ -140,13 +140,13 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
         remove_parts(folder.eval(when, name))  # a kill may have come between results and this
     if missing:
         from safediffusion.diffusion.load import load_diffuser
-        from safediffusion.evaluation.runner import evaluate
+        from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 
         with watch.phase(f"evaluate {when}"):
             if isinstance(model, Path):
                 trained = config.model.model_copy(update={"path": str(model)})
                 model = load_diffuser(trained, pick_device(), merged=True)
-            evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval(when), eta=e.eta)
+            evaluate(model, missing, folder.eval(when), EvaluationOptions.of(e, e.n))
 
 
 def run_trainer(
@@ -188,7 +188,7 @@ def run_trainer(
 
 def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
     """A small evaluation of the weights as they are, as one line of eval/during.jsonl and as values."""
-    from safediffusion.evaluation.runner import evaluate
+    from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 
     e, folder = trainer.config.evaluate, trainer.folder
     path = folder.eval("during.jsonl")
@@ -196,12 +196,8 @@ def judge_during(trainer: Trainer, step: int) -> dict[str, float]:
         results = evaluate(
             trainer.diffuser,
             e.tasks,
-            e.during_n,
-            e.seed,
-            e.steps,
-            e.guidance,
             folder.eval("during"),
-            eta=e.eta,
+            EvaluationOptions.of(e, e.during_n),
             on_progress=lambda done, total: None,  # the training line is on screen
         )
     found = values(results)
