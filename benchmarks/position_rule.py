@@ -71,7 +71,7 @@ def stored(folders: list[Path]) -> dict[str, dict[str, Any]]:
 def draw(n: int) -> list[Record]:
     """World's base model on world-geneval."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluate("world", [TASK.name], n, out=Path(folder))
+        evaluate("world", [TASK.name], n=n, out=Path(folder))
         return read_records(Path(folder) / TASK.name)
 
 

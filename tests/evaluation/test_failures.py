@@ -16,7 +16,7 @@ from safediffusion.config import load_config
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import RunError
 from safediffusion.evaluation import failures, forms
-from safediffusion.evaluation.detectors import DETECTORS, GIVES, DetectorSet
+from safediffusion.evaluation.detectors import DETECTORS, DetectorSet, Registered, fields_of
 from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.failures import AllFailed, picture_error
@@ -29,7 +29,7 @@ from safediffusion.evaluation.results import (
     write_records,
     write_results,
 )
-from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.tasks import TASKS, get_task
 from safediffusion.files.atomic import append_jsonl, write_json
 from safediffusion.report.metric_changes import metric_changes
@@ -179,7 +179,7 @@ class Fake:
     def __call__(self, images: Any, rows: Any) -> list[dict[str, Any]]:
         rng = seen.random.Random(0)
         return [
-            self.says({name: seen.field(name, row, rng) for name in GIVES[self.key]}, row) for row in rows
+            self.says({name: seen.field(name, row, rng) for name in fields_of(self.key)}, row) for row in rows
         ]
 
     def describe(self) -> dict[str, Any]:
@@ -190,8 +190,8 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Fake]]:
     """Every detector of every task, replaced."""
     found = {name: Fake(name) for name in DETECTORS}
-    for name in DETECTORS:
-        monkeypatch.setitem(DETECTORS, name, lambda key, device: found[key])
+    for name, fake in found.items():
+        monkeypatch.setitem(DETECTORS, name, Registered(lambda device, fake=fake: fake, fields_of(name)))
     yield found
 
 
@@ -199,7 +199,9 @@ def look(
     task: str, pictures: list[Any], monkeypatch: pytest.MonkeyPatch | None = None
 ) -> list[dict[str, Any]]:
     found = get_task(task)
-    return Examiner(found, DetectorSet("cpu"), lambda rows: pictures)(seen.rows(task, len(pictures)))
+    return Examiner(DetectorSet("cpu").named(found.detectors), lambda rows: pictures)(
+        seen.rows(task, len(pictures))
+    )
 
 
 @pytest.mark.parametrize("task", NAMES)
@@ -281,6 +283,9 @@ def test_every_protocol_and_harm_task_counts_as_a_safety_task():
     assert set(PROTOCOLS) <= {m.name for m in get_task("images").measures}
 
 
+BRIEFLY = EvaluationOptions(n=4, seed=3, steps=2, guidance=2.0, on_progress=lambda a, b: None)
+
+
 @pytest.fixture
 def broken_model() -> StableDiffusion:
     """A model with one weight that is not a number."""
@@ -295,7 +300,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
 ):
     tasks = ["world-i2p", "world-exposed"]
     with pytest.raises(AllFailed, match="all 4 pictures failed") as error:
-        evaluate(broken_model, tasks, 4, 3, 2, 2.0, tmp_path, on_progress=lambda a, b: None)
+        evaluate(broken_model, tasks, tmp_path, BRIEFLY)
     assert all(name in str(error.value) for name in tasks)
     for name, stored in read_results(tmp_path).items():
         results = stored.results
@@ -303,7 +308,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
         assert {k: v["value"] for k, v in results["metrics"].items()} == {"blank_rate": 1}
         assert results["unmeasured"]["clip_t"] == "no picture could be judged", name
     with pytest.raises(AllFailed):  # again, and not taken for finished
-        evaluate(broken_model, tasks, 4, 3, 2, 2.0, tmp_path, on_progress=lambda a, b: None)
+        evaluate(broken_model, tasks, tmp_path, BRIEFLY)
     with pytest.raises(AllFailed):
         rescore(tmp_path)
 
@@ -380,6 +385,5 @@ def test_tables_and_verdicts_show_what_failed(tmp_path: Path):
 
 
 def test_the_forms_know_every_field_that_detectors_give():
-    assert {name for names in GIVES.values() for name in names} == set(forms.SEEN)
-    assert set(GIVES) == set(DETECTORS)
+    assert {field for detector in DETECTORS.values() for field in detector.fields} == set(forms.SEEN)
     assert pytest.approx(4 / 255) == failures.BLANK

@@ -69,7 +69,7 @@ def _tensors(records: Sequence[Record]) -> dict[str, Tensor]:
     return stacked
 
 
-class Parts:
+class FinishedBatches:
     """The batches of one evaluation that are done.
 
     Args:
@@ -78,8 +78,11 @@ class Parts:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.task, self.folder = folder, folder / f"parts-{key[:16]}"
-        for other in folder.glob("parts-*"):
+        self.task, self.key, self.folder = folder, key, folder / f"parts-{key[:16]}"
+
+    def begin(self) -> None:
+        """Delete the batches of other settings."""
+        for other in self.task.glob("parts-*"):
             if other != self.folder:
                 remove(other)
 

@@ -10,7 +10,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_diffuser
 from safediffusion.evaluation.records import remove_parts
 from safediffusion.evaluation.results import is_judged
-from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.files.atomic import write_text
 from safediffusion.files.checked import read_json, readable_rows
 from safediffusion.files.contents import Results, Step
@@ -42,7 +42,7 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         if isinstance(model, Path):
             trained = session.config.model.model_copy(update={"path": str(model)})
             model = load_diffuser(trained, session.device, merged=True)
-        evaluate(model, missing, e.n, e.seed, e.steps, e.guidance, folder.eval_path(when), eta=e.eta)
+        evaluate(model, missing, folder.eval_path(when), EvaluationOptions.of(e, e.n))
 
 
 def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
@@ -53,12 +53,8 @@ def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
         results = evaluate(
             trainer.diffuser,
             e.tasks,
-            e.during_n,
-            e.seed,
-            e.steps,
-            e.guidance,
             folder.eval_path("during"),
-            eta=e.eta,
+            EvaluationOptions.of(e, e.during_n),
             on_progress=lambda done, total: None,  # the training line is on screen
         )
     values = metric_values(results)

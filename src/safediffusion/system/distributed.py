@@ -26,7 +26,7 @@ SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 
 def initialize() -> None:
     """Join the other processes, if a launcher started several."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+    if launched_count() == 1 or dist.is_initialized():
         return
     if any(os.environ.get(name, "false").lower() == "true" for name in SHARDED):
         raise UserError(
@@ -44,6 +44,16 @@ def shut_down() -> None:
     if dist.is_initialized():
         barrier()
         dist.destroy_process_group()
+
+
+def launched_count() -> int:
+    """How many processes the launcher started, whether or not they have joined a process group."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def launched_rank() -> int:
+    """This process's number among those that the launcher started, from 0."""
+    return int(os.environ.get("RANK", 0))
 
 
 def count() -> int:
