@@ -134,8 +134,10 @@ def judge(when: str, model: Diffuser | Path, config: RunConfig, folder: RunFolde
     e = config.evaluate
     from safediffusion.evaluation.records import remove_parts
     from safediffusion.evaluation.results import is_judged
+    from safediffusion.evaluation.tasks import get_task
 
-    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name))]
+    versions = {name: get_task(name).version for name in e.tasks}
+    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name), versions[name])]
     for name in set(e.tasks) - set(missing):
         remove_parts(folder.eval_path(when, name))  # a kill may have come between results and this
     if missing:
