@@ -12,7 +12,7 @@ from arrival import Arrival, Condition, Point, arrival, profile
 
 from safediffusion.config import diff
 from safediffusion.config.schema import RunConfig
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 

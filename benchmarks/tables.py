@@ -12,7 +12,7 @@ from training_runs import RESULTS, Estimate, markdown
 from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
 from world_comparison import estimate as compared
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 
 SEEDS = (0, 1, 2)

@@ -20,7 +20,7 @@ from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
 from safediffusion.config import load_config
 from safediffusion.files.atomic import write_text
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from safediffusion.config import load_config
-from safediffusion.files.atomic import append_jsonl, write_json
+from safediffusion.files.atomic import write_json
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.run import train as training
 from tests.pipelines import tiny_pipeline

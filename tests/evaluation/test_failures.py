@@ -31,7 +31,8 @@ from safediffusion.evaluation.results import (
 )
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.tasks import TASKS, get_task
-from safediffusion.files.atomic import append_jsonl, write_json
+from safediffusion.files.atomic import write_json
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.report.metric_changes import metric_changes
 from safediffusion.report.tables import comparison_table, markdown_table
 from safediffusion.report.verdict import verdict

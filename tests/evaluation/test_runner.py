@@ -14,7 +14,8 @@ from safediffusion.evaluation.detectors.world import Harm, Observer
 from safediffusion.evaluation.results import compare, read_results, rescore
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.tasks import WORLD, get_task
-from safediffusion.files.checked import read_json, read_jsonl
+from safediffusion.files.checked import read_json
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 from tests.pipelines import tiny_pipeline
 

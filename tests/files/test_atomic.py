@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from safediffusion.errors import RunError, UserError
-from safediffusion.files.atomic import append_jsonl, explain, replacing, write_json, write_tensors
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.atomic import explain, replacing, write_json, write_tensors
+from safediffusion.files.json_lines import append_jsonl, read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 

@@ -12,20 +12,10 @@ from hypothesis import strategies as st
 
 from safediffusion.errors import Damaged
 from safediffusion.files.atomic import write_tensors, write_text
-from safediffusion.files.checked import (
-    check_sealed,
-    check_sums,
-    is_whole,
-    read_json,
-    read_jsonl,
-    read_optional,
-    read_tensors,
-    readable_rows,
-    sealed,
-    write_checked,
-    write_sums,
-)
+from safediffusion.files.checked import is_whole, read_json, read_optional, read_tensors, write_checked
 from safediffusion.files.contents import Progress, Results, Step, Summary
+from safediffusion.files.hashes import check_sealed, check_sums, sealed, write_sums
+from safediffusion.files.json_lines import read_jsonl, readable_rows
 
 PROGRESS = {"seconds": 1.5, "peak_memory_mib": 20, "phases": {"train": 1.0}}
 WRONG = {

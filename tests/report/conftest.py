@@ -12,7 +12,8 @@ from numpy.random import Generator
 from safediffusion.config import RunConfig, dump
 from safediffusion.evaluation.results import write_records
 from safediffusion.evaluation.tasks import get_task
-from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render

@@ -20,7 +20,8 @@ from safediffusion.evaluation.detectors.q16 import zipped_prompts
 from safediffusion.evaluation.image_folder import ImageFolder, read_image
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.tasks import get_task
-from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import load_prompts
 from safediffusion.publish.export import Target, export

@@ -21,7 +21,8 @@ from safediffusion.evaluation.tables.formats import FORMATS
 from safediffusion.evaluation.tables.method_table import MethodTable, Value
 from safediffusion.evaluation.tables.pareto import draw
 from safediffusion.files.atomic import write_json, write_text
-from safediffusion.files.checked import read_jsonl, write_checked
+from safediffusion.files.checked import write_checked
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.export import Target, export
 from safediffusion.report import plots

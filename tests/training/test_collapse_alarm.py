@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.training import checkpoint
 from safediffusion.training.collapse_alarm import PATIENCE, START, Monitor, image_statistics
 

@@ -11,7 +11,7 @@ from diffusers import StableDiffusionPipeline
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError, Terminated, UserError
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.report.sample_strips import tiles
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint

@@ -16,8 +16,9 @@ from safediffusion.evaluation.measures import FailureRate, Measure, Record, Unme
 from safediffusion.evaluation.records import read_records, record_files, write_records
 from safediffusion.evaluation.tasks import Task, get_task
 from safediffusion.evaluation.tasks.task import summarised, usable
-from safediffusion.files.checked import FILES, check_files, is_whole, read_json, understood, write_checked
+from safediffusion.files.checked import FILES, is_whole, read_json, understood, write_checked
 from safediffusion.files.contents import Results
+from safediffusion.files.hashes import check_files
 
 __all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "write_records"]
 
@@ -135,8 +136,8 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     """The same for one task."""
     if (one := a.results["version"]) != (two := b.results["version"]):
         raise UserError(
-            f"{name}: the results are of version {one} and of version {two} of the task; score the older ones "
-            "again with: safediffusion evaluate FOLDER_OF_RESULTS, for a run RUN/eval/before and RUN/eval/after"
+            f"{name}: the results are of version {one} and of version {two} of the task; score the older "
+            "ones again with: safediffusion evaluate FOLDER (of a run: RUN/eval/before, then RUN/eval/after)"
         )
     for what in ("sampler", "reference_sha256"):
         one, two = a.results.get(what), b.results.get(what)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from safediffusion.config import RunConfig
 from safediffusion.files.atomic import write_text
-from safediffusion.files.checked import is_whole, read_json, readable_rows, write_checked
+from safediffusion.files.checked import is_whole, read_json, write_checked
 from safediffusion.files.contents import Anchors, Results, Step
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.order import source_sizes
 from safediffusion.prompts.select import Prompt, PromptSet, load_prompts, report_cut
