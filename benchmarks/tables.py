@@ -208,7 +208,7 @@ def index_table() -> str:
     """Every result with its command, device and commit, but for those of `make bench`, which are not kept."""
     rows = []
     for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         env = result["env"]
         rows.append(
             (

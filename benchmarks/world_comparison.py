@@ -77,7 +77,7 @@ RECORDS = RESULTS / "world_comparison.jsonl"
 
 def record(name: str, seed: int, words: list[str], root: Path) -> Row:
     """What the table needs of a finished run, and what it was run with."""
-    summary = json.loads(RunFolder(root).summary.read_text())
+    summary = json.loads(RunFolder(root).summary.read_text(encoding="utf-8"))
     rows = read_jsonl(RunFolder(root).metrics)
     passes = sum(row["passes"]["forward"] + row["passes"]["backward"] for row in rows)
     return {

@@ -54,9 +54,9 @@ def test_worked_examples_run(command: Command, networks: None, tmp_path: Path, n
     runs = sorted((tmp_path / "runs").iterdir())
     assert len(runs) == 1 and (runs[0] / "report.html").is_file()
     if name == "own-reward":
-        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text()
+        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text(encoding="utf-8")
     if name == "own-anchors":
-        assert "bloody content" in (runs[0] / "anchors.json").read_text()
+        assert "bloody content" in (runs[0] / "anchors.json").read_text(encoding="utf-8")
 
 
 def test_the_example_reward_prefers_colour(

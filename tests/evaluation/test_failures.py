@@ -329,8 +329,12 @@ def test_a_latent_that_is_not_finite_is_not_decoded_to_white_or_black(diffuser: 
 def test_files_hold_no_nan(tmp_path: Path):
     write_json(tmp_path / "a.json", {"x": NAN, "y": [INF, 1.0], "z": (1, {"w": -INF})})
     append_jsonl(tmp_path / "b.jsonl", {"x": NAN})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [None, 1], "z": [1, {"w": None}]}
-    assert json.loads((tmp_path / "b.jsonl").read_text()) == {"x": None}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "x": None,
+        "y": [None, 1],
+        "z": [1, {"w": None}],
+    }
+    assert json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8")) == {"x": None}
 
 
 def stored(folder: Path, found: list[dict[str, Any]], task: str) -> None:

@@ -179,7 +179,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
 
 
 def read_values(folder: Path) -> dict[str, float]:
-    results = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/results.json")]
     return {f"{r['task']}/{name}": m["value"] for r in results for name, m in r["metrics"].items()}
 
 

@@ -1,7 +1,7 @@
 """Whether files still hold what was written: SHA-256 of a file, of a folder's files, and of a text in itself.
 
-The hashes find accidents (a full disk, a bad copy, an edit by mistake), not forgery: they lie beside the files
-themselves, and whoever can change a file can change its hash.
+The hashes find accidents (a full disk, a bad copy, an edit by mistake), not forgery: they lie beside the
+files themselves, and whoever can change a file can change its hash.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def noted(folder: RunFolder) -> Iterator[None]:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Copy this package's log lines to a file."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("safediffusion")
     logger.addHandler(handler)
