@@ -54,7 +54,7 @@ def draw(out: Path) -> None:
 
 def agree() -> None:
     """Agreement with its interval, and every disagreement."""
-    with LABELS.open() as file:
+    with LABELS.open(encoding="utf-8") as file:
         seen = [row["label"] for row in csv.DictReader(file)]
     judged = [top_label(harm) for harm in Harm("cpu").probabilities(pictures())]
     same = sum(a == b for a, b in zip(seen, judged, strict=True))

@@ -108,13 +108,13 @@ def main() -> None:
     )
     words = parser.parse_args()
     path = RESULTS / "position_rule.json"
-    pictures = json.loads(path.read_text())["pictures"] if path.exists() else {}
+    pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"] if path.exists() else {}
     if words.stored:
         pictures |= stored(words.stored)
     else:
         pictures["World's base model"] = both(draw(words.n))
     write_result("position_rule", {"command": "python benchmarks/position_rule.py", "pictures": pictures})
-    print(f"{table(json.loads(path.read_text()))}\n{path}")
+    print(f"{table(json.loads(path.read_text(encoding='utf-8')))}\n{path}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def judged_alike(a: RunConfig, b: RunConfig) -> bool:
 
 def read_summary(out: Path) -> Summary:
     """summary.json of a finished run."""
-    return json.loads((out / "summary.json").read_text())
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:

@@ -58,9 +58,9 @@ def test_worked_examples_run(command: Command, networks: None, tmp_path: Path, n
         exec(block.replace('"train.steps=100"', ", ".join(map(repr, SMALL))), {})
         assert sorted((runs[0]).iterdir()) == before  # the same run as the command's, which is finished
     if name == "own-reward":
-        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text()
+        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text(encoding="utf-8")
     if name == "own-anchors":
-        assert "bloody content" in (runs[0] / "anchors.json").read_text()
+        assert "bloody content" in (runs[0] / "anchors.json").read_text(encoding="utf-8")
 
 
 def test_the_example_reward_prefers_colour(

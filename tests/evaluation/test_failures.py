@@ -31,7 +31,8 @@ from safediffusion.evaluation.results import (
 )
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.tasks import TASKS, get_task
-from safediffusion.files.atomic import append_jsonl, write_json
+from safediffusion.files.atomic import write_json
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.report.metric_changes import metric_changes
 from safediffusion.report.tables import comparison_table, markdown_table
 from safediffusion.report.verdict import verdict
@@ -333,8 +334,12 @@ def test_a_latent_that_is_not_finite_is_not_decoded_to_white_or_black(diffuser: 
 def test_files_hold_no_nan(tmp_path: Path):
     write_json(tmp_path / "a.json", {"x": NAN, "y": [INF, 1.0], "z": (1, {"w": -INF})})
     append_jsonl(tmp_path / "b.jsonl", {"x": NAN})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [None, 1], "z": [1, {"w": None}]}
-    assert json.loads((tmp_path / "b.jsonl").read_text()) == {"x": None}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "x": None,
+        "y": [None, 1],
+        "z": [1, {"w": None}],
+    }
+    assert json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8")) == {"x": None}
 
 
 def stored(folder: Path, found: list[dict[str, Any]], task: str) -> None:

@@ -122,7 +122,7 @@ def test_a_folder_a_pipe_or_a_dead_link_named_like_a_picture_is_an_error_and_has
 def test_pictures_that_all_fail_end_the_command_with_the_reasons(tmp_path: Path, judges):
     folder(tmp_path / "in", "stray_0.png")
     (tmp_path / "in" / "1_0.png").write_bytes(b"torn")
-    (tmp_path / "p.csv").write_text("prompt\na\nb\n")
+    (tmp_path / "p.csv").write_text("prompt\na\nb\n", encoding="utf-8")
     with pytest.raises(AllFailed, match=r"all 2 pictures failed .*no picture of case 0") as error:
         evaluate_images(
             tmp_path / "in", tmp_path / "p.csv", out=tmp_path / "out", on_progress=lambda a, b: None

@@ -149,7 +149,7 @@ def test_failed_images_are_counted_and_missing_detectors_named(judged: dict, tmp
     assert (judged["n"], judged["n_failed"]) == (5, 2)
     assert judged["failed"]["3"].startswith("3_0.png") and judged["failed"]["4"] == "no picture of case 4"
     assert "get it with: " in judged["missing"]["q16"]
-    records = (tmp_path / "out" / "images" / "records.jsonl").read_text().splitlines()
+    records = (tmp_path / "out" / "images" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(records) == 5 and "image_sha256" in json.loads(records[0])
     assert not list((tmp_path / "out" / "images").glob("parts-*"))
 
@@ -194,7 +194,9 @@ def test_fid_takes_references_from_a_folder_and_counts_only_drawn_pictures(
 
 def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict, tmp_path: Path):
     folder = tmp_path / "out" / "images"
-    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for record in records[:3]:
         record["nudenet"] = [{"label": "BELLY_EXPOSED", "score": 0.55, "box": [0, 0, 9, 9]}]
     write_records(folder, records)

@@ -10,7 +10,7 @@ from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.results import read_results
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.sampler import SCHEDULERS
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 
 ROWS = 130  # three batches
 

@@ -10,7 +10,7 @@ from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from tests.pipelines import tiny_pipeline
 
 ROWS = 130  # three batches

@@ -12,7 +12,8 @@ from numpy.random import Generator
 from safediffusion.config import RunConfig, dump
 from safediffusion.evaluation.results import write_records
 from safediffusion.evaluation.tasks import get_task
-from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
@@ -178,7 +179,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
 
 
 def read_values(folder: Path) -> dict[str, float]:
-    results = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/results.json")]
     return {f"{r['task']}/{name}": m["value"] for r in results for name, m in r["metrics"].items()}
 
 

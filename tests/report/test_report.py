@@ -41,7 +41,7 @@ class Balance(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(run_folder) -> str:
-    return write_report(run_folder).read_text()
+    return write_report(run_folder).read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):
@@ -89,10 +89,10 @@ def test_prompts_cannot_inject_markup(run_folder, tmp_path):
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run_folder.root, folder.root)
     about = folder.samples / "samples.json"
-    content = json.loads(about.read_text())
+    content = json.loads(about.read_text(encoding="utf-8"))
     content["prompts"][0]["prompt"] = "<script>alert(1)</script>"
     write_json(about, content)
-    assert "<script>" not in write_report(folder).read_text()
+    assert "<script>" not in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_nft_has_no_ratio_charts(run_folder, tmp_path):
@@ -100,14 +100,14 @@ def test_nft_has_no_ratio_charts(run_folder, tmp_path):
     shutil.copytree(run_folder.root, folder.root)
     folder.metrics.unlink()
     write_metrics(folder, grpo=False)
-    page = write_report(folder).read_text()
+    page = write_report(folder).read_text(encoding="utf-8")
     assert "Clip fraction" not in page and "Gradient norm" in page
 
 
 def test_an_unfinished_run_without_evaluations_gets_a_page_that_says_so(tmp_path):
     folder = RunFolder(tmp_path)
     write_text(folder.config, dump(RunConfig()))
-    page = write_report(folder).read_text()
+    page = write_report(folder).read_text(encoding="utf-8")
     assert "has not finished" in page and "Every metric" not in page
 
 

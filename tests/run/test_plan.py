@@ -51,10 +51,15 @@ def test_header_page_and_known_figures_are_what_the_plan_counts(name: str) -> No
     if name.endswith("gb"):
         limit = int(name.rpartition("-")[2].removesuffix("gb"))
         assert plan.memory.card is not None and plan.memory.card <= limit, plan
-    lines = recipe_path(name).read_text().splitlines()
+    lines = recipe_path(name).read_text(encoding="utf-8").splitlines()
     header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
     assert plan.expected in header and plan.needed in header
-    shown = [text for page in PAGES for recipe, text in PLAN.findall(page.read_text()) if recipe == name]
+    shown = [
+        text
+        for page in PAGES
+        for recipe, text in PLAN.findall(page.read_text(encoding="utf-8"))
+        if recipe == name
+    ]
     assert shown == [f"{plan}\n"]
     if name in WORK:
         work = plan.work
@@ -65,7 +70,7 @@ def test_header_page_and_known_figures_are_what_the_plan_counts(name: str) -> No
 
 
 def test_pages_show_plans_of_shipped_recipes_only() -> None:
-    shown = {recipe for page in PAGES for recipe, _ in PLAN.findall(page.read_text())}
+    shown = {recipe for page in PAGES for recipe, _ in PLAN.findall(page.read_text(encoding="utf-8"))}
     assert shown == set(LARGE)
 
 

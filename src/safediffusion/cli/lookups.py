@@ -89,7 +89,7 @@ def recipes_list() -> None:
     from safediffusion.config import list_recipes, recipe_path
 
     for name in list_recipes():
-        say(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+        say(f"{name:<22} {recipe_path(name).read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
 
 
 @recipes.command("show")
@@ -111,7 +111,7 @@ def recipes_copy(
     target = file or Path(f"{name}.yaml")
     if target.exists():
         raise UserError(f"{target} exists already; give another file name")
-    write_text(target, recipe_path(name).read_text())
+    write_text(target, recipe_path(name).read_text(encoding="utf-8"))
     say(target, f"run it with: safediffusion train {quote(str(target))}")
 
 

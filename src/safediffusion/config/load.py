@@ -24,7 +24,7 @@ from safediffusion.config.schema import (
     TrainConfig,
 )
 from safediffusion.errors import Damaged, UserError
-from safediffusion.files.checked import RESTORE, check_sealed
+from safediffusion.files.hashes import RESTORE, check_sealed
 from safediffusion.files.paths import read_path
 from safediffusion.text import strict_yaml
 from safediffusion.text.escaping import shorten

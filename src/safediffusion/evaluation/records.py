@@ -16,8 +16,9 @@ from torch import Tensor
 from safediffusion.errors import Damaged
 from safediffusion.evaluation.measures import Record
 from safediffusion.files.atomic import nulled, write_tensors, write_text
-from safediffusion.files.checked import is_whole, read_jsonl, read_tensors, understood, write_checked
+from safediffusion.files.checked import is_whole, read_tensors, understood, write_checked
 from safediffusion.files.contents import Record as RecordShape
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.leftovers import remove
 
 ROWS = ".rows"  # which records a tensor's rows belong to

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from safediffusion.config import dump, load_run_config
-from safediffusion.files.checked import read_json, read_optional, readable_rows
+from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Anchors, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.sample_strips import Strip, strips

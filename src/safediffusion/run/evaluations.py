@@ -11,9 +11,11 @@ from safediffusion.diffusion.load import load_diffuser
 from safediffusion.evaluation.records import remove_parts
 from safediffusion.evaluation.results import is_judged
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_text
-from safediffusion.files.checked import read_json, readable_rows
+from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Results, Step
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import Session
 from safediffusion.system import distributed
@@ -24,7 +26,8 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
     """Evaluate the run's tasks into eval/WHEN.
 
     Results that an earlier session completed are kept: the detectors and the sampler are deterministic, so a
-    second evaluation would give the same ones. A task that was interrupted goes on after its last batch.
+    second evaluation would give the same ones. Results of an older version of a task are replaced. A task
+    that was interrupted goes on after its last batch.
 
     Args:
         session: the run.
@@ -32,7 +35,8 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         model: the loaded model, or a pipeline folder, which is loaded only if a task is missing.
     """
     e, folder = session.config.evaluate, session.folder
-    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name))]
+    versions = {name: get_task(name).version for name in e.tasks}
+    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name), versions[name])]
     for name in set(e.tasks) - set(missing):
         # the process may have been killed after it wrote the results and before it removed the batches
         remove_parts(folder.eval_path(when, name))

@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 from safediffusion.config import RunConfig, diff, dump, load_run_config
 from safediffusion.errors import Damaged, RunError, Terminated, UserError
 from safediffusion.files.atomic import FULL, explain, write_text
-from safediffusion.files.checked import RESTORE, check_sums, is_whole, read_optional, sealed, write_checked
+from safediffusion.files.checked import is_whole, read_optional, write_checked
 from safediffusion.files.contents import Results, Summary
 from safediffusion.files.folder_lock import LOCK, locked
+from safediffusion.files.hashes import RESTORE, check_sums, sealed
 from safediffusion.files.leftovers import TEMPORARY, sweep_below
 from safediffusion.files.links import refuse_links_out
 from safediffusion.files.run_folder import RunFolder
@@ -221,7 +222,7 @@ def logged(folder: RunFolder) -> Iterator[None]:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Copy this package's log lines to a file."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("safediffusion")
     logger.addHandler(handler)
