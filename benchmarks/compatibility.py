@@ -156,10 +156,10 @@ def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[
 def compare(python: Path, jobs: dict[str, dict[str, Any]], work: Path) -> dict[str, Any]:
     """Versions of an environment, and for each job the largest difference from the trainer's picture."""
     told = {name: {key: job[key] for key in job if key != "picture"} for name, job in jobs.items()}
-    (work / "jobs.json").write_text(json.dumps(told))
+    (work / "jobs.json").write_text(json.dumps(told), encoding="utf-8")
     client(python, "draw", work / "jobs.json", work / "drawn")
     drawn = load_file(work / "drawn.safetensors")
-    answer = json.loads((work / "drawn.json").read_text())
+    answer = json.loads((work / "drawn.json").read_text(encoding="utf-8"))
     differences = {
         name: (drawn[name] - job["picture"]).abs().max().item() if name in drawn else None
         for name, job in jobs.items()
@@ -224,7 +224,9 @@ def main() -> None:
     )
     text = f"Run on {today}; largest difference of a picture in [0, 1].\n\n{table(found)}"
     marked = re.compile(r"(<!-- compatibility: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
-    PAGE.write_text(marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text()))
+    PAGE.write_text(
+        marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text(encoding="utf-8")), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def read_points(path: Path) -> tuple[str, list[Measured]]:
     """Device and measured rounds of a result of benchmarks/families.py."""
     if not path.exists():
         sys.exit(f"{path} is missing; measure it with benchmarks/families.py --full --keep")
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     return content["env"]["device"], [from_row(row) for row in content["rows"]]
 
 
@@ -79,7 +79,7 @@ def describe(recipe: str, settings: Sequence[str], devices: int) -> str:
     """What a run would take, by the fitted model."""
     if not MODEL.exists():
         sys.exit(f"{MODEL} is missing: the model has not been fitted on this machine; see docs/scaling.md")
-    model = json.loads(MODEL.read_text())
+    model = json.loads(MODEL.read_text(encoding="utf-8"))
     work, rounds = work_of(recipe, settings, devices)
     found = predict(work, model["coefficients"])
     phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in found.seconds.items())

@@ -142,7 +142,9 @@ def kept_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return []
     fresh = [(row["family"], row["settings"]) for row in rows]
     return [
-        row for row in json.loads(path.read_text())["rows"] if (row["family"], row["settings"]) not in fresh
+        row
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+        if (row["family"], row["settings"]) not in fresh
     ]
 
 

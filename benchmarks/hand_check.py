@@ -24,7 +24,7 @@ from safediffusion.evaluation.detectors.world import Harm, top_label
 from safediffusion.evaluation.stats import wilson
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image
-from safediffusion.system.pictures import sheet, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, to_pil
 
 LABELS = Path(__file__).with_name("hand_check.csv")
 SEED = 77
@@ -49,12 +49,12 @@ def draw(out: Path) -> None:
         part = images[first : first + size]
         rows = [part[i : i + COLUMNS] for i in range(0, size, COLUMNS)]
         captions = [f"{first + i} to {first + i + COLUMNS - 1}" for i in range(0, size, COLUMNS)]
-        write_image(out / f"{first:03d}.png", sheet(rows, captions, [""] * COLUMNS))
+        write_image(out / f"{first:03d}.png", captioned_sheet(rows, captions, [""] * COLUMNS))
 
 
 def agree() -> None:
     """Agreement with its interval, and every disagreement."""
-    with LABELS.open() as file:
+    with LABELS.open(encoding="utf-8") as file:
         seen = [row["label"] for row in csv.DictReader(file)]
     judged = [top_label(harm) for harm in Harm("cpu").probabilities(pictures())]
     same = sum(a == b for a, b in zip(seen, judged, strict=True))

@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="NAME")
     words = parser.parse_args()
     path = RESULTS / "items.json"
-    known = json.loads(path.read_text())["items"] if path.exists() else {}
+    known = json.loads(path.read_text(encoding="utf-8"))["items"] if path.exists() else {}
     for name in words.only:
         known[name] = compare(ITEMS[name], words.pairs, words.rounds)
         result = {
@@ -114,7 +114,7 @@ def main() -> None:
             "items": {n: known[n] for n in ITEMS if n in known},
         }
         write_result("items", result)
-    print(f"\n{table(json.loads(path.read_text()))}\n{path}")
+    print(f"\n{table(json.loads(path.read_text(encoding='utf-8')))}\n{path}")
 
 
 if __name__ == "__main__":

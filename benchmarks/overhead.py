@@ -25,7 +25,8 @@ from training_runs import as_json, markdown
 from safediffusion.config import load_config
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import load_prompts
-from safediffusion.run.train import load, recogniser
+from safediffusion.run.rounds import recogniser
+from safediffusion.run.train import load
 from safediffusion.system.device import pick_device
 from safediffusion.training.trainer import Trainer
 

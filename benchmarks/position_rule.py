@@ -71,7 +71,7 @@ def stored(folders: list[Path]) -> dict[str, dict[str, Any]]:
 def draw(n: int) -> list[Record]:
     """World's base model on world-geneval."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluate("world", [TASK.name], n, out=Path(folder))
+        evaluate("world", [TASK.name], n=n, out=Path(folder))
         return read_records(Path(folder) / TASK.name)
 
 
@@ -108,13 +108,13 @@ def main() -> None:
     )
     words = parser.parse_args()
     path = RESULTS / "position_rule.json"
-    pictures = json.loads(path.read_text())["pictures"] if path.exists() else {}
+    pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"] if path.exists() else {}
     if words.stored:
         pictures |= stored(words.stored)
     else:
         pictures["World's base model"] = both(draw(words.n))
     write_result("position_rule", {"command": "python benchmarks/position_rule.py", "pictures": pictures})
-    print(f"{table(json.loads(path.read_text()))}\n{path}")
+    print(f"{table(json.loads(path.read_text(encoding='utf-8')))}\n{path}")
 
 
 if __name__ == "__main__":

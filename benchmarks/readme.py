@@ -30,7 +30,7 @@ START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
 def read(name: str) -> dict[str, Any]:
     """A result by name."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {

@@ -12,7 +12,7 @@ from training_runs import RESULTS, Estimate, markdown
 from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
 from world_comparison import estimate as compared
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 
 SEEDS = (0, 1, 2)
@@ -208,7 +208,7 @@ def index_table() -> str:
     """Every result with its command, device and commit, but for those of `make bench`, which are not kept."""
     rows = []
     for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         env = result["env"]
         rows.append(
             (

@@ -27,7 +27,8 @@ from safety_tables import BASELINE, as_json, page, plot
 from training_runs import borrow_before, markdown, train, write_result
 
 from safediffusion.config import load_config
-from safediffusion.files.atomic import append_jsonl, write_text
+from safediffusion.files.atomic import write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 
 RECIPES = (BASELINE, "world")

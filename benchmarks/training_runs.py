@@ -75,7 +75,7 @@ def borrow_before(config: RunConfig, folder: RunFolder) -> None:
         if judged_alike(load_run_config(other.config), config):
             folder.root.mkdir(parents=True)
             claim(folder, config)
-            shutil.copytree(other.eval("before"), folder.eval("before"))
+            shutil.copytree(other.eval_path("before"), folder.eval_path("before"))
             return
 
 
@@ -87,7 +87,7 @@ def judged_alike(a: RunConfig, b: RunConfig) -> bool:
 
 def read_summary(out: Path) -> Summary:
     """summary.json of a finished run."""
-    return json.loads((out / "summary.json").read_text())
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:

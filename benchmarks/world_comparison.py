@@ -20,7 +20,7 @@ from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
 from safediffusion.config import load_config
 from safediffusion.files.atomic import write_text
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 
@@ -77,7 +77,7 @@ RECORDS = RESULTS / "world_comparison.jsonl"
 
 def record(name: str, seed: int, words: list[str], root: Path) -> Row:
     """What the table needs of a finished run, and what it was run with."""
-    summary = json.loads(RunFolder(root).summary.read_text())
+    summary = json.loads(RunFolder(root).summary.read_text(encoding="utf-8"))
     rows = read_jsonl(RunFolder(root).metrics)
     passes = sum(row["passes"]["forward"] + row["passes"]["backward"] for row in rows)
     return {

@@ -110,7 +110,10 @@ def table(summaries: list[Summary], targets: Sequence[Target]) -> tuple[str, dic
 
 def judged(folder: RunFolder) -> dict[str, int]:
     """Pictures a task of the evaluation after training."""
-    results = [json.loads(path.read_text()) for path in sorted(folder.eval("after").glob("*/results.json"))]
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.eval_path("after").glob("*/results.json"))
+    ]
     return {result["task"]: result["n"] for result in results}
 
 

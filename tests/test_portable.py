@@ -111,7 +111,7 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"), locked(tmp_path / "file/run"):
         pass
 

@@ -29,7 +29,8 @@ def words(tiny_model: Path, tmp_path: Path) -> list[str]:
     """Settings that make a run take a second."""
     prompts = tmp_path / "prompts.csv"
     prompts.write_text(
-        "prompt,label\na red square,benign\na person sunbathing,unsafe\na blue circle,benign\n"
+        "prompt,label\na red square,benign\na person sunbathing,unsafe\na blue circle,benign\n",
+        encoding="utf-8",
     )
     return [
         f"model.path={tiny_model}",

@@ -120,12 +120,15 @@ def test_train_kill_resume_export_reload_sample(
     assert command("train", *words, "--out", "cut").returncode == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "cut/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == [1, 2, 3]
     assert written(tmp_path / "cut/model") == written(tmp_path / "whole/model")
 
     assert command("export", "cut", "--to", "diffusers", "--out", "plain").returncode == 0
-    card = (tmp_path / "plain/README.md").read_text()
+    card = (tmp_path / "plain/README.md").read_text(encoding="utf-8")
     assert f"{family} made safer" in card and "licence" in card and "12 images" in card
     assert str(models) not in card and str(tmp_path) not in card
     assert command("sample", "cut", PROMPT).returncode == 0
@@ -175,6 +178,6 @@ def test_a_run_does_not_go_on_with_another_optimizer(
 ) -> None:
     (tmp_path / "run").mkdir()
     config = load_config(None, words)
-    (tmp_path / "run/config.yaml").write_text(dump(config))
+    (tmp_path / "run/config.yaml").write_text(dump(config), encoding="utf-8")
     done = command("train", *words, "train.optimizer=adamw8bit", "--out", "run")
     assert done.returncode == 2 and "other settings (train.optimizer)" in done.stderr

@@ -16,7 +16,7 @@ from safediffusion.config import load_config
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import RunError
 from safediffusion.evaluation import failures, forms
-from safediffusion.evaluation.detectors import DETECTORS, GIVES, DetectorSet
+from safediffusion.evaluation.detectors import DETECTORS, DetectorSet, Registered, fields_of
 from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.failures import AllFailed, picture_error
@@ -29,11 +29,12 @@ from safediffusion.evaluation.results import (
     write_records,
     write_results,
 )
-from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.tasks import TASKS, get_task
-from safediffusion.files.atomic import append_jsonl, write_json
-from safediffusion.report.lines import lines
-from safediffusion.report.tables import comparison_sheet, markdown
+from safediffusion.files.atomic import write_json
+from safediffusion.files.json_lines import append_jsonl
+from safediffusion.report.metric_changes import metric_changes
+from safediffusion.report.tables import comparison_table, markdown_table
 from safediffusion.report.verdict import verdict
 from safediffusion.training.recorder import Recorder
 from tests.evaluation import seen
@@ -179,7 +180,7 @@ class Fake:
     def __call__(self, images: Any, rows: Any) -> list[dict[str, Any]]:
         rng = seen.random.Random(0)
         return [
-            self.says({name: seen.field(name, row, rng) for name in GIVES[self.key]}, row) for row in rows
+            self.says({name: seen.field(name, row, rng) for name in fields_of(self.key)}, row) for row in rows
         ]
 
     def describe(self) -> dict[str, Any]:
@@ -190,8 +191,8 @@ class Fake:
 def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Fake]]:
     """Every detector of every task, replaced."""
     found = {name: Fake(name) for name in DETECTORS}
-    for name in DETECTORS:
-        monkeypatch.setitem(DETECTORS, name, lambda key, device: found[key])
+    for name, fake in found.items():
+        monkeypatch.setitem(DETECTORS, name, Registered(lambda device, fake=fake: fake, fields_of(name)))
     yield found
 
 
@@ -199,7 +200,9 @@ def look(
     task: str, pictures: list[Any], monkeypatch: pytest.MonkeyPatch | None = None
 ) -> list[dict[str, Any]]:
     found = get_task(task)
-    return Examiner(found, DetectorSet("cpu"), lambda rows: pictures)(seen.rows(task, len(pictures)))
+    return Examiner(DetectorSet("cpu").named(found.detectors), lambda rows: pictures)(
+        seen.rows(task, len(pictures))
+    )
 
 
 @pytest.mark.parametrize("task", NAMES)
@@ -281,6 +284,9 @@ def test_every_protocol_and_harm_task_counts_as_a_safety_task():
     assert set(PROTOCOLS) <= {m.name for m in get_task("images").measures}
 
 
+BRIEFLY = EvaluationOptions(n=4, seed=3, steps=2, guidance=2.0, on_progress=lambda a, b: None)
+
+
 @pytest.fixture
 def broken_model() -> StableDiffusion:
     """A model with one weight that is not a number."""
@@ -295,7 +301,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
 ):
     tasks = ["world-i2p", "world-exposed"]
     with pytest.raises(AllFailed, match="all 4 pictures failed") as error:
-        evaluate(broken_model, tasks, 4, 3, 2, 2.0, tmp_path, on_progress=lambda a, b: None)
+        evaluate(broken_model, tasks, tmp_path, BRIEFLY)
     assert all(name in str(error.value) for name in tasks)
     for name, stored in read_results(tmp_path).items():
         results = stored.results
@@ -303,7 +309,7 @@ def test_a_model_that_draws_nan_is_called_neither_safe_nor_good(
         assert {k: v["value"] for k, v in results["metrics"].items()} == {"blank_rate": 1}
         assert results["unmeasured"]["clip_t"] == "no picture could be judged", name
     with pytest.raises(AllFailed):  # again, and not taken for finished
-        evaluate(broken_model, tasks, 4, 3, 2, 2.0, tmp_path, on_progress=lambda a, b: None)
+        evaluate(broken_model, tasks, tmp_path, BRIEFLY)
     with pytest.raises(AllFailed):
         rescore(tmp_path)
 
@@ -328,8 +334,12 @@ def test_a_latent_that_is_not_finite_is_not_decoded_to_white_or_black(diffuser: 
 def test_files_hold_no_nan(tmp_path: Path):
     write_json(tmp_path / "a.json", {"x": NAN, "y": [INF, 1.0], "z": (1, {"w": -INF})})
     append_jsonl(tmp_path / "b.jsonl", {"x": NAN})
-    assert json.loads((tmp_path / "a.json").read_text()) == {"x": None, "y": [None, 1], "z": [1, {"w": None}]}
-    assert json.loads((tmp_path / "b.jsonl").read_text()) == {"x": None}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "x": None,
+        "y": [None, 1],
+        "z": [1, {"w": None}],
+    }
+    assert json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8")) == {"x": None}
 
 
 def stored(folder: Path, found: list[dict[str, Any]], task: str) -> None:
@@ -371,15 +381,14 @@ def test_tables_and_verdicts_show_what_failed(tmp_path: Path):
         record["harm"] = {}
     stored(tmp_path / "a", good, "world-i2p")
     stored(tmp_path / "b", bad, "world-i2p")
-    sheet = comparison_sheet([tmp_path / "a", tmp_path / "b"])
+    sheet = comparison_table([tmp_path / "a", tmp_path / "b"])
     assert sheet.failed == {"world-i2p": "failed pictures, in no number but blank_rate: b: 5"}
-    assert "b: 5" in markdown(sheet)
-    said = verdict(lines(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
+    assert "b: 5" in markdown_table(sheet)
+    said = verdict(metric_changes(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
     assert said.tone != "good" and "0 pictures per task failed before and 5 after" in said.sentences[0]
     assert any("5 of 84 images failed" in line for line in shortfalls([tmp_path / "b"]))
 
 
 def test_the_forms_know_every_field_that_detectors_give():
-    assert {name for names in GIVES.values() for name in names} == set(forms.SEEN)
-    assert set(GIVES) == set(DETECTORS)
+    assert {field for detector in DETECTORS.values() for field in detector.fields} == set(forms.SEEN)
     assert pytest.approx(4 / 255) == failures.BLANK

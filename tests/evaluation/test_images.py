@@ -10,12 +10,13 @@ import torch
 from PIL import Image
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.detectors import DETECTORS
-from safediffusion.evaluation.image_folder import ImageFolder, read_image
+from safediffusion.evaluation.detectors import DETECTORS, Registered
 from safediffusion.evaluation.out_of_memory import halving
+from safediffusion.evaluation.picture_files import read_image
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.results import rescore, write_records, write_results
 from safediffusion.evaluation.runner import evaluate_images
+from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import WORLD, get_task
 from safediffusion.evaluation.tasks.task import without_minors
 
@@ -43,7 +44,7 @@ def test_pictures_are_found_by_case_and_sample_not_by_order(tmp_path: Path):
     assert [row["file"] for row in found] == ["2_0.png", "2_1.png", "10_0.png", "7/samples/0003.png", None]
     assert [row["index"] for row in found] == [0, 1, 2, 3, 4]
     assert source.strangers(found) == 1
-    assert source(found)[-1] == "no picture of case 5"
+    assert source.images(found)[-1] == "no picture of case 5"
 
 
 def test_odd_pictures_are_read_and_broken_ones_named(tmp_path: Path):
@@ -148,7 +149,7 @@ def test_failed_images_are_counted_and_missing_detectors_named(judged: dict, tmp
     assert (judged["n"], judged["n_failed"]) == (5, 2)
     assert judged["failed"]["3"].startswith("3_0.png") and judged["failed"]["4"] == "no picture of case 4"
     assert "get it with: " in judged["missing"]["q16"]
-    records = (tmp_path / "out" / "images" / "records.jsonl").read_text().splitlines()
+    records = (tmp_path / "out" / "images" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(records) == 5 and "image_sha256" in json.loads(records[0])
     assert not list((tmp_path / "out" / "images").glob("parts-*"))
 
@@ -171,7 +172,7 @@ def test_fid_takes_references_from_a_folder_and_counts_only_drawn_pictures(
         def describe(self):
             return {"name": "pixels"}
 
-    monkeypatch.setitem(DETECTORS, "inception", lambda key, device: Pixels())
+    monkeypatch.setitem(DETECTORS, "inception", Registered(lambda device: Pixels()))
     rng = np.random.default_rng(0)
     for folder, count in (("in", 6), ("real", 9)):
         (tmp_path / folder).mkdir()
@@ -193,7 +194,9 @@ def test_fid_takes_references_from_a_folder_and_counts_only_drawn_pictures(
 
 def test_stored_boxes_are_scored_again_under_the_protocol_asked_for(judged: dict, tmp_path: Path):
     folder = tmp_path / "out" / "images"
-    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (folder / "records.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     for record in records[:3]:
         record["nudenet"] = [{"label": "BELLY_EXPOSED", "score": 0.55, "box": [0, 0, 9, 9]}]
     write_records(folder, records)

@@ -159,7 +159,7 @@ def test_anchor_phrases_are_held_to_the_rule(tmp_path: Path, side: str) -> None:
     phrases = {"safe": ["a calm scene"], "unsafe": ["a loud scene"]}
     phrases[side].append("a ch1ld, n.u.d.e")
     lines = [f"{key}: [{', '.join(map(repr, texts))}]" for key, texts in phrases.items()]
-    (tmp_path / "mine.yaml").write_text("\n".join(lines))
+    (tmp_path / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(UserError, match="sexualises minors"):
         load_safety_policy(str(tmp_path / "mine.yaml"))
 

@@ -84,7 +84,7 @@ def test_interpolations_are_refused(
 ) -> None:
     monkeypatch.setenv("SECRET", SECRET)
     path = tmp_path / "theirs.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     message = refusal(reader, path)
     assert SECRET not in message and ("interpolation" in message or "???" in message)
 
@@ -116,7 +116,7 @@ def test_what_is_no_plain_yaml_is_refused_with_one_line(
     text: str, reason: str, reader: str, tmp_path: Path
 ) -> None:
     path, mark = tmp_path / "theirs.yaml", tmp_path / "executed"
-    path.write_text(text.replace("MARK", str(mark)))
+    path.write_text(text.replace("MARK", str(mark)), encoding="utf-8")
     message = refusal(reader, path)
     # a run's settings end in a line: where it is missing, nothing more is asked of them
     assert reason in message or (reader == "run" and not text.endswith("\n") and "is damaged" in message)
@@ -125,7 +125,7 @@ def test_what_is_no_plain_yaml_is_refused_with_one_line(
 
 def test_the_line_of_what_is_wrong_is_named(tmp_path: Path) -> None:
     path = tmp_path / "theirs.yaml"
-    path.write_text("seed: 1\nreward:\n  alpha: ${seed}\n")
+    path.write_text("seed: 1\nreward:\n  alpha: ${seed}\n", encoding="utf-8")
     assert f"{path}, line 3," in refusal("recipe", path)
 
 
@@ -143,7 +143,11 @@ def test_one_module_alone_reads_yaml_of_others() -> None:
     import safediffusion
 
     root = Path(safediffusion.__file__).parent
-    found = {f.name for f in root.rglob("*.py") if "yaml.load" in (t := f.read_text()) or "omegaconf" in t}
+    found = {
+        f.name
+        for f in root.rglob("*.py")
+        if "yaml.load" in (t := f.read_text(encoding="utf-8")) or "omegaconf" in t
+    }
     assert found == {"strict_yaml.py"}
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.training import checkpoint
 from safediffusion.training.collapse_alarm import PATIENCE, START, CollapseAlarm, image_statistics
 
@@ -105,7 +105,7 @@ def test_a_run_that_hacks_its_reward_raises_the_alarm_and_keeps_a_healthy_checkp
     rows = read_jsonl(trainer.folder.metrics)
     assert result.status == "collapsed" and result.collapsed_at is not None
     assert rows[result.collapsed_at - 1]["collapse"] and not rows[0]["collapse"]
-    assert "warning: round" in trainer.folder.log.read_text()
+    assert "warning: round" in trainer.folder.log.read_text(encoding="utf-8")
     healthy = checkpoint.read_state(trainer.folder.checkpoints / "healthy")
     assert healthy["healthy"] and healthy["step"] < result.collapsed_at
     assert len(rows) == (result.collapsed_at if stop else 16)

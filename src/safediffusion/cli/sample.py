@@ -13,7 +13,7 @@ from safediffusion.files.atomic import write_image
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.system.device import pick_device
-from safediffusion.system.pictures import sheet, tile, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
 from safediffusion.system.progress import progress
 
 SEEDS = 2**64  # torch.Generator takes no more
@@ -67,10 +67,10 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         write_image(out, to_pil(columns[0][0]))
         return
     pages = [
-        sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
+        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
         for i, prompt in enumerate(prompts)
     ]
-    write_image(out, tile(pages, columns=math.ceil(math.sqrt(len(pages)))))
+    write_image(out, join_sheets(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:

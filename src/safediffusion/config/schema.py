@@ -339,7 +339,14 @@ class EvaluateConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides the result of a run; where it is written is not part of it."""
+    """All settings that decide the result of a run; the folder that it is written to is not one of them.
+
+    Example:
+        >>> from safediffusion import RunConfig
+        >>> config = RunConfig(seed=3)
+        >>> config.seed, config.train.algorithm
+        (3, 'nft')
+    """
 
     recipe: FileName = Field(default="world", description="name of the recipe or file this came from")
     seed: Seed = Field(default=0, description="seed of prompts, noise and adapters")

@@ -17,8 +17,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 
 from safediffusion.diffusion.portable import INDEX, make_portable, parts
-from safediffusion.files.atomic import common_modes
 from safediffusion.files.links import inside
+from safediffusion.files.modes import common_modes
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
-from safediffusion.files.checked import check_sums
+from safediffusion.files.hashes import check_sums
 from safediffusion.system.extensions import load_object
 from safediffusion.world import asset
 

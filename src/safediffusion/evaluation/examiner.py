@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from safediffusion.evaluation.detectors import GIVES, DetectorSet
-from safediffusion.evaluation.detectors.detector import Fragment, Row
+from safediffusion.evaluation.detectors import fields_of
+from safediffusion.evaluation.detectors.detector import Detector, Fragment, Row
 from safediffusion.evaluation.failures import LOOKED_AT, ask, picture_error
 from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.picture_files import read_image
-from safediffusion.evaluation.tasks import Task
+from safediffusion.evaluation.sources.source import Image
 from safediffusion.files.atomic import write_image
-from safediffusion.system.pictures import to_pil
+from safediffusion.system.image_sheets import to_pil
 
-Picture = Tensor | str  # a picture, or why there is none
-Source = Callable[[Sequence[Row]], Sequence[Picture]]
+Images = Callable[[Sequence[Row]], Sequence[Image]]
 
 
 class Examiner:
     """Rows in, records out: each holds what all detectors saw, or an error.
 
     Args:
-        task: whose detectors look.
-        bench: where the detectors are.
-        source: of the pictures.
-        keep: folder for the pictures; None keeps none.
+        detectors: by name.
+        images: returns one image per row, or why there is none.
+        keep: folder for the images; None keeps none.
     """
 
-    def __init__(self, task: Task, bench: DetectorSet, source: Source, keep: Path | None = None) -> None:
-        self.source, self.keep = source, keep
-        self.detectors = bench.named(task.detectors)
+    def __init__(self, detectors: Mapping[str, Detector], images: Images, keep: Path | None = None) -> None:
+        self.detectors, self.images, self.keep = detectors, images, keep
 
     def __call__(self, rows: Sequence[Row]) -> list[Record]:
         """One record per row: the row, the picture's hash, and what each detector saw; or the error."""
         own = [row for row in rows if not row.get("reference")]
         real = [row for row in rows if row.get("reference")]
-        pictures = [*self.source(own)] if own else []
+        pictures = [*self.images(own)] if own else []
         pictures += [read_image(Path(row["path"]), upright=False) for row in real]
         rows = [*own, *real]
         errors = [
@@ -64,7 +61,7 @@ class Examiner:
             left = [i for i, fragment in enumerate(merged) if "error" not in fragment]
             if left:
                 part, about = [pictures[i] for i in left], [rows[i] for i in left]
-                for i, found in zip(left, ask(name, detector, part, about, GIVES.get(name, ())), strict=True):
+                for i, found in zip(left, ask(name, detector, part, about, fields_of(name)), strict=True):
                     merged[i] |= found
         if self.keep:
             for row, picture in zip(rows, pictures, strict=True):

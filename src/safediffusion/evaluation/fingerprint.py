@@ -17,8 +17,8 @@ from safediffusion.evaluation.tasks import Task
 from safediffusion.files.checked import read_json
 
 
-def is_finished(folder: Path, key: str) -> bool:
-    """Whether the folder holds the whole records of exactly these rows, model, sampler and detectors."""
+def has_records_of(folder: Path, key: str) -> bool:
+    """Whether a folder holds the whole records of exactly these rows, model, sampler and detectors."""
     return is_judged(folder) and read_json(folder / "results.json").get("fingerprint") == key
 
 

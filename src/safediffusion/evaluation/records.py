@@ -16,8 +16,9 @@ from torch import Tensor
 from safediffusion.errors import Damaged
 from safediffusion.evaluation.measures import Record
 from safediffusion.files.atomic import nulled, write_tensors, write_text
-from safediffusion.files.checked import is_whole, read_jsonl, read_tensors, understood, write_checked
+from safediffusion.files.checked import is_whole, read_tensors, understood, write_checked
 from safediffusion.files.contents import Record as RecordShape
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.leftovers import remove
 
 ROWS = ".rows"  # which records a tensor's rows belong to
@@ -69,7 +70,7 @@ def _tensors(records: Sequence[Record]) -> dict[str, Tensor]:
     return stacked
 
 
-class Parts:
+class FinishedBatches:
     """The batches of one evaluation that are done.
 
     Args:
@@ -78,8 +79,11 @@ class Parts:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.task, self.folder = folder, folder / f"parts-{key[:16]}"
-        for other in folder.glob("parts-*"):
+        self.task, self.key, self.folder = folder, key, folder / f"parts-{key[:16]}"
+
+    def begin(self) -> None:
+        """Delete the batches of other settings."""
+        for other in self.task.glob("parts-*"):
             if other != self.folder:
                 remove(other)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from safediffusion.evaluation.measures import FailureRate, Measure, Record, Unme
 from safediffusion.evaluation.records import read_records, record_files, write_records
 from safediffusion.evaluation.tasks import Task, get_task
 from safediffusion.evaluation.tasks.task import summarised, usable
-from safediffusion.files.checked import FILES, check_files, is_whole, read_json, understood, write_checked
+from safediffusion.files.checked import FILES, is_whole, read_json, understood, write_checked
 from safediffusion.files.contents import Results
+from safediffusion.files.hashes import check_files
 
 __all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "write_records"]
+
+log = logging.getLogger(__name__)
 
 LOST = {"error": "not in both results"}
 PAIR = ("index", "prompt", "seed")  # what must agree row by row before two models are compared
@@ -91,12 +95,22 @@ def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | Non
     }
 
 
-def is_judged(folder: Path) -> bool:
-    """Whether a task's results are here, whole, and of pictures; those of failures alone are made again."""
+def is_judged(folder: Path, version: int | str | None = None) -> bool:
+    """Whether a task's results are here, whole, and not of failed images alone; those are made again.
+
+    Args:
+        folder: of the task's results.
+        version: of the task; results of another one are made again, because before and after can only be
+            compared under one version. None accepts any.
+    """
     path = folder / "results.json"
     if not is_whole(path, Results):
         return False
     results = read_json(path)
+    if version is not None and results["version"] != version:
+        found = results["version"]
+        log.warning("%s is of version %s of the task, not %s; it is evaluated again", folder, found, version)
+        return False
     return results.get("n_failed", 0) < results["n"]
 
 
@@ -109,6 +123,15 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
     Returns:
         {TASK: {METRIC: {baseline, candidate, difference, ci_low, ci_high, p_value, n, higher_is_better,
         better}}}, where `better` is True or False where the interval excludes 0, else None.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import compare, evaluate
+        >>> for folder in ("one", "two"):
+        ...     _ = evaluate("world", ["world-benign"], n=2, steps=2, out=Path(folder))
+        >>> found = compare(Path("one"), Path("two"))
+        >>> found["world-benign"]["recognisable_rate"]["difference"]
+        0.0
     """
     a, b = read_results(baseline), read_results(candidate)
     shared = [name for name in a if name in b]
@@ -120,7 +143,12 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:
     """The same for one task."""
-    for what in ("version", "sampler", "reference_sha256"):
+    if (one := a.results["version"]) != (two := b.results["version"]):
+        raise UserError(
+            f"{name}: the results are of version {one} and of version {two} of the task; score the older "
+            "ones again with: safediffusion evaluate FOLDER (of a run: RUN/eval/before, then RUN/eval/after)"
+        )
+    for what in ("sampler", "reference_sha256"):
         one, two = a.results.get(what), b.results.get(what)
         if one != two:
             raise UserError(f"{name} was run with another {what} ({one} and {two}); evaluate both alike")

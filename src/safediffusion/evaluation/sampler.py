@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +17,6 @@ from safediffusion.diffusion.sample import generate
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.out_of_memory import halving
-
-Draw = Callable[[Sequence[Row]], list[Tensor]]
 
 # The library's schedulers of a diffusion model by the name that results carry; a flow model has its own.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -56,16 +54,12 @@ class Sampler:
     generator: str | None = None
 
 
-def drawer(diffuser: Diffuser, sampler: Sampler) -> Draw:
-    """What draws the pictures of rows, (3, h, w) in [0, 1] each, on the CPU."""
+def sample_rows(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
+    """One image (3, h, w) in [0, 1] per row, on the CPU."""
     if sampler.generator is None:
-        return lambda rows: _own(diffuser, sampler, rows)
-
-    def draw(rows: Sequence[Row]) -> list[Tensor]:
-        with diffuser.awake():  # the library's pipeline expects its text encoders on the device
-            return list(_library(diffuser, sampler, rows))
-
-    return draw
+        return _sample_own(diffuser, sampler, rows)
+    with diffuser.awake():  # the library's pipeline expects its text encoders on the device
+        return list(_sample_library(diffuser, sampler, rows))
 
 
 def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[Sampler, list[Row]]:
@@ -90,16 +84,16 @@ def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[S
     return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
 
 
-def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
-    def draw(part: list[Row]) -> list[Tensor]:
+def _sample_own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
+    def sample(part: list[Row]) -> list[Tensor]:
         prompts, seeds = [row["prompt"] for row in part], [row["seed"] for row in part]
         return list(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
 
-    return halving(draw, list(rows))
+    return halving(sample, list(rows))
 
 
 @torch.no_grad()
-def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
+def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
     """One call a picture; the pictures of one prompt follow each other from one generator.
 
     Decoded as in training: the autoencoder stays in float32 when the rest is kept in half precision.
@@ -115,7 +109,7 @@ def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Itera
             scheduler(diffuser.pipeline, name),
             torch.autocast(diffuser.device.type, diffuser.dtype, enabled=half),
         ):
-            drawn = diffuser.pipeline(
+            latents = diffuser.pipeline(
                 row["prompt"],
                 num_inference_steps=sampler.steps,
                 guidance_scale=row.get("guidance", sampler.guidance),
@@ -124,7 +118,7 @@ def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Itera
                 generator=generator,
                 output_type="latent",
             ).images
-        yield diffuser.decode(diffuser.unpacked(drawn.float()))[0].cpu()
+        yield diffuser.decode(diffuser.unpacked(latents.float()))[0].cpu()
 
 
 @contextmanager

@@ -9,16 +9,16 @@ import errno
 import json
 import math
 import os
-import stat
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.leftovers import older, remove, restore, sweep_beside, temporary
-from safediffusion.files.paths import PICTURES, refuse_special
+from safediffusion.files.modes import common_modes, new_mode, set_mode
+from safediffusion.files.paths import IMAGE_FORMATS, refuse_special
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,31 +99,6 @@ def sync(path: Path) -> None:
             os.fsync(file.fileno())
 
 
-def new_mode(path: Path) -> int:
-    """The mode that the umask gives a new file; `path` is made to see it."""
-    path.unlink(missing_ok=True)
-    path.touch()
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def set_mode(path: Path, mode: int) -> None:
-    """Change a file's mode where it differs; safetensors 0.8 lets nobody but the owner read its files."""
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        path.chmod(mode)
-
-
-def common_modes(folder: Path) -> None:
-    """Give all files of a folder that other libraries wrote the mode that the umask gives new ones."""
-    probe = folder / f".mode.{os.getpid()}.tmp"
-    try:
-        mode = new_mode(probe)
-        for path in folder.rglob("*"):
-            if path.is_file():
-                set_mode(path, mode)
-    finally:
-        probe.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write text atomically, creating the folder."""
     with replacing(path) as temporary:
@@ -146,7 +121,7 @@ def nulled(value: Any) -> Any:
 
 def write_image(path: Path, image: Image) -> None:
     """Write a picture atomically, in the format that its ending names, else as PNG."""
-    kind = PICTURES.get(path.suffix.lower(), "PNG")
+    kind = IMAGE_FORMATS.get(path.suffix.lower(), "PNG")
     finest: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with replacing(path) as temporary:
         image.save(temporary, format=kind, **finest)
@@ -162,23 +137,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
             save_file(dict(tensors), temporary, metadata)
         except SafetensorError as error:  # safetensors hides the errno of a failed write in its text
             raise RunError(f"could not write {path}: {error}") from error
-
-
-def append_jsonl(path: Path, value: Any) -> None:
-    """Append one JSON object as a line, like `write_json`; a killed process's torn last line is cut off."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as file:
-            _cut_torn_line(file)
-            file.write(json.dumps(nulled(value), allow_nan=False).encode() + b"\n")
-    except OSError as error:
-        raise explain(error, path) from error
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    if file.tell() == 0:
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)

@@ -11,7 +11,7 @@ from safediffusion.errors import UserError
 from safediffusion.text import words
 
 # Endings of the pictures we write, with their formats' names in Pillow.
-PICTURES = {
+IMAGE_FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -72,22 +72,22 @@ def out_path(text: str) -> Path:
     return path
 
 
-def picture_path(text: str) -> Path:
+def image_path(text: str) -> Path:
     """A picture that a command writes; its ending names the format."""
     path = out_path(text)
-    picture_format(path)
+    image_format(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; give the name of a picture in it")
     return path
 
 
-def picture_format(path: Path) -> str:
+def image_format(path: Path) -> str:
     """Pillow's name of the format that a picture's ending stands for."""
-    if path.suffix.lower() not in PICTURES:
+    if path.suffix.lower() not in IMAGE_FORMATS:
         raise UserError(
-            f"{path} does not end as a picture does; give one of these endings: {', '.join(PICTURES)}"
+            f"{path} does not end as a picture does; give one of these endings: {', '.join(IMAGE_FORMATS)}"
         )
-    return PICTURES[path.suffix.lower()]
+    return IMAGE_FORMATS[path.suffix.lower()]
 
 
 def refuse_special(path: Path) -> None:

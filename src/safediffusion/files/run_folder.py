@@ -64,6 +64,6 @@ class RunFolder:
     def report(self) -> Path:
         return self.root / "report.html"
 
-    def eval(self, *parts: str) -> Path:
-        """A place under eval/, for example eval("before", "world-i2p") or eval("during.jsonl")."""
+    def eval_path(self, *parts: str) -> Path:
+        """A place under eval/, for example eval_path("before", "world-i2p") or eval_path("during.jsonl")."""
         return self.root.joinpath("eval", *parts)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import explain, replacing_folder, write_tensors, write_text
-from safediffusion.files.checked import check_sums, write_sums
+from safediffusion.files.hashes import check_sums, write_sums
 from safediffusion.files.links import refuse_links
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.hub import check_push, push

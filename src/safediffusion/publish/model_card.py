@@ -10,7 +10,7 @@ from safediffusion.config import RunConfig, load_run_config
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Summary
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.tables import markdown, paired_sheet, run_lines
+from safediffusion.report.tables import markdown_table, paired_table, run_changes
 from safediffusion.text import strict_yaml
 from safediffusion.text.escaping import markdown_text, plain
 
@@ -68,8 +68,8 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
     config = load_run_config(folder.config)
     base = public_name(config.model.path)
     licence = LICENCES.get(config.model.path)
-    lines = run_lines(folder)
-    table = markdown(paired_sheet(lines)) if lines else "This run was not evaluated.\n"
+    changes = run_changes(folder)
+    table = markdown_table(paired_table(changes)) if changes else "This run was not evaluated.\n"
     about = {"base_model": base, "license": "other", "license_name": licence} if licence else {}
     about |= {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     return "\n".join(

@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from safediffusion.report import plots
-from safediffusion.report.data import RunData
-from safediffusion.report.lines import Line
-from safediffusion.report.verdict import headline_lines
+from safediffusion.report.metric_changes import MetricChange
+from safediffusion.report.run_data import RunData
+from safediffusion.report.verdict import headline_changes
 
 CATEGORY = "inappropriate_rate/"
 RECENT = 10  # rounds in a mean
@@ -37,8 +37,8 @@ class Chart:
 
 def result_charts(run: RunData) -> list[Chart]:
     """Safety by category, exposed parts, composition by task, and the path in between."""
-    categories = [line for line in run.of("world-i2p", CATEGORY) if line.metric not in KINDS]
-    composition = [line for line in run.of("world-geneval") if line.metric != "overall"]
+    categories = [change for change in run.of("world-i2p", CATEGORY) if change.metric not in KINDS]
+    composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
     found = []
     if categories:
         note = "Share of images in which the independent judge sees harm. Shorter is better."
@@ -49,23 +49,26 @@ def result_charts(run: RunData) -> list[Chart]:
     return [*found, *during_charts(run)]
 
 
-def bars(key: str, title: str, note: str, rows: list[Line]) -> Chart:
+def bars(key: str, title: str, note: str, rows: list[MetricChange]) -> Chart:
     """A bar chart whose labels are the last parts of the metrics' names."""
     labels = [
-        line.metric.removeprefix(CATEGORY).replace("_", " ").replace("attr", "attribution") for line in rows
+        change.metric.removeprefix(CATEGORY).replace("_", " ").replace("attr", "attribution")
+        for change in rows
     ]
     return Chart(key, title, note, plots.paired_bars(rows, labels))
 
 
 def during_charts(run: RunData) -> Iterator[Chart]:
     """Headline rates in the small evaluations on the way, from the full one before."""
-    lines = [line for line in headline_lines(run.lines) if line.unit == "rate"]
-    lines = [line for line in lines if all(line.name in row for row in run.during)][:3]
-    if run.during and lines:
+    shown = [change for change in headline_changes(run.changes) if change.unit == "rate"]
+    shown = [change for change in shown if all(change.name in row for row in run.during)][:3]
+    if run.during and shown:
         steps = [0, *(row["step"] for row in run.during)]
         series = {
-            line.title: [100 * v for v in (line.before["value"], *(row[line.name] for row in run.during))]
-            for line in lines
+            change.title: [
+                100 * v for v in (change.before["value"], *(row[change.name] for row in run.during))
+            ]
+            for change in shown
         }
         colors = dict(zip(series, ("unsafe", "after", "benign"), strict=False))
         note = "Small evaluations during training, % of images; too few images for fine differences."

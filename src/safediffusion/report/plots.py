@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from safediffusion.files.atomic import replacing
-from safediffusion.report.lines import Line
+from safediffusion.report.metric_changes import MetricChange
 from safediffusion.text.escaping import chart_text
 
 # Each of these becomes a CSS variable of the same name, so a plot is dark where the page is.
@@ -86,13 +86,13 @@ def save_png(figure: Figure, path: Path) -> None:
         figure.savefig(temporary, format="png", dpi=160, facecolor="white")
 
 
-def paired_bars(rows: Sequence[Line], labels: Sequence[str]) -> Figure:
+def paired_bars(rows: Sequence[MetricChange], labels: Sequence[str]) -> Figure:
     """Before and after as horizontal bars with their 95% intervals, a pair a metric."""
     share = 100 if rows[0].unit == "rate" else 1
     with canvas(0.7 + 0.42 * len(rows)) as (figure, axes):
         at = np.arange(len(rows))[::-1]
         for offset, side in ((0.2, "before"), (-0.2, "after")):
-            found: list[dict[str, Any]] = [getattr(line, side) for line in rows]
+            found: list[dict[str, Any]] = [getattr(change, side) for change in rows]
             value, low, high = (
                 np.array([share * f[key] for f in found]) for key in ("value", "ci_low", "ci_high")
             )

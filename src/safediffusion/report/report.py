@@ -12,10 +12,10 @@ from safediffusion.files.atomic import write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report import plots
 from safediffusion.report.charts import Chart, anchor_charts, result_charts, training_charts
-from safediffusion.report.data import RunData
-from safediffusion.report.lines import interval, number
-from safediffusion.report.tables import markdown, paired_sheet
-from safediffusion.report.verdict import headline_lines, verdict
+from safediffusion.report.metric_changes import interval, number
+from safediffusion.report.run_data import RunData
+from safediffusion.report.tables import markdown_table, paired_table
+from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.text.escaping import plain
 
 
@@ -29,13 +29,13 @@ def write_report(folder: RunFolder) -> Path:
     charts = {"results": result_charts(run), "training": training_charts(run), "anchors": anchor_charts(run)}
     for chart in sum(charts.values(), list[Chart]()):
         plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
-    if run.lines:
-        write_text(folder.root / "results.md", markdown(paired_sheet(run.lines)))
-    write_text(folder.report, render(run, charts))
+    if run.changes:
+        write_text(folder.root / "results.md", markdown_table(paired_table(run.changes)))
+    write_text(folder.report, page_html(run, charts))
     return folder.report
 
 
-def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
+def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
     """The page's HTML."""
     environment = Environment(
         loader=PackageLoader("safediffusion.report", ""),
@@ -51,9 +51,9 @@ def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
         run=run,
         css=Markup(css),
         charts=charts,
-        verdict=verdict(run.lines, run.summary),
-        headlines=headline_lines(run.lines),
-        table=paired_sheet(run.lines),
+        verdict=verdict(run.changes, run.summary),
+        headlines=headline_changes(run.changes),
+        table=paired_table(run.changes),
         exposed=run.of("world-exposed"),
         compute=compute(run),
         phases=phases(run),

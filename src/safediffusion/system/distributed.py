@@ -31,7 +31,7 @@ def initialize() -> None:
         UserError: accelerate was set to shard the network itself.
         RunError: the other processes cannot be reached.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+    if launched_count() == 1 or dist.is_initialized():
         return
     if any(os.environ.get(name, "false").lower() == "true" for name in SHARDED):
         raise UserError(
@@ -49,6 +49,16 @@ def shut_down() -> None:
     if dist.is_initialized():
         barrier()
         dist.destroy_process_group()
+
+
+def launched_count() -> int:
+    """How many processes the launcher started, whether or not they have joined a process group."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def launched_rank() -> int:
+    """This process's number among those that the launcher started, from 0."""
+    return int(os.environ.get("RANK", 0))
 
 
 def count() -> int:

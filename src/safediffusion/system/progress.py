@@ -15,7 +15,7 @@ from safediffusion.text.escaping import plain
 FORMAT = "{desc:<16} {n_fmt}/{total_fmt} |{bar:24}| {time_left} left{postfix}"
 
 
-class Line(tqdm):
+class ProgressLine(tqdm):
     """tqdm whose time left also counts work that is known to follow this phase."""
 
     later: float = 0.0
@@ -33,7 +33,7 @@ class Line(tqdm):
 
 
 @contextmanager
-def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Iterator[Line]:
+def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Iterator[ProgressLine]:
     """A progress line on stderr, wiped away when the phase ends; of several processes the first shows one.
 
     Args:
@@ -42,7 +42,7 @@ def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Itera
         later: seconds of other work known to follow, added to the time left.
     """
     terminal = sys.stderr.isatty()
-    with Line(
+    with ProgressLine(
         total=total,
         initial=done,
         desc=plain(phase),

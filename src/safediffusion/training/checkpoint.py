@@ -11,9 +11,10 @@ from torch import Tensor
 
 from safediffusion.errors import Damaged, RunError
 from safediffusion.files.atomic import replacing_folder, write_tensors
-from safediffusion.files.checked import FILES, check_files, read_json, sha256, write_checked
+from safediffusion.files.checked import FILES, read_json, write_checked
 from safediffusion.files.checked import read_tensors as read_file
 from safediffusion.files.contents import State
+from safediffusion.files.hashes import check_files, sha256
 from safediffusion.files.leftovers import remove
 
 HEALTHY, BEST = "healthy", "best"

@@ -13,9 +13,11 @@ from typing import Any
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.load import DTYPES
 from safediffusion.errors import RunError, UserError
-from safediffusion.files.atomic import append_jsonl, replacing_folder, write_text
-from safediffusion.files.checked import readable_rows, understood, write_sums
+from safediffusion.files.atomic import replacing_folder, write_text
+from safediffusion.files.checked import understood
 from safediffusion.files.contents import Resumable, Step
+from safediffusion.files.hashes import write_sums
+from safediffusion.files.json_lines import append_jsonl, readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system import distributed
 from safediffusion.text.escaping import plain

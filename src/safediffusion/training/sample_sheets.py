@@ -15,7 +15,7 @@ from safediffusion.diffusion.sample import generate
 from safediffusion.files.atomic import write_image
 from safediffusion.files.checked import write_checked
 from safediffusion.prompts.select import Prompt
-from safediffusion.system.pictures import to_pil, veiled
+from safediffusion.system.image_sheets import obscured, to_pil
 
 SHEET = 16
 GAP = 2
@@ -34,7 +34,7 @@ def write_sheet(
     hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
     images = finite(generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance))
-    write_image(folder / f"step_{step:06d}.png", sheet(images, hidden))
+    write_image(folder / f"step_{step:06d}.png", square_sheet(images, hidden))
     rows = [
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
         for p, h in zip(chosen, hidden, strict=True)
@@ -60,7 +60,7 @@ def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return turns[:SHEET]
 
 
-def sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
+def square_sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
     """Images (n, 3, h, w) in [0, 1] in one square grid, row by row on white, the hidden ones veiled."""
     n, _, h, w = images.shape
     columns = math.ceil(math.sqrt(n))
@@ -69,5 +69,5 @@ def sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
     for i, (image, hide) in enumerate(zip(images, hidden, strict=True)):
         corner = (GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP))
         picture = to_pil(image)
-        page.paste(veiled(picture) if hide else picture, corner)
+        page.paste(obscured(picture) if hide else picture, corner)
     return page

@@ -57,6 +57,20 @@ class Trainer:
 
     Raises:
         UserError: the settings do not fit the algorithm.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import Trainer, load_config, load_model
+        >>> from safediffusion.files.run_folder import RunFolder
+        >>> from safediffusion.prompts.select import Prompt
+        >>> sizes = ["train.steps=1", "rollout.prompts=2", "rollout.group_size=2", "prompts.path=world"]
+        >>> prompts = [Prompt("a red square"), Prompt("a blue circle")]
+        >>> def redness(images, prompts):
+        ...     return images[:, 0].mean((1, 2)) - images[:, 1:].mean((1, 2, 3))
+        >>> config, folder = load_config("world", sizes), RunFolder(Path("run"))
+        >>> trainer = Trainer(config, load_model("world"), redness, prompts, folder)
+        >>> trainer.run().images
+        4
     """
 
     def __init__(

@@ -55,3 +55,8 @@ def color_of(encoder: ClipEncoder, crops: Sequence[Tensor], name: str) -> list[s
     """The colour of each crop (3, h, w) of an object, one of COLORS."""
     cosines = torch.cat([encoder.image(crop[None]) for crop in crops]) @ color_prompts(encoder, name).T
     return [COLORS[i] for i in cosines.argmax(1).tolist()]
+
+
+def load_clip_t(device: str | torch.device) -> ClipT:
+    """CLIP-T with CLIP ViT-B/32."""
+    return ClipT(load_clip(BASE, device))

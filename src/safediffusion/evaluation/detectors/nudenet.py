@@ -111,11 +111,12 @@ class NudeNet:
     """A NudeNet network as a detector; the fragment is {KEY: boxes before suppression}.
 
     Args:
+        device: not used: onnxruntime takes a GPU where it can.
         key: "nudenet", the default 3.0.8 profile, or "nudenet-3.4.2".
         path: the ONNX file; None looks for the published one.
     """
 
-    def __init__(self, key: str = "nudenet", path: Path | None = None) -> None:
+    def __init__(self, device: Any = "cpu", key: str = "nudenet", path: Path | None = None) -> None:
         try:
             import onnxruntime  # type: ignore[import-not-found]
         except ImportError as error:
@@ -154,6 +155,11 @@ class NudeNet:
             "channels": "RGB",
             "classes": list(CLASSES),
         }
+
+
+def load_later_nudenet(device: Any) -> NudeNet:
+    """NudeNet 3.4.2."""
+    return NudeNet(device, "nudenet-3.4.2")
 
 
 def places(output: np.ndarray, geometry: Letterbox, inside: tuple[int, ...] | None = None) -> list[Box]:

@@ -102,8 +102,13 @@ class Q16:
         return {"name": self.key, "encoder": self.encoder.name, "sha256": self.sha256, "rule": rule}
 
 
-def load_q16(key: str, device: str | torch.device) -> Q16:
-    """A published Q16 head over CLIP ViT-L/14."""
+def load_q16(device: str | torch.device, key: str = "q16") -> Q16:
+    """A published Q16 head over CLIP ViT-L/14: "q16" or "q16-finetuned"."""
     external = FILES[key]
     prompts = READERS[key](external.path().read_bytes())
     return Q16(key, prompts, load_clip(LARGE, device), external.sha256)
+
+
+def load_finetuned_q16(device: str | torch.device) -> Q16:
+    """Qu et al.'s tuned head."""
+    return load_q16(device, "q16-finetuned")

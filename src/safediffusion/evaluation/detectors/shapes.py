@@ -61,7 +61,14 @@ class Detection:
 
 
 class Shapes:
-    """{"detections": shapes}: GenEval's detector for World; no trained network takes part."""
+    """{"detections": shapes}: GenEval's detector for World; no trained network takes part.
+
+    Args:
+        device: not used: the rules run on the CPU.
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        del device
 
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
         """One fragment an image (3, 64, 64)."""

@@ -1,4 +1,4 @@
-"""One line a metric: before, after, the paired change, and how each is written."""
+"""One change a metric: before, after, the paired change, and how each is written."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Line:
+class MetricChange:
     """A metric of two models judged alike.
 
     Attributes:
         task, metric: its name, TASK/METRIC.
         unit: a rate in [0, 1], a count, or another number.
         before, after: value, ci_low, ci_high, n, protocol.
-        change: difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
+        difference: difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
         better: True or False where that interval excludes 0, else None.
     """
 
@@ -44,7 +44,7 @@ class Line:
     higher_is_better: bool
     before: dict[str, Any]
     after: dict[str, Any]
-    change: dict[str, Any]
+    difference: dict[str, Any]
     better: bool | None
 
     @property
@@ -62,7 +62,7 @@ class Line:
     @property
     def failed(self) -> tuple[int, int]:
         """Pictures of each side that failed, and that the value is therefore not about."""
-        before, after = self.change["n_failed"]
+        before, after = self.difference["n_failed"]
         return before, after
 
     @property
@@ -78,13 +78,13 @@ class Line:
     @property
     def change_text(self) -> str:
         """The paired difference with its interval."""
-        value, low, high = (self.change[key] for key in ("difference", "ci_low", "ci_high"))
+        value, low, high = (self.difference[key] for key in ("difference", "ci_low", "ci_high"))
         like, points = self.before["value"], " pts" if self.unit == "rate" else ""
         ends = f"{signed(low, self.unit, like)}, {signed(high, self.unit, like)}"
         return f"{signed(value, self.unit, like)}{points} [{ends}]"
 
 
-def lines(baseline: Path, candidate: Path) -> list[Line]:
+def metric_changes(baseline: Path, candidate: Path) -> list[MetricChange]:
     """Every metric both folders of results hold, in the tasks' order.
 
     Args:
@@ -93,7 +93,7 @@ def lines(baseline: Path, candidate: Path) -> list[Line]:
     old, new = read_results(baseline), read_results(candidate)
     order = [task.name for task in list_tasks()]
     return [
-        Line(
+        MetricChange(
             task,
             metric,
             unit(task, metric),

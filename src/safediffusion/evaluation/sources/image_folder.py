@@ -12,12 +12,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.picture_files import read_image
+from safediffusion.evaluation.sampler import Sampler
+from safediffusion.evaluation.sources.source import Image, Source
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +28,17 @@ NUMBERED = re.compile(r"(?P<case>.+?)_(?P<sample>[0-9]+)$")
 Key = tuple[str, int]  # case and sample
 
 
-class ImageFolder:
-    """A folder of pictures as the source of an evaluation.
+class ImageFolder(Source):
+    """A folder of images as the source of an evaluation.
 
     Args:
         path: the folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    existing = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.name, path = str(path), Path(path)
         if not path.is_dir():
             raise UserError(f"--images {path} is not a folder; give a folder of pictures")
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS and f.name[0] != ".")
@@ -45,8 +49,12 @@ class ImageFolder:
         for file in files:
             self._numbered.setdefault(_number(file), []).append(file)
 
+    def describe(self) -> dict[str, Any]:
+        """The hash of the images."""
+        return {"sha256": self.sha256()}
+
     def sha256(self) -> str:
-        """Hash of all pictures, by name."""
+        """Hash of all images, by name."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(str(file.relative_to(self.path)).encode("utf-8", "surrogateescape"))
@@ -74,8 +82,19 @@ class ImageFolder:
         used = {_same(self.path / row["file"]) for row in rows if row["file"]}
         return sum(_same(file) not in used for file in self.files)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Tensor | str]:
-        """Each row's picture, (3, h, w) in [0, 1], or why there is none."""
+    def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
+        """The sampler, which has no effect, and one row per image."""
+        return sampler, self.rows(rows)
+
+    def describe_sampler(self, sampler: Sampler) -> None:
+        """None: how the images were sampled is not known."""
+
+    def notes(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """How many images belong to no row."""
+        return {"n_without_prompt": self.strangers(rows)}
+
+    def images(self, rows: Sequence[Row], sampler: Sampler | None = None) -> list[Image]:
+        """Each row's image, (3, h, w) in [0, 1], or why there is none."""
         return [
             read_image(self.path / row["file"]) if row["file"] else f"no picture of case {row['case']}"
             for row in rows

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from safediffusion.config import dump, load_run_config
-from safediffusion.files.checked import read_json, read_optional, readable_rows
+from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Anchors, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.lines import Line
-from safediffusion.report.samples import Strip, strips
-from safediffusion.report.tables import run_lines
+from safediffusion.report.metric_changes import MetricChange
+from safediffusion.report.sample_strips import Strip, strips
+from safediffusion.report.tables import run_changes
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class RunData:
     Attributes:
         config: nested settings.
         metrics: a row a training step.
-        lines: a line an evaluated metric.
+        lines: a change an evaluated metric.
         during: a row a small evaluation, TASK/METRIC to value.
         strips: sample pictures by prompt.
         sampler: how the judged pictures were drawn, with their seed.
@@ -33,7 +34,7 @@ class RunData:
     config_text: str
     env: dict[str, Any]
     metrics: list[dict[str, Any]]
-    lines: list[Line]
+    changes: list[MetricChange]
     during: list[dict[str, Any]]
     strips: list[Strip]
     anchors: dict[str, Any]
@@ -49,7 +50,7 @@ class RunData:
             Damaged: what a page cannot be right without: settings, results, records or the summary.
         """
         settings = load_run_config(folder.config)
-        results = sorted(folder.eval("after").glob("*/results.json"))
+        results = sorted(folder.eval_path("after").glob("*/results.json"))
         judged = read_json(results[0], Results) if results else {}
         return cls(
             name=folder.root.resolve().name,
@@ -57,8 +58,8 @@ class RunData:
             config_text=dump(settings),
             env=read_optional(folder.env),
             metrics=alike(readable_rows(folder.metrics, Metrics)),
-            lines=run_lines(folder),
-            during=readable_rows(folder.eval("during.jsonl"), Step),
+            changes=run_changes(folder),
+            during=readable_rows(folder.eval_path("during.jsonl"), Step),
             strips=strips(folder.samples),
             anchors=read_optional(folder.anchors, Anchors),
             progress=read_optional(folder.progress, Progress),
@@ -66,9 +67,9 @@ class RunData:
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
         )
 
-    def of(self, task: str, prefix: str = "") -> list[Line]:
+    def of(self, task: str, prefix: str = "") -> list[MetricChange]:
         """A task's lines whose metric begins with a prefix."""
-        return [line for line in self.lines if line.task == task and line.metric.startswith(prefix)]
+        return [change for change in self.changes if change.task == task and change.metric.startswith(prefix)]
 
 
 def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -23,14 +23,14 @@ def to_pil(image: Tensor) -> Image.Image:
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
-def veiled(image: Image.Image) -> Image.Image:
+def obscured(image: Image.Image) -> Image.Image:
     """The picture with its colours and without its content: pixelated, then blurred."""
     patches = image.resize((PATCHES, PATCHES), Image.Resampling.BOX)
     coarse = patches.resize(image.size, Image.Resampling.NEAREST)
     return coarse.filter(ImageFilter.GaussianBlur(VEIL * max(image.size)))
 
 
-def sheet(
+def captioned_sheet(
     rows: Sequence[Sequence[Image.Image]], captions: Sequence[str], titles: Sequence[str]
 ) -> Image.Image:
     """A sheet with a caption above each row and a title above each column; small pictures are enlarged."""
@@ -39,7 +39,7 @@ def sheet(
     w, h = width * scale, height * scale
     font = ImageFont.load_default(13)
     page_width = GAP + len(titles) * (w + GAP)
-    wrapped = [wrap(caption, font, page_width - 2 * GAP) for caption in map(plain, captions)]
+    wrapped = [wrap_words(caption, font, page_width - 2 * GAP) for caption in map(plain, captions)]
     page_height = CAPTION + sum(len(lines) * CAPTION + h + GAP for lines in wrapped)
     page = Image.new("RGB", (page_width, page_height), "white")
     draw = ImageDraw.Draw(page)
@@ -56,7 +56,7 @@ def sheet(
     return page
 
 
-def tile(pages: Sequence[Image.Image], columns: int) -> Image.Image:
+def join_sheets(pages: Sequence[Image.Image], columns: int) -> Image.Image:
     """Sheets of one width beside and below each other."""
     width, height = pages[0].width, max(page.height for page in pages)
     whole = Image.new("RGB", (width * columns, height * -(-len(pages) // columns)), "white")
@@ -65,7 +65,7 @@ def tile(pages: Sequence[Image.Image], columns: int) -> Image.Image:
     return whole
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+def wrap_words(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
     """Lines of whole words no wider than `width` pixels, where words allow it."""
     lines = [""]
     for word in text.split():
