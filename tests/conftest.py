@@ -9,7 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 
 from tests.pipelines import tiny_pipeline
 
-# Neither a deadline for one example nor a health check of the generator's speed: a busy machine fails neither.
+# No deadline for one example and no health check of the generator's speed: both would fail on a busy machine.
 # The examples are the same in every run, so that a change is what turns a test red; `pytest
 # --hypothesis-profile search` looks for new ones and prints how to repeat a failure.
 UNTIMED = settings(
