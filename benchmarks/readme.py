@@ -16,6 +16,7 @@ import attention
 import items
 import overhead
 import position_rule
+import structure
 import tables
 from training_runs import RESULTS
 
@@ -54,6 +55,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "items": lambda: items.table(read("items")),
         "attention": lambda: attention.table(read("attention")),
         "overhead": lambda: overhead.table(read("overhead")),
+        "structure": lambda: structure.table(read("structure")),
     },
 }
 

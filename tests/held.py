@@ -40,8 +40,11 @@ def held_run(
 
 
 def hold() -> None:
-    """Called by the reward inside the run: waits for Ctrl-C or SIGTERM where the run is to be held."""
-    folder = os.environ.get(FOLDER)
+    """Called by the reward inside the run: waits for Ctrl-C or SIGTERM where the run is to be held.
+
+    Of several processes the first one waits, and the others for it: the signal cannot come before the hold.
+    """
+    folder = os.environ.get(FOLDER) if os.environ.get("RANK", "0") == "0" else None
     metrics = Path(folder or "", "metrics.jsonl")
     if not folder or not metrics.exists() or metrics.read_text().count("\n") < int(os.environ[ROUNDS]):
         return
