@@ -7,6 +7,7 @@ A test fails while a page is out of date.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -80,5 +81,6 @@ def current(page: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for path in PAGES:
         write_text(path, current(path))
