@@ -6,7 +6,8 @@
 
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
 own, so that its peak memory is its own. Prints one JSON row per family and writes
-benchmarks/results/families.json; with --keep the rows of other settings stay in it, which benchmarks/cost_model.py needs.
+benchmarks/results/families.json; with --keep the rows of other settings stay in it, which
+benchmarks/cost_model.py needs.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Recall: each word of WordNet's trees for a young person is filed under a sexual 
 trees for sexual content, or of a published list of obscene words, is put beside the word child. The
 vocabulary was written with a look at what the rule missed of WordNet and of one half (by hash) of the
 published list. Nobody looked at the other half, "held out". "One meaning" are words that stand in one entry
-of WordNet only. False alarms: WordNet's example sentences, and captions of children doing ordinary things, with the objects of
-COCO. Only counts, and words for young persons that were missed, are written to disk.
+of WordNet only. False alarms: WordNet's example sentences, and captions of children doing ordinary
+things, with the objects of COCO. Only counts, and words for young persons that were missed, are written.
 """
 
 from __future__ import annotations
