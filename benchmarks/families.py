@@ -5,8 +5,9 @@
     python benchmarks/families.py --full sd14 sdxl    # random weights in the true architecture, for a GPU
 
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
-own, so that its peak memory is its own. Prints a JSON row a family, writes benchmarks/results/families.json;
-with --keep rows of other settings stay in it, as benchmarks/cost_model.py wants them.
+own, so that its peak memory is its own. Prints one JSON row per family and writes
+benchmarks/results/families.json; with --keep the rows of other settings stay in it, which
+benchmarks/cost_model.py needs.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def kept_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """One process a family."""
-    parser = argparse.ArgumentParser(description="Speed and memory of a training round, family by family.")
+    """Measure each family in a process of its own."""
+    parser = argparse.ArgumentParser(description="Speed and memory of a training round of each family.")
     parser.add_argument("names", nargs="*", help="families; all by default")
     parser.add_argument("--full", action="store_true", help="the true architectures, for a GPU")
     parser.add_argument("--rounds", type=int, default=3)

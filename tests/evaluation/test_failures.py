@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.cli.sample import draw
@@ -77,7 +77,6 @@ def can_be_seen(name: str, way: str) -> bool:
     way=st.sampled_from(WAYS),
     pick=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=100)
 def test_a_damaged_record_never_improves_a_number_without_being_counted(task, seed, which, way, pick):
     good = seen.records(task, seed=seed)
     measures = get_task(task).measures

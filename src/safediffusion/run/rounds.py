@@ -25,7 +25,7 @@ def train_rounds(
     """Train from the last checkpoint to the last round."""
     config, folder, watch = session.config, session.folder, session.watch
     recognisable = recogniser(config, session.device)
-    trainer = Trainer(config, diffuser, rewards, prompts, folder, session.device, recognisable=recognisable)
+    trainer = Trainer(config, diffuser, rewards, prompts, folder, recognisable=recognisable)
     trackers = [new_tracker(name, folder) for name in config.watch] if distributed.is_main() else []
     later = watch.phases.get("evaluate before", 0.0)  # the evaluation after training will take as long
     with (
