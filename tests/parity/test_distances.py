@@ -11,7 +11,7 @@ import torch
 from scipy import linalg
 
 from safediffusion.evaluation.detectors.inception import clean_resize
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 
 from .compared import COMPARED
 

@@ -46,6 +46,7 @@ class Bar:
 
     @property
     def met(self) -> bool:
+        """Whether the value lies within the limits."""
         return self.low <= self.value and (self.high is None or self.value <= self.high)
 
 

@@ -6,9 +6,9 @@ draws ten. Neither counts as the other.
 
 from __future__ import annotations
 
-from safediffusion.evaluation.clustered import ClusteredRate
 from safediffusion.evaluation.measures import Keep, Measure
-from safediffusion.evaluation.per_prompts import CountPer
+from safediffusion.evaluation.measures.clustered import ClusteredRate
+from safediffusion.evaluation.measures.per_prompts import CountPer
 from safediffusion.evaluation.prompt_sets import I2P, read_rows, repeated
 from safediffusion.evaluation.protocols import PROTOCOLS, get_protocol
 from safediffusion.evaluation.sampler import SCHEDULERS, Sampler

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.measures import FromReference
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.protocols import PROTOCOLS
 from safediffusion.evaluation.sampler import Sampler

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from safediffusion.evaluation.detectors.world import VIEWS, is_shown, is_unrecognisable
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.measures import Distance, Rate
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
 from safediffusion.evaluation.tasks.task import Task, world_rows
 

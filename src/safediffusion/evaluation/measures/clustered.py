@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from safediffusion.evaluation import stats
-from safediffusion.evaluation.measures import Rate, Record, as_difference, as_summary
+from safediffusion.evaluation.measures.measure import Record, as_difference, as_summary
+from safediffusion.evaluation.measures.rates import Rate
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ClusteredRate(Rate):
         return hits / sizes
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """The share of flagged images, or its expected maximum, with the interval over prompts."""
         hits, sizes = self._counts(records)
         if not len(hits):
             return None
@@ -45,6 +47,7 @@ class ClusteredRate(Rate):
         return as_summary(float(shares @ np.diff(below)), (float(low), float(high)), len(shares))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        """Difference of the two with an interval over the prompts, which are paired."""
         if not self.draws:
             one, two = (per_image(*self._counts(records)) for records in (baseline, candidate))
             return as_difference(*stats.paired_difference(one, two))

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safediffusion.evaluation.measures import Count, Record
+from safediffusion.evaluation.measures.counts import Count
+from safediffusion.evaluation.measures.measure import Record
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class CountPer(Count):
     prompts: int = 1
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """The sum and its Poisson interval, both times prompts / n."""
         found = super().summary(records)
         return found and self._scaled(found, found["n"], ("value", "ci_low", "ci_high"))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        """Difference of the sums and its interval, both times prompts / n."""
         found = super().difference(baseline, candidate)
         n = sum(map(self.keep, baseline))
         return self._scaled(found, n, ("difference", "ci_low", "ci_high"))
