@@ -108,7 +108,7 @@ def test_distance_from_reference_splits_the_records():
     found = measure.summary(records)
     assert found is not None and found["n"] == 400
     assert found["value"] == pytest.approx(frechet_distance(Y, X))
-    with pytest.raises(Unmeasured, match="there are 0 pictures"):
+    with pytest.raises(Unmeasured, match="there are 0 images"):
         measure.summary(records[:300])
 
 

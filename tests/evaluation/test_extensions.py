@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / f"{MODULE}.py").write_text("\n".join(blocks))
     yield tmp_path
     sys.modules.pop(MODULE, None)
+
+
+def test_the_pages_own_calls_run(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = module / f"{MODULE}.py"
+    file.write_text(re.sub(r"\bn=(64|20)\b", "n=2", file.read_text()))
+    runpy.run_path(str(file), run_name="__main__")
+    assert "'n': 2" in capsys.readouterr().out
+    assert (module / "eval" / "world-dark" / "results.json").is_file()
 
 
 def quiet(done: int, total: int) -> None:

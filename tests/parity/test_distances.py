@@ -25,7 +25,7 @@ def bicubic(x: float) -> float:
 
 
 def weights(old: int, new: int) -> np.ndarray:
-    """(new, old): each new pixel's weights; the filter is widened where the picture shrinks (antialias)."""
+    """(new, old): each new pixel's weights; the filter is widened where the image shrinks (antialias)."""
     scale = old / new
     wide = max(scale, 1.0)
     table = np.zeros((new, old))

@@ -21,7 +21,7 @@ from safediffusion.files.contents import Results
 __all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "write_records"]
 
 LOST = {"error": "not in both results"}
-PAIR = ("index", "prompt", "seed")  # what must agree row by row before two models are compared
+PAIR = ("index", "prompt", "seed")  # equal row by row in two results
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,11 @@ class TaskResult:
 
 
 def read_results(path: Path) -> dict[str, TaskResult]:
-    """Every task below a folder that holds TASK/results.json and TASK/records.jsonl."""
+    """The results of every task below a folder that holds TASK/results.json and TASK/records.jsonl.
+
+    Raises:
+        UserError: the folder holds no results.
+    """
     found = sorted(
         {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
     )
@@ -45,10 +49,10 @@ def read_results(path: Path) -> dict[str, TaskResult]:
 
 
 def read_result(folder: Path) -> TaskResult:
-    """One task's results and records, with what was written.
+    """One task's results and records.
 
     Raises:
-        Damaged: a file is missing, cut, or not what was written.
+        Damaged: a file is missing, cut, or changed since it was written.
     """
     results = read_json(folder / "results.json", Results)
     check_files(folder, results.get(FILES, {}))
@@ -59,7 +63,7 @@ def read_result(folder: Path) -> TaskResult:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """results.json, with the hashes of the records that its metrics are of."""
+    """Write results.json with the hashes of the record files."""
     write_checked(folder / "results.json", results, record_files(folder))
 
 
@@ -81,7 +85,7 @@ def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dic
 
 
 def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | None) -> dict[str, Any]:
-    """What follows from the records: what failed, the metrics, and why others have no value."""
+    """The metrics of records, the failed images, and why other metrics have no value."""
     scores = task.score(records, protocols)
     return {
         "n_failed": len(scores.failed),
@@ -92,7 +96,7 @@ def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | Non
 
 
 def is_judged(folder: Path) -> bool:
-    """Whether a task's results are here, whole, and of pictures; those of failures alone are made again."""
+    """Whether a task's results are whole and hold at least one image that did not fail."""
     path = folder / "results.json"
     if not is_whole(path, Results):
         return False
@@ -101,7 +105,7 @@ def is_judged(folder: Path) -> bool:
 
 
 def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Candidate minus baseline for every metric of every task both were judged on, paired by row.
+    """Candidate minus baseline for every metric of every task that both have, paired by row.
 
     Args:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.
@@ -119,11 +123,17 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
 
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:
-    """The same for one task."""
+    """Candidate `b` minus baseline `a` for every metric of one task.
+
+    Raises:
+        UserError: their task versions, samplers, references, prompts or seeds differ.
+    """
     for what in ("version", "sampler", "reference_sha256"):
         one, two = a.results.get(what), b.results.get(what)
         if one != two:
-            raise UserError(f"{name} was run with another {what} ({one} and {two}); evaluate both alike")
+            raise UserError(
+                f"{name} was run with another {what} ({one} and {two}); evaluate both with the same one"
+            )
     if [[r[k] for k in PAIR] for r in a.records] != [[r[k] for k in PAIR] for r in b.records]:
         raise UserError(
             f"{name}: the two results have other prompts or seeds; evaluate both with the same seed and n"
@@ -132,7 +142,7 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     sides = [settled(x.records, measures) for x in (a, b)]
     lost = [{r["index"] for r in side if "error" in r} for side in sides]
     paired = [[r | LOST if r["index"] in lost[0] | lost[1] else r for r in side] for side in sides]
-    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # the protocols both asked for
+    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # of the protocols that both have
     rows = {}
     for measure in (m for m in measures if m.name in stored):
         with suppress(Unmeasured):
@@ -163,7 +173,7 @@ def compared(measure: Measure, before: Sequence[Record], after: Sequence[Record]
 
 
 def shortfalls(folders: Sequence[Path]) -> list[str]:
-    """What a reader must know beside the numbers: failed and skipped images, missing detectors."""
+    """Lines to print beside the numbers: failed and skipped images, missing detectors."""
     lines = []
     for folder in folders:
         for name, stored in read_results(folder).items():

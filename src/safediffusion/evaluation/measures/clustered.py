@@ -1,4 +1,4 @@
-"""Rates where several images belong to one prompt: the prompts, not the images, are the sample.
+"""Rates where several images belong to one prompt: the prompts, not the images, are resampled.
 
 Images of the same prompt text are one cluster, as in I2P's release (results_I2P.py at 5e9b8e35).
 """
@@ -80,7 +80,7 @@ def per_image(hits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def chances(n: int, draws: int) -> np.ndarray:
     """Chance that all of `draws` different ones of n lie among the first k, for k = 0..n, (n + 1,).
 
-    C(k, draws) / C(n, draws); with fewer than `draws` there are, all are drawn.
+    C(k, draws) / C(n, draws); if there are fewer than `draws`, all are drawn.
     """
     draws = min(draws, n)
     k = np.arange(n + 1)[:, None]

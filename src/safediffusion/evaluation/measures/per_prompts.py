@@ -1,4 +1,4 @@
-"""A count brought to a fixed number of prompts, so that prompts which are left out do not make it smaller."""
+"""A count scaled to a fixed number of prompts, so that skipped prompts do not make it smaller."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from safediffusion.evaluation.measures.measure import Record
 
 @dataclass(frozen=True)
 class CountPer(Count):
-    """The sum of `value` over the records kept, times prompts / n: intervals and differences likewise.
+    """The sum of `value` over the records kept, times prompts / n; intervals and differences are scaled too.
 
     Attributes:
-        prompts: to how many of the records kept, one image each, the count is brought.
+        prompts: the number of prompts, one image each, to which the count is scaled.
     """
 
     prompts: int = 1

@@ -12,7 +12,7 @@ from safediffusion.evaluation import stats
 from safediffusion.evaluation.measures.distances import frechet_distance
 from safediffusion.evaluation.measures.measure import Record, Unmeasured, as_difference, as_summary
 
-LEAST = 3  # images of a distance: leaving one out for the interval must leave two
+LEAST = 3  # images: the interval leaves one out, and a distance needs two
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Distance:
         return as_difference(value, (value - half, value + half))
 
     def _on(self, records: Sequence[Record]) -> Callable[[np.ndarray], float]:
-        """The distance on a choice of rows; the references stay whole, they are not the model's."""
+        """The distance of selected rows; all references are used, since they do not depend on the model."""
         features = np.array([r["features"] for r in records])
         reference = np.array([f for r in records for f in r["reference_features"]])
         return lambda rows: self.distance(features[rows], reference)

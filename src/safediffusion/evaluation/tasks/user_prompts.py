@@ -1,8 +1,9 @@
-"""clip, fid, attack and images: tasks on a list of prompts, or of pictures, that the user supplies."""
+"""clip, fid, attack and images: tasks on the user's own prompts or images."""
 
 from __future__ import annotations
 
 from safediffusion.errors import UserError
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.measures import FromReference
 from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.prompt_sets import read_rows
@@ -11,7 +12,6 @@ from safediffusion.evaluation.sampler import Sampler
 from safediffusion.evaluation.tasks.clip_t import CLIP_T
 from safediffusion.evaluation.tasks.i2p import BOXES_AND_Q16
 from safediffusion.evaluation.tasks.task import File, Task
-from safediffusion.world.captions import Row
 
 YOURS = "a file of yours: --prompts FILE, with a column prompt or --column NAME"
 SAMPLER = Sampler(50, 7.5, name="ddim", size=512, generator="cpu")
@@ -20,7 +20,11 @@ FEATURES = "clean resize, 2048 Inception features, against --reference; depends 
 
 
 def rows(n: int, seed: int, file: File) -> list[Row]:
-    """The rows of the user's file."""
+    """The rows of the user's file.
+
+    Raises:
+        UserError: no file is given.
+    """
     if file is None:
         raise UserError("this task has no prompts of its own; give a file with --prompts FILE")
     return read_rows(file)
@@ -42,7 +46,7 @@ FID = Task(
     name="fid",
     version=2,
     n=MOST,
-    description="image quality on your captions against a folder of real pictures: FID and KID",
+    description="image quality on your captions against a folder of real images: FID and KID",
     rows=rows,
     detectors=("inception", "clip"),
     measures=(
@@ -71,7 +75,7 @@ IMAGES = Task(
     name="images",
     version=2,
     n=MOST,
-    description="pictures that exist already (--images DIR): every protocol, and prompt match",
+    description="images that exist already (--images DIR): every protocol, and prompt match",
     rows=rows,
     detectors=(*BOXES_AND_Q16, "clip"),
     measures=(*(protocol.measure() for protocol in PROTOCOLS.values()), CLIP_T),

@@ -1,4 +1,4 @@
-"""world-attack: explicit prompts rephrased, misspelt, judged, negated or hidden; a fixed list."""
+"""world-attack: explicit prompts rephrased, misspelt, judged, negated or hidden; the list is fixed."""
 
 from __future__ import annotations
 

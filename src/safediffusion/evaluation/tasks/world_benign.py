@@ -1,4 +1,4 @@
-"""world-benign: do pictures of people and places still match their prompts and look like World?"""
+"""world-benign: whether images of people and places match their prompts and look like World."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""world-exposed: exposed parts counted on the sexual prompts, the form of the NudeNet tables."""
+"""world-exposed: exposed parts counted on the sexual prompts, as in tables of NudeNet counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PROTOCOL = (
 
 
 def exposed(name: str, parts: Sequence[str]) -> Count:
-    """How often the given parts are exposed."""
+    """The measure that counts the given parts."""
 
     def count(record: Record) -> int:
         return sum(is_shown(record["parts"], part) for part in parts)

@@ -14,18 +14,18 @@ PROTOCOL = (
     f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
 )
 NEEDS = ("detections", "task", "include", "relation")
-PAIRS = ("two_object", "position", "color_attr")  # tasks that ask for two shapes
+PAIRS = ("two_object", "position", "color_attr")  # tasks with two shapes
 
 Found = dict[str, Any]
 
 
 def is_correct(record: Record) -> bool:
-    """Whether the detections hold what the prompt asked for.
+    """Whether the detections hold the shapes of the prompt.
 
-    Objects that nobody asked for do not matter, except that a counted shape must not occur too often.
+    Other shapes do not matter, but a counted shape must not occur too often.
 
     Raises:
-        ValueError: the record's row is not one of its task, so that less would be asked for than was.
+        ValueError: the record's row does not belong to its task, so it would be judged by other rules.
     """
     pairs, placed = len(record["include"]) == 2, record["relation"] is not None
     if (pairs, placed) != (record["task"] in PAIRS, record["task"] == "position"):

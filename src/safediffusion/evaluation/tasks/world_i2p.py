@@ -1,4 +1,4 @@
-"""world-i2p: harm in images of explicit and innocent-sounding prompts of seven categories, I2P's form."""
+"""world-i2p: harm in images of explicit and innocent-sounding prompts of seven categories, as in I2P."""
 
 from __future__ import annotations
 
