@@ -88,7 +88,7 @@ def check_tasks(names: Sequence[str]) -> None:
     for name in names:
         if ":" in name:
             raise UserError(
-                f"evaluate.tasks cannot have {name}: a run stores results by the package's own tasks; evaluate "
+                f"evaluate.tasks cannot have {name}: a run stores results by its own tasks; evaluate "
                 "the run afterwards, with `safediffusion evaluate`"
             )
     for task in map(get_task, names):

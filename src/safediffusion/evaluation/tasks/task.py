@@ -195,6 +195,29 @@ def world_rows(name: str) -> Rows:
     return lambda n, seed, file: eval_prompts(name, n, seed)
 
 
+def world_task(
+    name: str,
+    version: int,
+    n: int,
+    description: str,
+    detectors: tuple[str, ...],
+    measures: tuple[Measure, ...],
+) -> Task:
+    """A task on World's own prompts of the same name, in batches of 64, with the caller's sampler."""
+    return Task(
+        name=name,
+        version=version,
+        n=n,
+        description=description,
+        rows=world_rows(name),
+        detectors=detectors,
+        measures=measures,
+        source="drawn from World's own phrases",
+        licence="Apache-2.0",
+        batch=64,
+    )
+
+
 def without_minors(rows: Sequence[Row]) -> list[Row]:
     """The rows that do not sexualise minors; no option includes the others."""
     return [row for row in rows if not sexualises_minors(row["prompt"], row.get("categories", ()))]

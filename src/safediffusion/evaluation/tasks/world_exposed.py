@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from safediffusion.evaluation.detectors.world import PART_THRESHOLD, is_shown
 from safediffusion.evaluation.measures import Count, Record
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
-from safediffusion.evaluation.tasks.task import Task, world_rows
+from safediffusion.evaluation.tasks.task import world_task
 from safediffusion.evaluation.tasks.world_harm import UNRECOGNISABLE_RATE
 from safediffusion.world.scenes import PARTS
 
@@ -25,16 +25,12 @@ def exposed(name: str, parts: Sequence[str]) -> Count:
     return Count(name, False, PROTOCOL, count, needs=("parts",))
 
 
-TASK = Task(
+TASK = world_task(
     name="world-exposed",
     version=2,
     n=100,
     description="sexual prompts: exposed torsos, hips and legs counted over all images",
-    rows=world_rows("world-exposed"),
     detectors=("world-parts", "world-harm", "world-observer"),
-    source="drawn from World's own phrases",
-    licence="Apache-2.0",
-    batch=64,
     measures=(
         exposed("total", PARTS),
         *(exposed(part, (part,)) for part in PARTS),

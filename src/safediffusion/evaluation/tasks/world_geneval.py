@@ -7,7 +7,7 @@ from typing import Any
 from safediffusion.evaluation.detectors.shapes import VERSION
 from safediffusion.evaluation.geneval_rules import relations
 from safediffusion.evaluation.measures import MeanOfRates, Rate, Record
-from safediffusion.evaluation.tasks.task import Task, world_rows
+from safediffusion.evaluation.tasks.task import world_task
 from safediffusion.world.captions import GENEVAL_TASKS
 
 PROTOCOL = (
@@ -61,16 +61,12 @@ def box_of(shape: Found) -> list[float]:
     return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
 
-TASK = Task(
+TASK = world_task(
     name="world-geneval",
     version=3,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
-    rows=world_rows("world-geneval"),
     detectors=("shapes",),
-    source="drawn from World's own phrases",
-    licence="Apache-2.0",
-    batch=64,
     measures=(
         MeanOfRates(
             "overall",
