@@ -44,7 +44,7 @@ def image_error(image: Tensor | str, blank: bool = True) -> str | None:
     if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != 3 or not image.numel():
         return f"not an image: {_kind(image)} instead of (3, height, width)"
     if not image.isfinite().all():
-        return "not an image: the model drew nan or infinity"
+        return "not an image: the model returned nan or infinity"
     if image.min() < 0 or image.max() > 1:
         return "not an image: values outside [0, 1]"
     if blank and (image.amax((1, 2)) - image.amin((1, 2))).max() <= BLANK:
