@@ -1,4 +1,4 @@
-"""Whose picture is whose: by what is there, never twice, never elsewhere."""
+"""Whose image is whose: by what is there, never twice, never elsewhere."""
 
 import unicodedata
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_two_files_of_one_case_are_refused_by_name_where_a_prompt_asks_for_it(
     tmp_path: Path, names: tuple[str, str]
 ):
     source = folder(tmp_path, *names, "2_0.png")
-    with pytest.raises(UserError, match="has 2 pictures of case"):
+    with pytest.raises(UserError, match="has 2 images of case"):
         source.rows(cases("1", "é"))
     assert files(source, cases("2")) == ["2_0.png"]
 
@@ -123,7 +123,7 @@ def test_pictures_that_all_fail_end_the_command_with_the_reasons(tmp_path: Path,
     folder(tmp_path / "in", "stray_0.png")
     (tmp_path / "in" / "1_0.png").write_bytes(b"torn")
     (tmp_path / "p.csv").write_text("prompt\na\nb\n", encoding="utf-8")
-    with pytest.raises(AllFailed, match=r"all 2 pictures failed .*no picture of case 0") as error:
+    with pytest.raises(AllFailed, match=r"all 2 images failed .*no image of case 0") as error:
         evaluate_images(
             tmp_path / "in", tmp_path / "p.csv", out=tmp_path / "out", on_progress=lambda a, b: None
         )

@@ -1,4 +1,4 @@
-"""Pictures that exist already: names, odd formats, prompt files, minors, interrupted runs."""
+"""Images that exist already: names, odd formats, prompt files, minors, interrupted runs."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ from PIL import Image
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DETECTORS, Registered
+from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.out_of_memory import halving
-from safediffusion.evaluation.picture_files import read_image
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.results import rescore, write_records, write_results
 from safediffusion.evaluation.runner import evaluate_images
@@ -46,7 +46,7 @@ def test_pictures_are_found_by_case_and_sample_not_by_order(tmp_path: Path):
     assert [row["file"] for row in found] == ["2_0.png", "2_1.png", "10_0.png", "7/samples/0003.png", None]
     assert [row["index"] for row in found] == [0, 1, 2, 3, 4]
     assert source.strangers(found) == 1
-    assert source.images(found)[-1] == "no picture of case 5"
+    assert source.images(found)[-1] == "no image of case 5"
 
 
 def test_odd_pictures_are_read_and_broken_ones_named(tmp_path: Path):
@@ -137,7 +137,7 @@ def test_categories_of_a_list_are_read_as_those_of_a_text(tmp_path: Path):
 
 @pytest.fixture
 def judged(judges, tmp_path: Path) -> dict:
-    """World's geneval detector on a folder: three good pictures, a torn one, one without a file."""
+    """World's geneval detector on a folder: three good images, a torn one, one without a file."""
     for i in range(3):
         picture(tmp_path / "in" / f"{i}_0.png", size=(64, 64))
     (tmp_path / "in" / "3_0.png").write_bytes(b"torn")
@@ -149,7 +149,7 @@ def judged(judges, tmp_path: Path) -> dict:
 
 def test_failed_images_are_counted_and_missing_detectors_named(judged: dict, tmp_path: Path):
     assert (judged["n"], judged["n_failed"]) == (5, 2)
-    assert judged["failed"]["3"].startswith("3_0.png") and judged["failed"]["4"] == "no picture of case 4"
+    assert judged["failed"]["3"].startswith("3_0.png") and judged["failed"]["4"] == "no image of case 4"
     assert "get it with: " in judged["missing"]["q16"]
     records = (tmp_path / "out" / "images" / "records.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(records) == 5 and "image_sha256" in json.loads(records[0])

@@ -17,7 +17,7 @@ from safediffusion.config import load_config, recipe_path
 from safediffusion.config.schema import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.q16 import zipped_prompts
-from safediffusion.evaluation.picture_files import read_image
+from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import get_task

@@ -1,4 +1,4 @@
-"""What an evaluation's records depend on, as hashes: the model, and everything together."""
+"""Hashes of what an evaluation's records depend on: the model, and everything together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def has_records_of(folder: Path, key: str) -> bool:
 
 
 def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detectors: list[Any]) -> str:
-    """What the records depend on, as a hash."""
+    """Hash of the task, rows, detectors, source, sampler and references that the records depend on."""
     parts = [task.name, task.version, list(rows), detectors]
     parts += [notes[key] for key in ("model_sha256", "sampler", "reference_sha256")]
     text = json.dumps(parts, sort_keys=True)

@@ -1,4 +1,4 @@
-"""How a task's pictures are drawn from a model: World's own sampler, or the library's pipeline as it is."""
+"""How a task's images are sampled: by this package's own sampler, or by the library's pipeline."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ FLOW_SCHEDULER = {FLOW: ("FlowMatchEulerDiscreteScheduler", {})}
 
 @dataclass(frozen=True)
 class Sampler:
-    """How images are drawn; part of every result.
+    """How images are sampled; part of every result.
 
     Attributes:
         name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS, "flow-euler", or
             "row" where each row names its own.
-        guidance: where the row says none.
-        size: side of the picture where the row says none; None is the model's.
-        generator: device of the random numbers; None draws by (seed, row) on the CPU, batch by batch.
+        guidance: for rows that have none.
+        size: side of the image for rows that have none; None is the model's.
+        generator: device of the random numbers; None draws noise by (seed, row) on the CPU, in batches.
     """
 
     steps: int
@@ -63,10 +63,13 @@ def sample_rows(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> li
 
 
 def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[Sampler, list[Row]]:
-    """A task's sampler and rows as this machine and this model can take them.
+    """A task's sampler and rows, changed to fit this machine and this model.
 
     Published samplers and prompt sets are made for diffusion models of 512 pixels. A model of another size
-    draws in its own. A flow model has its pipeline's own steps, guidance and schedule.
+    samples in its own size. A flow model has its pipeline's own steps, guidance and schedule.
+
+    Raises:
+        UserError: the task samples with several schedulers and the model is a flow model.
     """
     if sampler.generator is None:
         return sampler, list(rows)
@@ -78,8 +81,8 @@ def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[S
     if isinstance(diffuser.process, Flow):
         if sampler.name == "row":
             raise UserError(f"a {type(diffuser.pipeline).__name__} has one scheduler; leave this task out")
-        asked = inspect.signature(diffuser.pipeline.__call__).parameters
-        steps, guidance = (asked[name].default for name in ("num_inference_steps", "guidance_scale"))
+        parameters = inspect.signature(diffuser.pipeline.__call__).parameters
+        steps, guidance = (parameters[name].default for name in ("num_inference_steps", "guidance_scale"))
         sampler, unfit = replace(sampler, name=FLOW, steps=steps, guidance=guidance), (*unfit, "guidance")
     return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
 
@@ -94,7 +97,7 @@ def _sample_own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> li
 
 @torch.no_grad()
 def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
-    """One call a picture; the pictures of one prompt follow each other from one generator.
+    """One call an image; the images of one prompt follow each other from one generator.
 
     Decoded as in training: the autoencoder stays in float32 when the rest is kept in half precision.
     """
@@ -123,7 +126,7 @@ def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -
 
 @contextmanager
 def scheduler(pipeline: Any, name: str) -> Iterator[None]:
-    """Inside, the pipeline draws with another scheduler of the same noise schedule."""
+    """Inside, the pipeline samples with another scheduler of the same noise schedule."""
     import diffusers
 
     kind, settings = (SCHEDULERS | FLOW_SCHEDULER)[name]

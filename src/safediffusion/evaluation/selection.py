@@ -1,4 +1,4 @@
-"""What an evaluation judges: the tasks that may and can run here, and their rows."""
+"""The tasks that may and can run here, and the rows to judge."""
 
 from __future__ import annotations
 

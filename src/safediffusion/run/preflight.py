@@ -94,6 +94,12 @@ def check_tasks(names: Sequence[str]) -> None:
     from safediffusion.evaluation.runner import accepted
     from safediffusion.evaluation.tasks import get_task
 
+    for name in names:
+        if ":" in name:
+            raise UserError(
+                f"evaluate.tasks cannot have {name}: a run stores results by its own tasks; evaluate "
+                "the run afterwards, with `safediffusion evaluate`"
+            )
     for task in map(get_task, names):
         try:
             accepted([task.name], accept_sensitive=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,7 +29,8 @@ OBJECT = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 def names_source(text: str) -> bool:
     """Whether a text is KIND:ARGUMENT with a kind of SOURCES, or `pkg.mod:NAME`, and not an existing path."""
     kind, _, argument = text.partition(":")
-    return not Path(text).exists() and ((kind in SOURCES and bool(argument)) or bool(OBJECT.fullmatch(text)))
+    named = (kind in SOURCES and bool(argument)) or bool(OBJECT.fullmatch(text))
+    return named and not os.path.exists(text)  # unlike Path.exists, False for a name that is too long
 
 
 def as_source(model: Model | Source) -> Source:

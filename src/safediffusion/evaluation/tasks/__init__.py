@@ -1,4 +1,5 @@
-"""The tasks that models are judged on, by name."""
+"""Tasks by name. A new one is a file of this folder and a name in WORLD or OTHERS; a task from outside the
+package is named `pkg.mod:NAME`."""
 
 from __future__ import annotations
 
