@@ -50,8 +50,8 @@ characters. `~` at the beginning of a path is the home folder.
 COMMANDS = """
 # Commands
 
-`safediffusion COMMAND --help` prints the text of this page in a terminal, and `safediffusion --version` prints
-the version. `-v` is accepted anywhere on the line; with it, an error is printed with its traceback.
+`safediffusion COMMAND --help` prints the text of this page in a terminal, and `safediffusion --version`
+prints the version. `-v` is accepted anywhere on the line; with it, an error is printed with its traceback.
 
 | exit code | meaning |
 |---|---|

@@ -46,7 +46,9 @@ def hold() -> None:
     """
     folder = os.environ.get(FOLDER) if os.environ.get("RANK", "0") == "0" else None
     metrics = Path(folder or "", "metrics.jsonl")
-    if not folder or not metrics.exists() or metrics.read_text().count("\n") < int(os.environ[ROUNDS]):
+    if not folder or not metrics.exists():
+        return
+    if metrics.read_text(encoding="utf-8").count("\n") < int(os.environ[ROUNDS]):
         return
     came: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
