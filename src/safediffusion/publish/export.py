@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from enum import StrEnum
 from pathlib import Path
 
 from safediffusion.errors import UserError
-from safediffusion.files.atomic import explain, replacing_folder, write_tensors, write_text
+from safediffusion.files.atomic import copy_folder, write_tensors, write_text
 from safediffusion.files.hashes import check_sums, write_sums
 from safediffusion.files.links import refuse_links
 from safediffusion.files.run_folder import RunFolder
@@ -64,7 +63,8 @@ def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
     if to is Target.kohya:
         write_kohya(RunFolder(run), target)
     else:
-        copy_folder(source, target, describe(RunFolder(run), to, target, repo))
+        card = describe(RunFolder(run), to, target, repo)
+        copy_folder(source, target, over=False, complete=lambda folder: complete(folder, card))
     return target
 
 
@@ -115,22 +115,12 @@ def write_kohya(run: RunFolder, target: Path) -> None:
     write_tensors(target, tensors, metadata(load_run_config(run.config), run.model, target.stem))
 
 
-def copy_folder(source: Path, target: Path, card: str | None) -> None:
-    """Copy a folder, with its card, so that `target` appears complete or not at all."""
+def complete(folder: Path, card: str | None) -> None:
+    """Add what a copied model folder lacks: the form that older libraries read, its hashes, and its card."""
     from safediffusion.diffusion.portable import INDEX, make_portable
 
-    with replacing_folder(target, over=False) as folder:
-        shutil.copytree(source, folder, copy_function=copy_file, dirs_exist_ok=True)
-        if (folder / INDEX).is_file():
-            make_portable(folder)  # a run of an older version may have written it in the newest form only
-            write_sums(folder)
-        if card:
-            write_text(folder / "README.md", card)
-
-
-def copy_file(source: str, target: str) -> str:
-    """Copy a file; a failure ends the copying of its folder there."""
-    try:
-        return shutil.copyfile(source, target)  # not its mode: a new file has the umask's
-    except OSError as error:
-        raise explain(error, target) from error
+    if (folder / INDEX).is_file():
+        make_portable(folder)  # a run of an older version may have written the newest form only
+        write_sums(folder)
+    if card:
+        write_text(folder / "README.md", card)

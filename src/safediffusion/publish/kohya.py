@@ -29,7 +29,7 @@ ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
 
 
 def fused(own: str, added: str) -> dict[str, Place]:
-    """Where a joint attention has its projections: the picture's in `own`, the text's in `added`."""
+    """Where a joint attention has its projections: the image's in `own`, the text's in `added`."""
     return {
         **{f"attn.{name}": (f"{own}.qkv", i) for i, name in enumerate(QKV)},
         **{f"attn.{name}": (f"{added}.qkv", i) for i, name in enumerate(ADDED_QKV)},

@@ -83,7 +83,7 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
             "## Licence and limits",
             "",
             f"The base model's licence ({licence or 'see there'}) and its use restrictions hold for these "
-            "weights too. Training lowers how often unsafe pictures appear; it does not rule them out.",
+            "weights too. Training lowers how often unsafe images appear; it does not rule them out.",
             "",
             "## Training",
             "",

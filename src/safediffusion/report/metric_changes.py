@@ -61,7 +61,7 @@ class MetricChange:
 
     @property
     def failed(self) -> tuple[int, int]:
-        """Pictures of each side that failed, and that the value is therefore not about."""
+        """Images of each side that failed, and that the value is therefore not about."""
         before, after = self.difference["n_failed"]
         return before, after
 

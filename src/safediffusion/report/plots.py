@@ -1,4 +1,4 @@
-"""The page's pictures: drawn once, as SVG that follows the page's colours and as PNG for everyone else."""
+"""The page's images: drawn once, as SVG that follows the page's colours and as PNG for everyone else."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from safediffusion.files.atomic import replacing
+from safediffusion.files.atomic import write_figure
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.text.escaping import chart_text
 
@@ -82,8 +82,8 @@ def svg(figure: Figure) -> str:
 
 def save_png(figure: Figure, path: Path) -> None:
     """The figure as a PNG on white."""
-    with replacing(path) as temporary, mpl.rc_context(LOOK):  # type: ignore[arg-type]
-        figure.savefig(temporary, format="png", dpi=160, facecolor="white")
+    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
+        write_figure(path, figure, dpi=160, facecolor="white")
 
 
 def paired_bars(rows: Sequence[MetricChange], labels: Sequence[str]) -> Figure:

@@ -25,8 +25,8 @@ class RunData:
         metrics: a row a training step.
         lines: a change an evaluated metric.
         during: a row a small evaluation, TASK/METRIC to value.
-        strips: sample pictures by prompt.
-        sampler: how the judged pictures were drawn, with their seed.
+        strips: sample images by prompt.
+        sampler: how the judged images were drawn, with their seed.
     """
 
     name: str

@@ -20,7 +20,7 @@ from safediffusion.training.sample_sheets import GAP
 MOST = 4  # steps shown side by side
 LARGEST = 256  # pixels of a tile's side in the page
 SHEET = re.compile(r"step_(\d+)\.png")
-# what Pillow raises for a picture that is cut or changed
+# what Pillow raises for an image that is cut or changed
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 log = logging.getLogger(__name__)
@@ -28,22 +28,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Strip:
-    """One prompt's pictures in the order of the steps, as data URIs."""
+    """One prompt's images in the order of the steps, as data URIs."""
 
     prompt: str
     label: str | None
     category: str | None
-    pictures: tuple[tuple[int, str], ...]
+    images: tuple[tuple[int, str], ...]
 
 
 def strips(folder: Path) -> list[Strip]:
-    """Every prompt of the sample sheets with its first, some later and its last picture."""
+    """Every prompt of the sample sheets with its first, some later and its last image."""
     prompts: list[dict[str, Any]] = read_optional(folder / "samples.json", Samples).get("prompts", [])
     if not prompts:
         return []
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := SHEET.fullmatch(path.name))}
     cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
-    cut = {step: pictures for step, pictures in cut.items() if pictures}
+    cut = {step: images for step, images in cut.items() if images}
     return [
         Strip(p["prompt"], p["label"], p["category"], tuple((step, cut[step][i]) for step in cut))
         for i, p in enumerate(prompts)
@@ -58,7 +58,7 @@ def spread(steps: list[int]) -> list[int]:
 
 
 def tiles(path: Path, n: int) -> list[str]:
-    """The first n pictures of a sheet as data URIs, none of a damaged one; a sheet is a square of tiles."""
+    """The first n images of a sheet as data URIs, none of a damaged one; a sheet is a square of tiles."""
     try:
         with Image.open(path) as page:
             page.load()
@@ -73,7 +73,7 @@ def tiles(path: Path, n: int) -> list[str]:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture inside the page itself."""
+    """An image inside the page itself."""
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

@@ -39,7 +39,7 @@ class ResultTable:
     """A table before it is drawn; `groups` are the tasks, each with its rows, label first.
 
     Attributes:
-        failed: by task, how many pictures failed in which column; empty where none did.
+        failed: by task, how many images failed in which column; empty where none did.
     """
 
     headers: tuple[str, ...]
@@ -112,11 +112,11 @@ def paired_table(rows: Sequence[MetricChange], titles: tuple[str, str] = ("befor
 
 
 def failures(counts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """By task, in words, the columns of which pictures failed: its numbers are about the others alone."""
+    """By task, in words, the columns of which images failed: its numbers are about the others alone."""
     found = {}
     for task, columns in counts.items():
         if text := ", ".join(f"{title}: {n}" for title, n in columns.items() if n):
-            found[task] = f"failed pictures, in no number but blank_rate: {text}"
+            found[task] = f"failed images, in no number but blank_rate: {text}"
     return found
 
 

@@ -46,7 +46,7 @@ def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
         return Verdict("This run has not finished.", "plain", words)
     if summary["status"] == "collapsed":
         step = summary["collapsed_at"]
-        alarm = f"The alarm went off at step {step}: the reward rose while pictures fell apart."
+        alarm = f"The alarm went off at step {step}: the reward rose while images fell apart."
         return Verdict("The run shows signs of reward hacking.", "bad", (alarm, *words))
     if not rows:
         nothing = "No task was evaluated before and after it, so nothing can be said about its effect."
@@ -54,7 +54,7 @@ def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
     if any(any(change.failed) for change in rows):
         headline, tone = _headline(chosen)
         before, after = (max(change.failed[side] for change in rows) for side in (0, 1))
-        lost = f"Up to {before} pictures per task failed before and {after} after; no number is about them."
+        lost = f"Up to {before} images per task failed before and {after} after; no number is about them."
         return Verdict(headline, "mixed" if tone == "good" else tone, (lost, *words))
     return Verdict(*_headline(chosen), words)
 

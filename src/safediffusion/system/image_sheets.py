@@ -1,4 +1,4 @@
-"""Picture sheets for people: images in rows and columns, with captions."""
+"""Image sheets for people: images in rows and columns, with captions."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 SMALLEST = 192
 GAP, CAPTION = 8, 22
-PATCHES = 12  # of a veiled picture's side
+PATCHES = 12  # of a veiled image's side
 VEIL = 0.05  # radius of its blur, a share of the side
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """A picture from (3, h, w) in [0, 1]."""
+    """An image from (3, h, w) in [0, 1]."""
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def obscured(image: Image.Image) -> Image.Image:
-    """The picture with its colours and without its content: pixelated, then blurred."""
+    """The image with its colours and without its content: pixelated, then blurred."""
     patches = image.resize((PATCHES, PATCHES), Image.Resampling.BOX)
     coarse = patches.resize(image.size, Image.Resampling.NEAREST)
     return coarse.filter(ImageFilter.GaussianBlur(VEIL * max(image.size)))
@@ -33,7 +33,7 @@ def obscured(image: Image.Image) -> Image.Image:
 def captioned_sheet(
     rows: Sequence[Sequence[Image.Image]], captions: Sequence[str], titles: Sequence[str]
 ) -> Image.Image:
-    """A sheet with a caption above each row and a title above each column; small pictures are enlarged."""
+    """A sheet with a caption above each row and a title above each column; small images are enlarged."""
     width, height = rows[0][0].size
     scale = max(1, SMALLEST // width)
     w, h = width * scale, height * scale
