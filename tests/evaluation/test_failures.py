@@ -377,7 +377,7 @@ def test_tables_and_verdicts_show_what_failed(tmp_path: Path):
     stored(tmp_path / "a", good, "world-i2p")
     stored(tmp_path / "b", bad, "world-i2p")
     sheet = comparison_table([tmp_path / "a", tmp_path / "b"])
-    assert sheet.failed == {"world-i2p": "failed pictures, in no number but blank_rate: b: 5"}
+    assert sheet.failed == {"world-i2p": "failed images, counted in blank_rate only: b: 5"}
     assert "b: 5" in markdown_table(sheet)
     said = verdict(metric_changes(tmp_path / "a", tmp_path / "b"), {"status": "finished"})
     assert said.tone != "good" and "0 pictures per task failed before and 5 after" in said.sentences[0]

@@ -44,7 +44,7 @@ REFUSED = {
     "unknown alias": ("a: *b\n", "undefined alias"),
     "repeated key": ("seed: 1\nreward:\n  alpha: 1\n  alpha: 2\n", "line 4, has the key 'alpha' twice"),
     "repeated section": ("model: {path: a}\nmodel: {path: b}\n", "twice"),
-    "number as a key": ("seed: 1\n7: 2\n", "line 2, has a key that is no text"),
+    "number as a key": ("seed: 1\n7: 2\n", "line 2, has a key that is not text"),
     "null as a key": ("~: 2\n", "no text"),
     "list as a key": ("? [a, b]\n: 2\n", "no text"),
     "call": ("seed: !!python/object/apply:os.system ['touch MARK']\n", "tag"),

@@ -1,4 +1,4 @@
-"""`safediffusion export`: a finished run's model as a folder for other programs, here or on the hub."""
+"""`safediffusion export`: a finished run's model for other programs, here or on the hub."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Target(StrEnum):
 
 
 def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> list[str]:
-    """Copy the run's result; returns where it lies, and its address if it was pushed.
+    """Copy the run's result; return its path, and its address if it was pushed.
 
     Args:
         run: a run folder.
@@ -48,7 +48,7 @@ def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> 
 
 
 def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
-    """The weights, and in a folder their card, whole or not at all; see `export`."""
+    """Copy the weights, and into a folder their card, so that it is complete or absent; see `export`."""
     model = RunFolder(run).model
     if not (model / "model_index.json").is_file():
         raise UserError(
@@ -69,7 +69,7 @@ def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
 
 
 def destination(model: Path, to: Target, target: Path) -> Path:
-    """Where a copy goes: what does not exist yet, outside the model, for kohya with its ending."""
+    """Check where a copy goes: a new path outside the model; a kohya file gets its ending."""
     refuse_existing(target)
     if to is Target.kohya and target.suffix.lower() != ".safetensors":
         target = target.with_name(f"{target.name}.safetensors")
@@ -82,13 +82,13 @@ def destination(model: Path, to: Target, target: Path) -> Path:
 
 
 def refuse_existing(target: Path) -> None:
-    """Nothing that exists is written over."""
+    """Refuse a path that exists, because an export overwrites nothing."""
     if target.exists():
         raise UserError(f"{target} exists already; choose another name with --out")
 
 
 def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> str | None:
-    """The model card of what lies at `target`; only a run that was summarised has something to say.
+    """Return the model card of the copy at `target`; None without a summary of the run.
 
     Args:
         folder: the run.
@@ -105,7 +105,7 @@ def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> s
 
 
 def write_kohya(run: RunFolder, target: Path) -> None:
-    """The adapter as one file for sd-scripts, ComfyUI, A1111 and others."""
+    """Write the adapter as one file for sd-scripts, ComfyUI, A1111 and others."""
     from safetensors.torch import load_file
 
     from safediffusion.config import load_run_config
