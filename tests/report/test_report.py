@@ -113,7 +113,7 @@ def test_an_unfinished_run_without_evaluations_gets_a_page_that_says_so(tmp_path
 
 def test_a_collapsed_run_is_never_called_safer(run_folder):
     found = verdict(run_changes(run_folder), {"status": "collapsed", "collapsed_at": 12})
-    assert found.tone == "bad" and "step 12" in found.sentences[0] and "safer" not in found.headline
+    assert found.tone == "bad" and "round 12" in found.sentences[0] and "safer" not in found.headline
 
 
 def test_the_verdict_names_what_safety_cost(run_folder):
