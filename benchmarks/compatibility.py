@@ -31,7 +31,7 @@ from safediffusion.cli.sample import run_config
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.flux import pack
-from safediffusion.diffusion.load import load_diffuser, load_model
+from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.portable import make_portable
 from safediffusion.diffusion.sample import generate
 from safediffusion.publish.export import ADAPTER, Target, copy
@@ -119,11 +119,11 @@ def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[
         side: of the pictures, in pixels, where the model does not tell it.
     """
     jobs: dict[str, dict[str, Any]] = {}
-    before = picture_of(load_model(base, "cpu", "fp32", resolution=side))
+    before = picture_of(load_model(base, dtype="fp32", resolution=side))
     for rank in (0, 4):
         run = train("world" if name == "World" else str(base), rank, work / f"{name}-{rank}", side)
         config = run_config(str(run))
-        diffuser = load_diffuser(config.model, "cpu", merged=True)
+        diffuser = load_model(config.model, "cpu", merged=True)
         z = noise.normal([(noise.SAMPLE, 0)], (1, *diffuser.latent_shape))[:, 0]
         z = pack(z) if "FLUX" in name else z
         save_file({"noise": z}, work / f"{name}.noise.safetensors")

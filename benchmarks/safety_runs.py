@@ -47,7 +47,7 @@ class SafetyRun:
 
 
 def read_run(root: Path, seed: int) -> SafetyRun:
-    """A finished run; the evaluation after it stands in for a last one on the way, being of the same size."""
+    """A finished run; the evaluation after it is its last point, as it has their size."""
     folder = RunFolder(root)
     summary, rows = json.loads(folder.summary.read_text(encoding="utf-8")), read_jsonl(folder.metrics)
     during = [row for row in read_jsonl(folder.eval_path("during.jsonl")) if row["step"] < len(rows)]
@@ -71,7 +71,7 @@ def spent(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run with what it takes to recognise and to judge it; a line of the records.
+    """A finished run, its settings, and what its arrival is computed from; one line of the records.
 
     Attributes:
         recipe: of the run.

@@ -130,7 +130,7 @@ def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None
         (["evaluate", "world", "--tasks", "i2p"], "--accept-sensitive-content"),
         (["evaluate"], "--images DIR"),
         (["evaluate", "world", "--protocols", "rece-rat"], "did you mean rece-rate"),
-        (["report", "folder"], "no run folder"),
+        (["report", "folder"], "not a run folder"),
         (["export", "folder"], "no finished model"),
         (["anchors", "show", "none"], "compact"),
         (["anchors", "check", "compact", "--prompts", "a.txt"], "label"),

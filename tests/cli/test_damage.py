@@ -116,7 +116,7 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path, mine: s
 
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / mine).write_text("mine", encoding="utf-8")
-    with pytest.raises(UserError, match="holds no run"):
+    with pytest.raises(UserError, match="does not hold a run"):
         choose_folder(load_config("world", []), tmp_path / "run", fresh=False)
     assert os.listdir(tmp_path / "run") == [mine]
 

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import pack
 from tests.cli import rewards
 from tests.cli.conftest import Command, environment
+from tests.held import held_run
 from tests.pipelines import FAMILIES, RESOLUTION
 
 FULL_AND_LORA = pytest.mark.parametrize("rank", [0, 4])
@@ -56,17 +54,12 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def kill_after_one_step(words: list[Any], folder: Path) -> None:
-    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", folder.name]
     # sums are split by the number of threads, so bits are compared with as many as this process has
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(
-        command, cwd=folder.parent, env=environment() | threads, stderr=subprocess.DEVNULL
-    )
-    state = folder / "checkpoints/step_000001/state.json"
-    while process.poll() is None and not state.exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    with held_run(words, folder, 1, environment() | threads) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (folder / "checkpoints/step_000001/state.json").exists()
 
 
 def die_in_the_second_step(words: list[Any], folder: Path, command: Command) -> None:

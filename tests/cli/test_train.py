@@ -4,14 +4,12 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command, environment
+from tests.held import LIMIT, held_run
 
 
 def weights(run: Path) -> str:
@@ -69,21 +67,18 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     words = [*words, "train.steps=8"]
     assert safediffusion("train", *words, "--out", "whole").returncode == 0
-    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "cut/metrics.jsonl"
-    while process.poll() is None and not (
-        metrics.exists() and metrics.read_text(encoding="utf-8").count("\n") >= 2
-    ):
-        time.sleep(0.02)
-    process.send_signal(signal_number)
-    _, stderr = process.communicate(timeout=60)
+    with held_run(words, tmp_path / "cut", 2, environment()) as process:
+        process.send_signal(signal_number)
+        _, stderr = process.communicate(timeout=LIMIT)
     assert not (tmp_path / "cut/summary.json").exists()
     if signal_number == signal.SIGINT:
         assert process.returncode == 130 and "same command" in stderr
     assert safediffusion("train", *words, "--out", "cut").returncode == 0
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    steps = [json.loads(line)["step"] for line in metrics.read_text(encoding="utf-8").splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "cut/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == list(range(1, 9))
 
 
@@ -119,7 +114,7 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
         (["model.path=folder"], "model_index.json"),
         (["reward.kind=steering", "reward.anchors=anchors.yaml"], "unsafe"),
         (["evaluate.tasks=[world-i2q]"], "world-i2p"),
-        (["--out", "folder"], "holds no run"),
+        (["--out", "folder"], "does not hold a run"),
         (["--out", "empty.txt"], "is a file"),
         (["--out", "/proc/run"], "cannot write"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safediffusion.errors import Damaged
@@ -44,7 +44,7 @@ def test_a_file_of_a_wrong_form_is_named_with_what_is_wrong(tmp_path: Path, case
     assert not is_whole(path, Progress)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_no_flipped_bit_of_a_checked_file_is_read_as_if_it_were_whole(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "progress.json"

@@ -123,7 +123,7 @@ def test_architectures_have_as_many_parameters_as_the_published_models(name: str
 
 
 def test_what_the_run_would_refuse_is_not_planned() -> None:
-    with pytest.raises(UserError, match=r"evaluate\.tasks cannot have i2p"):
+    with pytest.raises(UserError, match=r"cannot evaluate i2p"):
         preview(load_config("world", ["evaluate.tasks=[i2p]"]))
 
 

@@ -170,7 +170,7 @@ def test_the_table_of_results_md_shows_names_as_they_are() -> None:
     assert plain(HOSTILE) in found and f"{plain(HOSTILE)}/m" in found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(min_size=1).filter(lambda text: plain(text).strip() == text))
 def test_any_name_survives_markdown(name: str) -> None:
     assert cells(f"| a |\n|---|\n| {markdown_text(name)} |\n")[1] == plain(name)
@@ -193,7 +193,7 @@ def test_negative_numbers_in_the_csv_stay_numbers() -> None:
     assert csv_text("a-1") == "a-1"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text())
 def test_no_character_of_a_name_is_a_command_of_latex(name: str) -> None:
     rest = re.sub(r"\\(text[a-z]+\{\}|[{}$&#_%])|\{[\[\]*]\}|-\{\}", "", latex_text(name))

@@ -38,7 +38,7 @@ def harmless(text: str) -> bool:
     return all(c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs") for c in text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=())))
 def test_plain_text_is_one_line_that_any_terminal_can_print(text: str) -> None:
     shown = plain(text)

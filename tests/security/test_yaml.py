@@ -157,7 +157,7 @@ values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.dictionaries(st.text(), values, max_size=4))
 def test_what_is_written_reads_back_the_same(content: dict[str, Any]) -> None:
     try:

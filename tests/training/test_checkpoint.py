@@ -130,7 +130,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_alike(make_tr
     second = make_trainer("damaged", **changes)
     second.run()
     assert_same_bits(state(straight), state(second))
-    assert "resumed after step 2" in second.folder.log.read_text(encoding="utf-8")
+    assert "resumed after round 2" in second.folder.log.read_text(encoding="utf-8")
 
 
 def test_a_resumable_state_lacks_nothing(make_trainer) -> None:

@@ -116,7 +116,7 @@ def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, alg
     assert_same_bits(state(straight), state(second))
     assert timeless(read_jsonl(straight.folder.metrics)) == timeless(read_jsonl(second.folder.metrics))
     assert (resumed.images, resumed.updates, resumed.status) == (result.images, result.updates, "finished")
-    assert "resumed after step 2" in second.folder.log.read_text(encoding="utf-8")
+    assert "resumed after round 2" in second.folder.log.read_text(encoding="utf-8")
 
 
 def test_sigterm_saves_and_ends_with_its_exit_code(make_trainer):
@@ -242,7 +242,7 @@ def test_pictures_of_prompts_that_are_not_benign_are_veiled(make_trainer, change
     folders = {}
     for name, own in (("plain", {}), ("run", changes)):
         trainer = make_trainer(name, **own)
-        trainer.picture()
+        trainer.write_sheet()
         folders[name] = trainer.folder.samples
     about = json.loads((folders["run"] / "samples.json").read_text(encoding="utf-8"))["prompts"]
     hidden = [p["veiled"] for p in about]

@@ -21,6 +21,7 @@ from safediffusion.cli.unexpected import tell
 from safediffusion.files.paths import image_path, name_list, out_path, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
+from safediffusion.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
@@ -37,10 +38,20 @@ Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Proces
 Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end the command."""
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Make text-to-image diffusion models safe by reinforcement learning with a steering reward."""

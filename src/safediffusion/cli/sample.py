@@ -76,11 +76,11 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.diffusion.finite import finite
-    from safediffusion.diffusion.load import load_diffuser
+    from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_diffuser(loading, pick_device(), merged=True)
+    diffuser = load_model(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

@@ -51,7 +51,8 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
 
 def picture_groups(folder: Path) -> list[list[Tensor]]:
     """Pictures (3, h, w) in [0, 1] by the folder that they are in; one that cannot be read is refused."""
-    from safediffusion.evaluation.image_folder import ImageFolder, read_image
+    from safediffusion.evaluation.image_files import read_image
+    from safediffusion.evaluation.sources.image_folder import ImageFolder
 
     groups: dict[Path, list[Tensor]] = {}
     for file in ImageFolder(folder).files:

@@ -35,12 +35,23 @@ from safediffusion.config.setting_types import (
 WORLD_TASKS = ("world-i2p", "world-exposed", "world-geneval", "world-benign")
 
 
+# Choices that the code below the schema switches on too.
+Solver = Literal["ddim", "dpm++"]
+Sde = Literal["cps", "flow-grpo"]
+Spread = Literal["group", "round"]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), strict=True)
 
 
 class ModelConfig(Section):
     path: Place = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
+    family: Text | None = Field(
+        default=None,
+        description="a Diffuser of your own that wraps the pipeline, as pkg.mod:Class; null: chosen by the "
+        "pipeline's class",
+    )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="network precision, auto: bf16 where the device has it; latents and scheduler are fp32",
@@ -171,10 +182,10 @@ class RewardConfig(OneRewardConfig):
 class RolloutConfig(Section):
     steps: Denoising = Field(default=16, description="denoising steps")
     eta: Share = Field(default=1.0, description="0 deterministic, 1 DDPM's variance")
-    sde: Literal["cps", "flow-grpo"] = Field(
+    sde: Sde = Field(
         default="cps", description="flow matching: coefficients-preserving sampling, or Flow-GRPO's SDE"
     )
-    solver: Literal["ddim", "dpm++"] = Field(
+    solver: Solver = Field(
         default="ddim",
         description="of deterministic steps, which are all but grpo's: ddim (Euler's in flow matching), or "
         "dpm++, of second order; on World it is nearer to the limit of many steps from 16 on, not below 10",
@@ -229,7 +240,7 @@ class TrainConfig(Section):
         "at that step and would go further; null is the clip",
     )
     adv_clip: Positive = Field(default=2.5, description="advantages are clipped to plus and minus this")
-    adv_spread: Literal["group", "round"] = Field(
+    adv_spread: Spread = Field(
         default="group",
         description="advantages are scaled by the deviation of their own group, or of all groups",
     )
@@ -328,7 +339,14 @@ class EvaluateConfig(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides the result of a run; where it is written is not part of it."""
+    """All settings that decide the result of a run; the folder that it is written to is not one of them.
+
+    Example:
+        >>> from safediffusion import RunConfig
+        >>> config = RunConfig(seed=3)
+        >>> config.seed, config.train.algorithm
+        (3, 'nft')
+    """
 
     recipe: FileName = Field(default="world", description="name of the recipe or file this came from")
     seed: Seed = Field(default=0, description="seed of prompts, noise and adapters")

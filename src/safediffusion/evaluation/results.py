@@ -25,7 +25,7 @@ __all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "
 log = logging.getLogger(__name__)
 
 LOST = {"error": "not in both results"}
-PAIR = ("index", "prompt", "seed")  # what must agree row by row before two models are compared
+PAIR = ("index", "prompt", "seed")  # equal row by row in two results
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class TaskResult:
 
 
 def read_results(path: Path) -> dict[str, TaskResult]:
-    """Every task below a folder that holds TASK/results.json and TASK/records.jsonl."""
+    """The results of every task below a folder that holds TASK/results.json and TASK/records.jsonl.
+
+    Raises:
+        UserError: the folder holds no results.
+    """
     found = sorted(
         {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
     )
@@ -49,10 +53,10 @@ def read_results(path: Path) -> dict[str, TaskResult]:
 
 
 def read_result(folder: Path) -> TaskResult:
-    """One task's results and records, with what was written.
+    """One task's results and records.
 
     Raises:
-        Damaged: a file is missing, cut, or not what was written.
+        Damaged: a file is missing, cut, or changed since it was written.
     """
     results = read_json(folder / "results.json", Results)
     check_files(folder, results.get(FILES, {}))
@@ -63,7 +67,7 @@ def read_result(folder: Path) -> TaskResult:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """results.json, with the hashes of the records that its metrics are of."""
+    """Write results.json with the hashes of the record files."""
     write_checked(folder / "results.json", results, record_files(folder))
 
 
@@ -85,7 +89,7 @@ def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dic
 
 
 def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | None) -> dict[str, Any]:
-    """What follows from the records: what failed, the metrics, and why others have no value."""
+    """The metrics of records, the failed images, and why other metrics have no value."""
     scores = task.score(records, protocols)
     return {
         "n_failed": len(scores.failed),
@@ -96,11 +100,11 @@ def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | Non
 
 
 def is_judged(folder: Path, version: int | str | None = None) -> bool:
-    """Whether a task's results are here, whole, and not of failed images alone; those are made again.
+    """Whether a task's results are whole and hold at least one image that did not fail.
 
     Args:
         folder: of the task's results.
-        version: of the task; results of another one are made again, because before and after can only be
+        version: of the task; results of another one do not count, because before and after can only be
             compared under one version. None accepts any.
     """
     path = folder / "results.json"
@@ -115,7 +119,7 @@ def is_judged(folder: Path, version: int | str | None = None) -> bool:
 
 
 def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Candidate minus baseline for every metric of every task both were judged on, paired by row.
+    """Candidate minus baseline for every metric of every task that both have, paired by row.
 
     Args:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.
@@ -123,6 +127,15 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
     Returns:
         {TASK: {METRIC: {baseline, candidate, difference, ci_low, ci_high, p_value, n, higher_is_better,
         better}}}, where `better` is True or False where the interval excludes 0, else None.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from safediffusion import compare, evaluate
+        >>> for folder in ("one", "two"):
+        ...     _ = evaluate("world", ["world-benign"], n=2, steps=2, out=Path(folder))
+        >>> found = compare(Path("one"), Path("two"))
+        >>> found["world-benign"]["recognisable_rate"]["difference"]
+        0.0
     """
     a, b = read_results(baseline), read_results(candidate)
     shared = [name for name in a if name in b]
@@ -133,7 +146,11 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
 
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:
-    """The same for one task."""
+    """Candidate `b` minus baseline `a` for every metric of one task.
+
+    Raises:
+        UserError: their task versions, samplers, references, prompts or seeds differ.
+    """
     if (one := a.results["version"]) != (two := b.results["version"]):
         raise UserError(
             f"{name}: the results are of version {one} and of version {two} of the task; score the older "
@@ -142,7 +159,9 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     for what in ("sampler", "reference_sha256"):
         one, two = a.results.get(what), b.results.get(what)
         if one != two:
-            raise UserError(f"{name} was run with another {what} ({one} and {two}); evaluate both alike")
+            raise UserError(
+                f"{name} was run with another {what} ({one} and {two}); evaluate both with the same one"
+            )
     if [[r[k] for k in PAIR] for r in a.records] != [[r[k] for k in PAIR] for r in b.records]:
         raise UserError(
             f"{name}: the two results have other prompts or seeds; evaluate both with the same seed and n"
@@ -151,7 +170,7 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     sides = [settled(x.records, measures) for x in (a, b)]
     lost = [{r["index"] for r in side if "error" in r} for side in sides]
     paired = [[r | LOST if r["index"] in lost[0] | lost[1] else r for r in side] for side in sides]
-    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # the protocols both asked for
+    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # of the protocols that both have
     rows = {}
     for measure in (m for m in measures if m.name in stored):
         with suppress(Unmeasured):
@@ -182,7 +201,7 @@ def compared(measure: Measure, before: Sequence[Record], after: Sequence[Record]
 
 
 def shortfalls(folders: Sequence[Path]) -> list[str]:
-    """What a reader must know beside the numbers: failed and skipped images, missing detectors."""
+    """Lines to print beside the numbers: failed and skipped images, missing detectors."""
     lines = []
     for folder in folders:
         for name, stored in read_results(folder).items():

@@ -1,4 +1,4 @@
-"""Sample sheets of fixed prompts and seeds, so that pictures of different rounds can be laid side by side."""
+"""Sample sheets of fixed prompts and seeds, so that images of different rounds can be compared."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,8 @@ def write_sheet(
 ) -> None:
     """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares.
 
-    Pictures of prompts not known to be benign are veiled unless the run asks for them, or World draws them.
+    Images of prompts not known to be benign are veiled, except World's pictograms and where
+    evaluate.show_unsafe is set.
     """
     sampler = config.evaluate
     chosen = sheet_prompts(prompts, sampler.seed)
@@ -42,7 +43,7 @@ def write_sheet(
 
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
-    """Whether a prompt's pictures are veiled on the sheets."""
+    """Whether a prompt's images are veiled on the sheets."""
     pictograms = config.model.path == "world"
     return not (prompt.label == "benign" or pictograms or config.evaluate.show_unsafe)
 
@@ -60,7 +61,7 @@ def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
 
 
 def square_sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
-    """Images (n, 3, h, w) in [0, 1] as one square picture, row by row on white, the hidden ones veiled."""
+    """Images (n, 3, h, w) in [0, 1] in one square grid, row by row on white, the hidden ones veiled."""
     n, _, h, w = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)

@@ -1,4 +1,4 @@
-"""Safety against quality with error bars: who is better at both is up and to the left."""
+"""A plot of quality over safety with error bars; better in both is up and to the left."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safediffusion.text.escaping import chart_text
 
 log = logging.getLogger(__name__)
 
-# The first of each that every method has.
+# The plot takes the first of each that every method has.
 SAFETY = (
     "world-i2p/inappropriate_rate", "i2p/receler-union", "i2p/rece-rate", "i2p-official/inappropriateness",
     "attack/receler-union", "attack/rece-rate",
@@ -30,7 +30,7 @@ def axes(table: MethodTable) -> tuple[str, str] | None:
 
 
 def draw(table: MethodTable, path: Path) -> None:
-    """Write the plot as PNG; without a safety and a quality metric there is none."""
+    """Write the plot as PNG; nothing is written if the methods share no safety or no quality metric."""
     chosen = axes(table)
     if chosen is None:
         log.warning("no plot: the results share no safety and quality metric")
