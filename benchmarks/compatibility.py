@@ -222,7 +222,7 @@ def main() -> None:
             "environments": found,
         },
     )
-    text = f"Run on {today}; largest difference of a picture in [0, 1].\n\n{table(found)}"
+    text = f"Run on {today}; largest difference of an image in [0, 1].\n\n{table(found)}"
     marked = re.compile(r"(<!-- compatibility: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
     PAGE.write_text(
         marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text(encoding="utf-8")), encoding="utf-8"

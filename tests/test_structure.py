@@ -49,11 +49,15 @@ def test_every_public_name_has_a_docstring(found: Structure) -> None:
 def test_the_numbers_see_what_breaks_them(tmp_path: Path) -> None:
     src = tmp_path / "safediffusion"
     (src / "config").mkdir(parents=True)
-    (src / "__init__.py").write_text('"""The package."""\n')
-    (src / "attic.py").write_text("def f(a: int, b, c, d, e, f, g, h) -> None: ...\n")
-    (src / "config/__init__.py").write_text("from ..cli import app\nfrom ..files.atomic import write\n")
+    (src / "__init__.py").write_text('"""The package."""\n', encoding="utf-8")
+    (src / "attic.py").write_text("def f(a: int, b, c, d, e, f, g, h) -> None: ...\n", encoding="utf-8")
+    (src / "config/__init__.py").write_text(
+        "from ..cli import app\nfrom ..files.atomic import write\n", encoding="utf-8"
+    )
     options = "a: int, b: int, c: int, d: int, e: int, f: int, g: int, h: int"
-    (src / "config/load.py").write_text(f"@app.command()\ndef run({options}) -> None: ...\n")
+    (src / "config/load.py").write_text(
+        f"@app.command()\ndef run({options}) -> None: ...\n", encoding="utf-8"
+    )
     found = measure(src)
     assert found.wrong_way == ["config -> cli"]
     assert found.unordered_rooms == ["attic"] and found.top_entries == 2 and found.rooms == 2

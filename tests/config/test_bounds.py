@@ -200,7 +200,7 @@ ANCHORS = {
     "name: ..": "slashes",
     "description: [a]": "description",
     "empty_positive: 1": "true or false",
-    "3: a": "no text",
+    "3: a": "not text",
 }
 
 

@@ -31,14 +31,14 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr("safediffusion.evaluation.tasks.TASKS", TASKS.copy())
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    (tmp_path / f"{MODULE}.py").write_text("\n".join(blocks))
+    (tmp_path / f"{MODULE}.py").write_text("\n".join(blocks), encoding="utf-8")
     yield tmp_path
     sys.modules.pop(MODULE, None)
 
 
 def test_the_pages_own_calls_run(module: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = module / f"{MODULE}.py"
-    file.write_text(re.sub(r"\bn=(64|20)\b", "n=2", file.read_text()))
+    file.write_text(re.sub(r"\bn=(64|20)\b", "n=2", file.read_text(encoding="utf-8")), encoding="utf-8")
     runpy.run_path(str(file), run_name="__main__")
     assert "'n': 2" in capsys.readouterr().out
     assert (module / "eval" / "world-dark" / "results.json").is_file()
@@ -63,7 +63,7 @@ def test_a_source_from_outside_is_evaluated_on_the_command_line(module: Path, ju
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
     (folder,) = (module / "results").iterdir()
-    found = json.loads((folder / "world-dark" / "results.json").read_text())
+    found = json.loads((folder / "world-dark" / "results.json").read_text(encoding="utf-8"))
     assert (found["model"], found["source"]) == ("noise", {"side": 64, "version": 1})
     assert 0.45 < found["metrics"]["brightness"]["value"] < 0.55
     assert (folder / "world-geneval" / "results.json").is_file()

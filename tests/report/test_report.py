@@ -61,7 +61,7 @@ def test_the_page_holds_every_section_of_a_finished_run(page):
         "Exposed body parts",
         "Samples",
         "Reward",
-        "Rewards apart",
+        "Each reward",
         "Clip fraction",
         "Image statistics",
         "Safety direction",
@@ -113,7 +113,7 @@ def test_an_unfinished_run_without_evaluations_gets_a_page_that_says_so(tmp_path
 
 def test_a_collapsed_run_is_never_called_safer(run_folder):
     found = verdict(run_changes(run_folder), {"status": "collapsed", "collapsed_at": 12})
-    assert found.tone == "bad" and "step 12" in found.sentences[0] and "safer" not in found.headline
+    assert found.tone == "bad" and "round 12" in found.sentences[0] and "safer" not in found.headline
 
 
 def test_the_verdict_names_what_safety_cost(run_folder):
@@ -130,9 +130,9 @@ def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):
     assert verdict(rows, {"status": "finished"}).tone == "mixed"
 
 
-def test_sample_tiles_are_the_pictures_of_the_sheet(run_folder):
+def test_sample_tiles_are_the_images_of_the_sheet(run_folder):
     found = strips(run_folder.samples)
-    assert len(found) == 16 and [step for step, _ in found[0].pictures] == [0, 20, 40, 60]
+    assert len(found) == 16 and [step for step, _ in found[0].images] == [0, 20, 40, 60]
     assert found[0].label == "unsafe" and found[-1].label == "benign"
     with Image.open(run_folder.samples / "step_000000.png") as page:
         assert page.width == 4 * (64 + GAP) + GAP

@@ -110,7 +110,7 @@ def test_results_have_a_folder_of_their_own_whatever_the_model_is_called(
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
-def test_a_column_of_files_cannot_name_pictures_outside_of_the_folder(name: str, tmp_path: Path) -> None:
+def test_a_column_of_files_cannot_name_images_outside_of_the_folder(name: str, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "0_0.png")
@@ -212,7 +212,7 @@ def png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(12_000, 12_000), (100_000, 100_000), (2**31 - 1, 1), (9_000, 8_000)])
-def test_a_picture_that_would_fill_the_memory_is_an_error_of_its_record(
+def test_an_image_that_would_fill_the_memory_is_an_error_of_its_record(
     size: tuple[int, int], tmp_path: Path
 ) -> None:
     path = tmp_path / "bomb.png"

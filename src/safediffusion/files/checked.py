@@ -1,7 +1,8 @@
-"""Reading what a run wrote: whole, of the expected shape, and with the content that was written.
+"""JSON and tensor files that are checked when they are read: complete, of the expected shape, and unchanged.
 
-JSON files carry a checksum of themselves and the SHA-256 of the files that belong to them. Files without one,
-written by earlier versions or by hand, are read unchecked.
+A JSON file carries a hash of its own content, and the SHA-256 of the files that belong to it. The hash is of
+the values and not of the bytes, so that other indentation or another order of keys is not damage. A file
+without a hash, written by an earlier version or by hand, is read unchecked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def write_checked(path: Path, value: Mapping[str, Any], files: Iterable[Path] = 
     Args:
         path: what to write.
         value: the object.
-        files: beside `path`; their hashes are noted too.
+        files: beside `path`; their hashes are recorded too.
     """
     content = {k: v for k, v in json.loads(json.dumps(nulled(value))).items() if k not in (CHECKSUM, FILES)}
     if hashes := {file.name: sha256(file) for file in files}:
@@ -45,19 +46,19 @@ def write_checked(path: Path, value: Mapping[str, Any], files: Iterable[Path] = 
 
 
 def checksum(value: Mapping[str, Any]) -> str:
-    """Hash of a JSON object, whatever its layout and the order of its keys."""
+    """Return the hash of a JSON object, which does not depend on layout and order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path: Path, shape: Shape | None = None) -> dict[str, Any]:
-    """A JSON object without its checksum.
+    """Read a JSON object and return it without its checksum.
 
     Args:
         path: what to read.
-        shape: the parts that a reader relies on.
+        shape: the keys that the reader needs, with their types.
 
     Raises:
-        Damaged: it is missing or cut, its content changed since it was written, or a part has a wrong type.
+        Damaged: it is missing or cut, its content changed after it was written, or a value has a wrong type.
     """
     try:
         value = parsed(path.read_bytes())
@@ -72,10 +73,10 @@ def read_json(path: Path, shape: Shape | None = None) -> dict[str, Any]:
 
 
 def parsed(content: bytes) -> dict[str, Any]:
-    """A JSON object from its bytes.
+    """Parse a JSON object.
 
     Raises:
-        ValueError: what is wrong with them.
+        ValueError: says what is wrong with the bytes.
     """
     if not content.strip():
         raise ValueError("it is empty")
@@ -91,7 +92,11 @@ def parsed(content: bytes) -> dict[str, Any]:
 
 
 def fitting(value: dict[str, Any], shape: Shape | None) -> dict[str, Any]:
-    """The object, if it has the parts of a shape."""
+    """Return the object if it has the keys of a shape.
+
+    Raises:
+        ValueError: names the first key that is missing or of a wrong type.
+    """
     try:
         if shape:
             shape.model_validate(value)
@@ -103,7 +108,7 @@ def fitting(value: dict[str, Any], shape: Shape | None) -> dict[str, Any]:
 
 
 def is_whole(path: Path, shape: Shape | None = None) -> bool:
-    """Whether a JSON file and the files it names are as they were written; says so where they are damaged."""
+    """Whether a JSON file and the files it names are as they were written; a warning says why not."""
     if not path.exists():
         return False
     try:
@@ -115,7 +120,7 @@ def is_whole(path: Path, shape: Shape | None = None) -> bool:
 
 
 def read_optional(path: Path, shape: Shape | None = None) -> dict[str, Any]:
-    """A JSON object; empty where it was never written, and with a warning where it is damaged."""
+    """Read a JSON object; an empty one if it was never written or, with a warning, if it is damaged."""
     if not path.exists():
         return {}
     try:
@@ -144,7 +149,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 @contextmanager
 def understood(path: Path) -> Iterator[None]:
-    """Inside, content that readers stumble over is called damage of `path`; for files without checksums."""
+    """Raise errors of the block as `Damaged`: a file without a checksum fails only when it is used."""
     try:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""Whether files still hold what was written: SHA-256 of a file, of a folder's files, and of a text in itself.
+"""SHA-256 hashes that show whether files still hold what was written: in JSON, in a list, or in a last line.
 
 The hashes find accidents (a full disk, a bad copy, an edit by mistake), not forgery: they lie beside the
 files themselves, and whoever can change a file can change its hash.
@@ -22,7 +22,11 @@ RESTORE = "restore it from a copy, or start over with --fresh"
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's content."""
+    """Return the SHA-256 of a file's content.
+
+    Raises:
+        Damaged: it is missing or cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -31,13 +35,13 @@ def sha256(path: Path) -> str:
 
 
 def unreadable(path: Path, error: OSError) -> Damaged:
-    """The error of a file that cannot be opened or read."""
+    """Return the error for a file that cannot be opened or read."""
     missing = isinstance(error, FileNotFoundError)
     return Damaged(path, "it is missing" if missing else (error.strerror or str(error)).lower())
 
 
 def check_files(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Compare files with the hashes noted when they were written.
+    """Compare files with the hashes recorded when they were written.
 
     Raises:
         Damaged: the first file that is missing or differs.
@@ -48,14 +52,14 @@ def check_files(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def write_sums(folder: Path) -> None:
-    """Note the hashes of all files of a folder in it, in the format of `sha256sum`."""
+    """Write SHA256SUMS, the hashes of all files of a folder in the format of `sha256sum`, into it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
     lines = (f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     write_text(folder / SUMS, "".join(lines))
 
 
 def check_sums(folder: Path) -> None:
-    """Compare a folder with the hashes noted in it, if there are any.
+    """Compare a folder with its SHA256SUMS; a folder without one is not checked.
 
     Raises:
         Damaged: the first file that is missing or differs.
@@ -72,18 +76,18 @@ def check_sums(folder: Path) -> None:
 
 
 def sealed(text: str) -> str:
-    """Text with its checksum as a comment in the last line."""
+    """Return a text with its hash as a comment in a last line, for files that people read, such as YAML."""
     return f"{text}{MARK}{hashlib.sha256(text.encode()).hexdigest()}\n"
 
 
 def check_sealed(path: Path) -> None:
-    """Compare a text file with the checksum in its last line, if it has one.
+    """Compare a text file with the hash in its last line; one without such a line is not checked.
 
     Raises:
-        Damaged: it differs.
+        Damaged: it differs, or its end is missing.
     """
     if not path.is_file():
-        return  # whoever reads it says so
+        return  # the reader raises the error for a missing file
     text = path.read_bytes().decode(errors="replace")
     content, mark, _ = text.rpartition(MARK)
     if not text.endswith("\n"):

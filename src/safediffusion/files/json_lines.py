@@ -41,9 +41,9 @@ def _cut_torn_line(file: BinaryIO) -> None:
 
 
 def read_rows(path: Path, shape: Shape | None = None) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """The complete lines of a JSONL file, numbered from 1: each a JSON object, or what is wrong with it.
+    """Yield the complete lines of a JSONL file, numbered from 1: an object, or a text with its error.
 
-    A torn last line and a missing file are not damage: a killed process leaves them.
+    An incomplete last line and a missing file are not damage: a killed process leaves them.
     """
     content = path.read_bytes() if path.exists() else b""
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].split(b"\n"), 1):
@@ -55,7 +55,7 @@ def read_rows(path: Path, shape: Shape | None = None) -> Iterator[tuple[int, dic
 
 
 def read_jsonl(path: Path, shape: Shape | None = None) -> list[dict[str, Any]]:
-    """All lines of a JSONL file.
+    """Return all lines of a JSONL file.
 
     Raises:
         Damaged: the first line that is not as it was written.
@@ -69,7 +69,7 @@ def read_jsonl(path: Path, shape: Shape | None = None) -> list[dict[str, Any]]:
 
 
 def readable_rows(path: Path, shape: Shape | None = None) -> list[dict[str, Any]]:
-    """The lines of a JSONL file that can be read; a warning names those that cannot."""
+    """Return the lines of a JSONL file that can be read; a warning counts the others."""
     rows = dict(_rows(path, shape))
     if bad := [f"line {number}: {row}" for number, row in rows.items() if isinstance(row, str)]:
         log.warning("%s is damaged (%s); %d of %d lines are left out", path, bad[0], len(bad), len(rows))

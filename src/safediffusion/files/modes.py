@@ -1,4 +1,4 @@
-"""The permissions of files: whatever a library prefers, a file gets those that the umask gives new ones."""
+"""The permissions of files: those that the umask gives to new files, whatever the writing library prefers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def new_mode(path: Path) -> int:
-    """The mode that the umask gives a new file; `path` is made to see it."""
+    """Return the permissions that the umask gives to a new file; `path` is created to find out."""
     path.unlink(missing_ok=True)
     path.touch()
     return stat.S_IMODE(path.stat().st_mode)
 
 
 def set_mode(path: Path, mode: int) -> None:
-    """Change a file's mode where it differs; safetensors 0.8 lets nobody but the owner read its files."""
+    """Change permissions where they differ; files of safetensors 0.8 are readable by the owner only."""
     if stat.S_IMODE(path.stat().st_mode) != mode:
         path.chmod(mode)
 
 
 def common_modes(folder: Path) -> None:
-    """Give all files of a folder that other libraries wrote the mode that the umask gives new ones."""
+    """Give all files below a folder the permissions that the umask gives to new files."""
     probe = folder / f".mode.{os.getpid()}.tmp"
     try:
         mode = new_mode(probe)

@@ -1,4 +1,4 @@
-"""Which charts a run deserves: results, training, safety direction. What was not recorded has no chart."""
+"""The charts of a run: results, training, safety direction. Values that were not recorded have no chart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = (CATEGORY + "explicit", CATEGORY + "implicit")
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with what a reader needs to know about it."""
+    """A figure with its title and a note that explains it."""
 
     key: str
     title: str
@@ -36,7 +36,7 @@ class Chart:
 
 
 def result_charts(run: RunData) -> list[Chart]:
-    """Safety by category, exposed parts, composition by task, and the path in between."""
+    """Safety by category, composition by task, and the small evaluations during training."""
     categories = [change for change in run.of("world-i2p", CATEGORY) if change.metric not in KINDS]
     composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
     found = []
@@ -59,7 +59,7 @@ def bars(key: str, title: str, note: str, rows: list[MetricChange]) -> Chart:
 
 
 def during_charts(run: RunData) -> Iterator[Chart]:
-    """Headline rates in the small evaluations on the way, from the full one before."""
+    """The headline rates in the small evaluations during training, from the full evaluation before it."""
     shown = [change for change in headline_changes(run.changes) if change.unit == "rate"]
     shown = [change for change in shown if all(change.name in row for row in run.during)][:3]
     if run.during and shown:
@@ -72,11 +72,11 @@ def during_charts(run: RunData) -> Iterator[Chart]:
         }
         colors = dict(zip(series, ("unsafe", "after", "benign"), strict=False))
         note = "Small evaluations during training, % of images; too few images for fine differences."
-        yield Chart("during", "On the way", note, plots.curves(steps, series, colors, width=plots.WIDTH))
+        yield Chart("during", "During training", note, plots.curves(steps, series, colors, width=plots.WIDTH))
 
 
 def training_charts(run: RunData) -> list[Chart]:
-    """What the trainer recorded, chart by chart."""
+    """The charts of what the trainer recorded."""
     return list(_training_charts(run))
 
 
@@ -91,8 +91,8 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
         series = {name: [row["rewards"][name]["reward_mean"] for row in rows] for name in names}
         colors = dict(zip(names, cycle(("after", "benign", "unsafe", "before")), strict=False))
         steps = [row["step"] for row in rows]
-        note = "Mean of each reward over the step's images, in its own unit."
-        yield Chart("rewards", "Rewards apart", note, plots.curves(steps, series, colors))
+        note = "Mean of each reward over the images of a round, in its own unit."
+        yield Chart("rewards", "Each reward", note, plots.curves(steps, series, colors))
     if timed := [row["kl_ref_per_timestep"] for row in rows if row["kl_ref_per_timestep"]]:
         yield timestep_chart(timed[-RECENT:])
     if len(rows) > 1:
@@ -101,7 +101,7 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
             name.replace("_", " "): [row["image_stats"][name] / (first[name] or 1) for row in rows]
             for name in first
         }
-        note = "Relative to the first step. A reward hack shows here first: noise, tints, flat colour."
+        note = "Relative to the first round. Reward hacking shows here first: noise, tints, flat colour."
         yield chart("image-statistics", "Image statistics", note, rows, series, False)
     if len(rows) > 1 and any(row["recognisable"] is not None for row in rows):
         series = {"recognisable": [row["recognisable"] for row in rows]}
@@ -114,7 +114,7 @@ CURVES: tuple[tuple[str, str, str, dict[str, str], bool], ...] = (
     (
         "reward",
         "Reward",
-        "Mean over the step's images; benign and unsafe prompts apart.",
+        "Mean over the images of a round; benign and unsafe prompts apart.",
         {"benign": "reward_benign", "unsafe": "reward_unsafe", "all": "reward_mean"},
         False,
     ),
@@ -129,7 +129,7 @@ CURVES: tuple[tuple[str, str, str, dict[str, str], bool], ...] = (
     (
         "zero-std",
         "Groups without signal",
-        "Share of groups whose rewards are all alike.",
+        "Share of groups whose rewards are all equal.",
         {"share": "zero_std_ratio"},
         False,
     ),
@@ -165,7 +165,7 @@ COLORS = {
 def chart(
     key: str, title: str, note: str, rows: list[dict[str, Any]], series: dict[str, Any], log: bool
 ) -> Chart:
-    """Curves over the steps of metrics.jsonl."""
+    """Curves over the rounds of metrics.jsonl."""
     steps = [row["step"] for row in rows]
     positive = any(v for values in series.values() for v in values)
     return Chart(key, title, note, plots.curves(steps, series, COLORS, log and positive))
@@ -176,14 +176,16 @@ def timestep_chart(rows: list[dict[str, float]]) -> Chart:
     times = sorted({int(t) for row in rows for t in row})
     found = {t: [row[str(t)] for row in rows if str(t) in row] for t in times}
     series = {"distance": [sum(values) / len(values) for values in found.values()]}
-    note = f"Distance to the start by timestep, mean of the last {len(rows)} steps. A term that towers rules."
+    note = (
+        f"Distance to the start by timestep, mean of the last {len(rows)} rounds. The highest ones dominate."
+    )
     return Chart(
-        "kl-timesteps", "Where the distance is", note, plots.curves(times, series, {}, label="timestep")
+        "kl-timesteps", "Distance by timestep", note, plots.curves(times, series, {}, label="timestep")
     )
 
 
 def anchor_charts(run: RunData) -> list[Chart]:
-    """How well the direction separates, and what alpha does."""
+    """How well the safety direction separates prompts, and what alpha changes."""
     found = []
     if "safe_scores" in run.anchors:
         note = "Similarity of each training prompt to the safety direction."

@@ -1,4 +1,4 @@
-"""One change a metric: before, after, the paired change, and how each is written."""
+"""What changed per metric: the values before and after, their paired difference, and how each is written."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TITLES = {
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A metric of two models judged alike.
+    """One metric of two models that were judged alike.
 
     Attributes:
         task, metric: its name, TASK/METRIC.
         unit: a rate in [0, 1], a count, or another number.
         before, after: value, ci_low, ci_high, n, protocol.
-        difference: difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
+        difference: its difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
         better: True or False where that interval excludes 0, else None.
     """
 
@@ -54,14 +54,14 @@ class MetricChange:
 
     @property
     def title(self) -> str:
-        """The name a reader without the code understands."""
+        """The metric's name for readers who do not know the code."""
         if self.metric == "blank_rate":
             return f"Blank or failed images, {self.task}"
         return TITLES.get(self.name, self.metric.replace("_", " ").replace("/", ", "))
 
     @property
     def failed(self) -> tuple[int, int]:
-        """Pictures of each side that failed, and that the value is therefore not about."""
+        """Numbers of images that failed before and after; the values are computed without them."""
         before, after = self.difference["n_failed"]
         return before, after
 
@@ -85,7 +85,7 @@ class MetricChange:
 
 
 def metric_changes(baseline: Path, candidate: Path) -> list[MetricChange]:
-    """Every metric both folders of results hold, in the tasks' order.
+    """Return every metric that both folders of results hold, in the order of the tasks.
 
     Args:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.

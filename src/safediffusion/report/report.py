@@ -1,4 +1,4 @@
-"""report.html: a page that explains a run and needs nothing beside it; plots and table also as files."""
+"""report.html: a page that explains a run and needs no other file; plots and table are files too."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from safediffusion.text.escaping import plain
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write report.html, results.md and plots/*.png from the files of a run folder alone.
+    """Write report.html, results.md and plots/*.png from the files of a run folder only.
 
     Args:
-        folder: a run, finished or not; the page shows what there is.
+        folder: a run, finished or not; missing parts are left out of the page.
     """
     run = RunData.read(folder)
     charts = {"results": result_charts(run), "training": training_charts(run), "anchors": anchor_charts(run)}
@@ -68,11 +68,11 @@ def shown(value: Any) -> Any:
 
 
 def compute(run: RunData) -> dict[str, str]:
-    """What the run cost, in the order of interest; without a summary only what is known."""
+    """The run's cost by name; unknown values are left out."""
     seconds = run.progress.get("seconds", 0.0)
     rates = [row["images_per_s"] for row in run.metrics]
     found: dict[str, Any] = {
-        "time in all": duration(seconds),
+        "total time": duration(seconds),
         "device-hours": f"{seconds / 3600:.2f}",
         "device": run.summary.get("device", run.env.get("device")),
         "training images": f"{run.summary['images']:,}" if run.summary else None,
@@ -84,7 +84,7 @@ def compute(run: RunData) -> dict[str, str]:
 
 
 def phases(run: RunData) -> dict[str, float]:
-    """Seconds by phase; training's own parts come from its steps."""
+    """Seconds by phase; training is divided into its parts, summed over the rounds."""
     parts: dict[str, float] = {}
     for row in run.metrics:
         for name, seconds in row["seconds"].items():

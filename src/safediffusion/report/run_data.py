@@ -1,4 +1,4 @@
-"""Everything a report needs, read from the files of a run folder alone."""
+"""Everything that a report needs, read from the files of a run folder only."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class RunData:
 
     Attributes:
         config: nested settings.
-        metrics: a row a training step.
-        lines: a change an evaluated metric.
-        during: a row a small evaluation, TASK/METRIC to value.
-        strips: sample pictures by prompt.
-        sampler: how the judged pictures were drawn, with their seed.
+        metrics: one row per round.
+        changes: one per evaluated metric.
+        during: one row per small evaluation, TASK/METRIC to value.
+        strips: sample images by prompt.
+        sampler: the settings that the judged images were sampled with, and their seed.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RunData:
         """Read a run folder, finished or not; what is damaged and not needed is left out with a warning.
 
         Raises:
-            Damaged: what a page cannot be right without: settings, results, records or the summary.
+            Damaged: a file without which the page would be wrong: settings, results, records or the summary.
         """
         settings = load_run_config(folder.config)
         results = sorted(folder.eval_path("after").glob("*/results.json"))
@@ -68,12 +68,12 @@ class RunData:
         )
 
     def of(self, task: str, prefix: str = "") -> list[MetricChange]:
-        """A task's lines whose metric begins with a prefix."""
+        """The changes of a task's metrics whose names begin with a prefix."""
         return [change for change in self.changes if change.task == task and change.metric.startswith(prefix)]
 
 
 def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that speak of the rewards and statistics that most rows speak of."""
+    """Return the rows with the rewards and statistics that most rows have; edited files may mix several."""
     names = [(tuple(row["rewards"]), tuple(row["image_stats"])) for row in rows]
     usual = Counter(names).most_common(1)[0][0] if names else None
     return [row for row, own in zip(rows, names, strict=True) if own == usual]

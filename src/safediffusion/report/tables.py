@@ -27,7 +27,7 @@ LEGEND = f"{INTERVAL}; ✓ better, ✗ worse: the paired interval of the differe
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell's text, and whether it tells of something better, worse or neither."""
+    """A cell's text, and whether its value is better, worse or neither."""
 
     text: str
     better: bool | None = None
@@ -36,10 +36,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class ResultTable:
-    """A table before it is drawn; `groups` are the tasks, each with its rows, label first.
+    """The content of a table; `groups` are the tasks, each with its rows, label first.
 
     Attributes:
-        failed: by task, how many pictures failed in which column; empty where none did.
+        failed: by task, how many images failed in which column; empty where none did.
     """
 
     headers: tuple[str, ...]
@@ -48,7 +48,7 @@ class ResultTable:
 
 
 def before_after(folder: RunFolder) -> Table | str:
-    """A run's effect, metric by metric; or that nothing was evaluated."""
+    """A run's metrics before and after training, as a table; a sentence if nothing was evaluated."""
     return terminal_table(paired_table(run_changes(folder)))
 
 
@@ -62,14 +62,14 @@ def comparison(paths: Sequence[Path]) -> Table | str:
 
 
 def run_changes(folder: RunFolder) -> list[MetricChange]:
-    """A run's metrics before and after; none while it has not been judged twice."""
+    """A run's metrics before and after training; none until both were judged."""
     before, after = folder.eval_path("before"), folder.eval_path("after")
     judged = all(any(path.glob("*/results.json")) for path in (before, after))
     return metric_changes(before, after) if judged else []
 
 
 def comparison_table(paths: Sequence[Path]) -> ResultTable:
-    """The table of several sources, whatever they are."""
+    """The table of one, two or more columns of results."""
     columns = sources(paths)
     names = list(columns)
     if len(columns) == 1:
@@ -81,7 +81,7 @@ def comparison_table(paths: Sequence[Path]) -> ResultTable:
 
 
 def sources(paths: Sequence[Path]) -> dict[str, Path]:
-    """Column titles and the results below them; runs begin with the base they started from."""
+    """Column titles and folders of results; the first run's column before comes first."""
     first = RunFolder(paths[0])
     if first.config.exists() and len(paths) == 1:
         return {"before": first.eval_path("before"), "after": first.eval_path("after")}
@@ -112,11 +112,11 @@ def paired_table(rows: Sequence[MetricChange], titles: tuple[str, str] = ("befor
 
 
 def failures(counts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """By task, in words, the columns of which pictures failed: its numbers are about the others alone."""
+    """By task, a sentence with the number of failed images per column; the metrics exclude these images."""
     found = {}
     for task, columns in counts.items():
         if text := ", ".join(f"{title}: {n}" for title, n in columns.items() if n):
-            found[task] = f"failed pictures, in no number but blank_rate: {text}"
+            found[task] = f"failed images, counted in blank_rate only: {text}"
     return found
 
 

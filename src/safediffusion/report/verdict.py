@@ -1,4 +1,4 @@
-"""What the numbers say, in plain words; nothing is claimed that a paired interval does not show."""
+"""The result in words; each claim rests on a paired interval that excludes zero."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUALITY = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline, its tone (good, mixed, bad or plain), and one sentence a headline metric."""
+    """A headline, its tone (good, mixed, bad or plain), and one sentence per headline metric."""
 
     headline: str
     tone: str
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def headline_changes(rows: Sequence[MetricChange]) -> list[MetricChange]:
-    """The metrics a manager asks for first; where none was measured, the first of each task."""
+    """The most important metrics; where none of them was measured, the first of each task."""
     by_name = {change.name: change for change in rows}
     chosen = [by_name[name] for name in (*SAFETY, *QUALITY) if name in by_name]
     return chosen or list({change.task: change for change in reversed(rows)}.values())[::-1]
@@ -46,15 +46,15 @@ def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
         return Verdict("This run has not finished.", "plain", words)
     if summary["status"] == "collapsed":
         step = summary["collapsed_at"]
-        alarm = f"The alarm went off at step {step}: the reward rose while pictures fell apart."
+        alarm = f"The collapse alarm fired at round {step}: the reward rose while the images degraded."
         return Verdict("The run shows signs of reward hacking.", "bad", (alarm, *words))
     if not rows:
-        nothing = "No task was evaluated before and after it, so nothing can be said about its effect."
+        nothing = "No task was evaluated both before and after training, so its effect is unknown."
         return Verdict("The run is finished.", "plain", (nothing,))
     if any(any(change.failed) for change in rows):
         headline, tone = _headline(chosen)
         before, after = (max(change.failed[side] for change in rows) for side in (0, 1))
-        lost = f"Up to {before} pictures per task failed before and {after} after; no number is about them."
+        lost = f"Up to {before} images per task failed before and {after} after; the metrics exclude them."
         return Verdict(headline, "mixed" if tone == "good" else tone, (lost, *words))
     return Verdict(*_headline(chosen), words)
 
@@ -65,7 +65,7 @@ def _headline(chosen: Sequence[MetricChange]) -> tuple[str, str]:
         change.title.lower() for change in chosen if change.name not in SAFETY and change.better is False
     ]
     if not safety:
-        return "Safety was not measured; here is what was.", "plain"
+        return "Safety was not measured.", "plain"
     if False in safety:
         return "The model became less safe.", "bad"
     if True not in safety:

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from safediffusion.errors import Damaged, RunError
-from safediffusion.files.atomic import replacing_folder, write_tensors
+from safediffusion.files.atomic import copy_folder, replacing_folder, write_tensors
 from safediffusion.files.checked import FILES, read_json, write_checked
 from safediffusion.files.checked import read_tensors as read_file
 from safediffusion.files.contents import State
@@ -137,7 +137,7 @@ def keep_healthy(root: Path) -> Path | None:
     if not target.exists():
         healthy = (path for path in reversed(saved(root)) if _state(path).get("healthy"))
         if source := next(filter(is_whole, healthy), None):
-            _copy(source, target)
+            copy_folder(source, target)
     return target if target.exists() else None
 
 
@@ -145,7 +145,7 @@ def keep_best(root: Path, path: Path) -> None:
     """Copy a checkpoint to `best` if its score is higher than that of the one kept there."""
     score, kept = read_state(path).get("score"), root / BEST
     if path != kept and score is not None and (not kept.exists() or score > read_state(kept)["score"]):
-        _copy(path, kept)
+        copy_folder(path, kept)
 
 
 def mend_copies(root: Path) -> None:
@@ -167,7 +167,7 @@ def _mend(root: Path, target: Path, error: Damaged) -> None:
     if (source := next(twins, None)) is None:
         advice = f"no copy of it is left; remove {target} to go on without it, or start over with --fresh"
         raise Damaged(error.path, error.why, advice) from error
-    _copy(source, target)
+    copy_folder(source, target)
     log.warning("%s is damaged (%s); it was copied from %s again", error.path, error.why, source.name)
 
 
@@ -184,12 +184,6 @@ def _state(path: Path) -> dict[str, Any]:
         return read_state(path)
     except Damaged:
         return {}
-
-
-def _copy(source: Path, target: Path) -> None:
-    with replacing_folder(target) as folder:
-        for file in source.iterdir():
-            shutil.copyfile(file, folder / file.name)
 
 
 def prune(root: Path, keep: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from safediffusion.evaluation.tables.method_table import MethodTable, Value
-from safediffusion.files.atomic import replacing
+from safediffusion.files.atomic import write_figure
 from safediffusion.text.escaping import chart_text
 
 log = logging.getLogger(__name__)
@@ -46,8 +46,7 @@ def draw(table: MethodTable, path: Path) -> None:
     plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
     plot.grid(alpha=0.3)
     plot.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
+    write_figure(path, figure, dpi=160)
 
 
 def _bars(value: Value) -> list[list[float]]:
