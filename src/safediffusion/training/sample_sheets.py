@@ -68,6 +68,6 @@ def square_sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
     page = Image.new("RGB", (columns * (w + GAP) + GAP, rows * (h + GAP) + GAP), "white")
     for i, (image, hide) in enumerate(zip(images, hidden, strict=True)):
         corner = (GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP))
-        picture = to_pil(image)
-        page.paste(obscured(picture) if hide else picture, corner)
+        shown = to_pil(image)
+        page.paste(obscured(shown) if hide else shown, corner)
     return page
