@@ -20,13 +20,17 @@ from safediffusion.config.setting_types import (
     Guidance,
     Images,
     ImagesOrZero,
+    Label,
     NonNegative,
+    Options,
     Place,
     Positive,
     Rank,
     Rate,
     Seed,
     Share,
+    Steered,
+    SteeringMode,
     Steps,
     StepsOrZero,
     Text,
@@ -82,7 +86,7 @@ class PromptSource(Section):
     column: Text = Field(default="prompt", description="where the prompts stand in a file or dataset")
     subset: Text | None = Field(default=None, description="configuration of a dataset that has several")
     split: Text = Field(default="train", description="split of a dataset")
-    label: Literal["benign", "unsafe"] | None = Field(
+    label: Label | None = Field(
         default=None, description="what all its prompts are; null reads the column label"
     )
     category: Text | None = Field(
@@ -124,7 +128,11 @@ class PromptsConfig(PromptSource):
 
 class OneRewardConfig(Section):
     kind: Text = Field(
-        default="steering", description="steering, clip, negative-clip, or a function as pkg.mod:fn"
+        default="steering", description="steering, clip, negative-clip, or your own as pkg.mod:NAME"
+    )
+    options: Options = Field(
+        default_factory=dict,
+        description="what a factory of your own, pkg.mod:NAME, receives besides the device; plain values",
     )
     name: Text | None = Field(default=None, description="what it is logged under; null is its kind")
     weight: Positive = Field(default=1.0, description="its share in what is learned, beside the others'")
@@ -133,10 +141,8 @@ class OneRewardConfig(Section):
     )
     anchors: Place = Field(default="scaled", description="name of a safety policy, or a YAML file")
     alpha: Alpha = Field(default=0.5, description="how far text is moved along the safety direction")
-    mode: Literal["translate", "project"] = Field(default="translate", description="how text is moved")
-    steer: Literal["always", "unsafe"] = Field(
-        default="always", description="steer every prompt, or unsafe ones only"
-    )
+    mode: SteeringMode = Field(default="translate", description="how text is moved")
+    steer: Steered = Field(default="always", description="steer every prompt, or unsafe ones only")
     threshold: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
         default=0.0, description="steer=unsafe: steered when z.v_safe is below this"
     )
@@ -151,6 +157,15 @@ class OneRewardConfig(Section):
     def label(self) -> str:
         """What it is logged under."""
         return self.name or self.kind
+
+    @model_validator(mode="after")
+    def _options_have_a_reader(self) -> OneRewardConfig:
+        if self.options and ":" not in self.kind:
+            raise ValueError(
+                f"reward.options are given, but reward.kind={self.kind} has none; "
+                "remove them or set reward.kind=pkg.mod:NAME"
+            )
+        return self
 
 
 class RewardConfig(OneRewardConfig):
