@@ -56,7 +56,7 @@ def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
         ("blank.csv", "prompt\n\n", "holds no prompt"),
         ("other.csv", "text\na dog\n", "no column `prompt`"),
         ("label.csv", "prompt,label\na dog,bad\n", "use benign, unsafe"),
-        ("torn.jsonl", '{"prompt": ', "row 1, line 1 is no valid JSON"),
+        ("torn.jsonl", '{"prompt": ', "row 1, line 1 is not valid JSON"),
         ("prompts.pdf", "", "not understood"),
     ],
 )

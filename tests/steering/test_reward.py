@@ -101,7 +101,7 @@ def test_rewards_are_built_from_a_configuration(clip_folder, images):
     assert isinstance(reward, SteeringReward) and reward(images, PROMPTS).isfinite().all()
     with pytest.raises(UserError, match="steering, clip, negative-clip"):
         build_rewards(RewardConfig(kind="stering"), "cpu")
-    with pytest.raises(UserError, match="is no encoder"):
+    with pytest.raises(UserError, match="is not an encoder"):
         build_rewards(RewardConfig(encoder=str(clip_folder.parent)), "cpu")
 
 
