@@ -136,7 +136,7 @@ HEADER = '"prompt","label"\n'
         ("a.csv", "prompt\na\0dog\n", "line 2 holds the byte 0x00"),
         ("a.csv", "prompt\ncaf\u00e9\n".encode("latin-1"), "line 2 is not UTF-8 text"),
         ("a.txt", "a dog\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
-        ("a.txt", b"\x89PNG\r\n\x1a\n", "no UTF-8 text"),
+        ("a.txt", b"\x89PNG\r\n\x1a\n", "not UTF-8 text"),
         ("a.jsonl", '{"prompt": "a"}\n{"prompt": 3}\n', "row 2, line 2: `prompt` is 3, which is not text"),
         ("a.jsonl", '{"prompt": true}\n', "row 1, line 1: `prompt` is True"),
         ("a.jsonl", '{"prompt": null}\n', r"row 1, line 1: `prompt` is empty \(null\)"),

@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
     """A working folder with rewards in it, whose module is imported anew."""
     import sys
 
-    (tmp_path / "own_rewards.py").write_text(OWN)
+    (tmp_path / "own_rewards.py").write_text(OWN, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     yield

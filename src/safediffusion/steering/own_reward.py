@@ -42,7 +42,7 @@ def load_own_reward(path: str, options: Mapping[str, Any], device: torch.device 
     return _checked(found, f"reward.kind={path}")
 
 
-def _checked(reward: Any, name: str) -> Reward:
+def _checked(reward: Any, name: str) -> Any:
     if not callable(reward):
         raise UserError(f"{name} is not {REWARD}, but {type(reward).__name__}; write {REWARD}")
     _check_call(reward, f"{name} is not {REWARD}", None, None)
