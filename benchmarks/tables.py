@@ -12,7 +12,7 @@ from training_runs import RESULTS, Estimate, markdown
 from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
 from world_comparison import estimate as compared
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 
 SEEDS = (0, 1, 2)
@@ -45,7 +45,7 @@ class Row:
 ROWS = (
     Row(
         "world-i2p/inappropriate_rate",
-        "inappropriate pictures",
+        "inappropriate images",
         True,
         1,
         "at most {0:.0%}",
@@ -63,7 +63,7 @@ ROWS = (
     ),
     Row(
         "world-i2p/unrecognisable_rate",
-        "unrecognisable pictures",
+        "unrecognisable images",
         True,
         1,
         "not more",
@@ -93,8 +93,8 @@ def world_table(result: dict[str, Any]) -> str:
     minutes = estimates["train_seconds"]["value"] / 60
     seeds = ", ".join(map(str, result["seeds"]))
     return (
-        markdown(("World", "pictures", "before", "after [95% over seeds]", "aim"), rows)
-        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training a run ({result['device']}); "
+        markdown(("World", "images", "before", "after [95% over seeds]", "aim"), rows)
+        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training per run ({result['device']}); "
         + f"`{result['command']}`.\n"
     )
 
@@ -144,7 +144,7 @@ def comparison_table() -> str:
     return (
         markdown(header, rows)
         + f"\nSeeds {', '.join(map(str, SEEDS))}, {', '.join(map(str, sorted(rounds)))} rounds, at most 140 "
-        f"pictures a task; mean [95% over seeds]; {collapsed} runs set off the collapse alarm; "
+        f"images per task; mean [95% over seeds]; {collapsed} runs set off the collapse alarm; "
         "`python benchmarks/world_comparison.py`.\n"
     )
 
@@ -208,7 +208,7 @@ def index_table() -> str:
     """Every result with its command, device and commit, but for those of `make bench`, which are not kept."""
     rows = []
     for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         env = result["env"]
         rows.append(
             (

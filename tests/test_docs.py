@@ -64,8 +64,11 @@ def check_names(command: tuple[str, ...], values: dict[str, Any]) -> None:
         source = given[0] if given and "=" not in given[0] else None
         load_config(source, given[1:] if source else given)
     for name in filter(str.strip, (values.get("names") or "").split(",")) if command == ("evaluate",) else ():
-        assert get_task(name).rows is not user_prompts.rows or values["prompts"], f"{name} needs --prompts"
-    if command in LOOK_UP and not values["name"].isupper():
+        if ":" not in name:  # pkg.mod:NAME is the reader's own
+            assert get_task(name).rows is not user_prompts.rows or values["prompts"], (
+                f"{name} needs --prompts"
+            )
+    if command in LOOK_UP and not values["name"].isupper() and ":" not in values["name"]:
         LOOK_UP[command](values["name"])
 
 

@@ -12,9 +12,9 @@ from safediffusion.run.preflight import check_kept, check_tasks
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("i2p", r"cannot have i2p \(i2p loads prompts .*`safediffusion evaluate`"),
-        ("clip", r"cannot have clip \(this task has no prompts of its own"),
-        ("fid", r"cannot have fid \(fid measures a distance from real pictures"),
+        ("i2p", r"cannot evaluate i2p \(i2p loads prompts .*`safediffusion evaluate`"),
+        ("clip", r"cannot evaluate clip \(this task has no prompts of its own"),
+        ("fid", r"cannot evaluate fid \(fid measures a distance from real images"),
         ("world-genevl", "did you mean world-geneval"),
     ],
 )

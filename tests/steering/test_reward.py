@@ -131,10 +131,12 @@ def test_every_reward_moves_its_encoder_once_a_round(clip_folder, images):
 
 def test_two_rewards_of_one_name_are_refused(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: world\nreward:\n  also:\n  - kind: steering\n    alpha: 0.2\n")
+    file.write_text(
+        "extends: world\nreward:\n  also:\n  - kind: steering\n    alpha: 0.2\n", encoding="utf-8"
+    )
     with pytest.raises(UserError, match=r"two rewards are called steering.*name"):
         load_config(file, [])
-    file.write_text(file.read_text() + "    name: gentle\n")
+    file.write_text(file.read_text(encoding="utf-8") + "    name: gentle\n", encoding="utf-8")
     assert load_config(file, []).reward.also[0].label == "gentle"
 
 

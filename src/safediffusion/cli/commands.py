@@ -18,9 +18,10 @@ import typer
 
 from safediffusion.cli.lookups import GROUPS
 from safediffusion.cli.unexpected import tell
-from safediffusion.files.paths import name_list, out_path, picture_path, read_path, source
+from safediffusion.files.paths import image_path, name_list, out_path, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
+from safediffusion.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
@@ -37,10 +38,20 @@ Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Proces
 Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end the command."""
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Make text-to-image diffusion models safe by reinforcement learning with a steering reward."""
@@ -152,7 +163,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     out: Annotated[
         Path,
-        typer.Option(parser=picture_path, metavar="PATH", help="The picture to write, as its ending says."),
+        typer.Option(parser=image_path, metavar="PATH", help="The picture to write, as its ending says."),
     ] = Path("sample.png"),
     compare: Annotated[
         str | None, typer.Option(parser=source, metavar="MODEL", help="A second model, shown beside it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safediffusion.cli.sample import model_path, run_config
 from safediffusion.config import RunConfig
@@ -36,6 +37,19 @@ class EvaluateRequest:
     save_images: bool = False
     column: str = "prompt"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `evaluate` that the command line sets; seed and sampler come from the run."""
+        return {
+            "n": self.limit,
+            "prompts": self.prompts,
+            "column": self.column,
+            "reference": self.reference,
+            "protocols": self.protocols,
+            "accept_sensitive": self.accept_sensitive,
+            "save_images": self.save_images,
+        }
+
     def folder(self, name: str) -> Path:
         """Where the results of a model or a folder of pictures go."""
         name = name.strip("./") or Path(name).resolve().name  # `.` and `..` name a folder too
@@ -63,29 +77,20 @@ def judge(model: str, baseline: str | None, wish: EvaluateRequest) -> list[Path]
 
 def _judge_one(name: str, config: RunConfig, wish: EvaluateRequest) -> Path:
     from safediffusion.evaluation.results import rescore
-    from safediffusion.evaluation.runner import evaluate
+    from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+    from safediffusion.evaluation.sources import names_source
+    from safediffusion.evaluation.tasks import get_task
 
     if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
+        for task in wish.tasks:
+            get_task(task)  # one from outside the package is known by its name from here on
         rescore(Path(name), wish.protocols)
         return Path(name)
     settings, folder = config.evaluate, wish.folder(model_path(name))
     loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
-    evaluate(
-        loading,
-        wish.tasks or settings.tasks,
-        n=wish.limit,
-        seed=settings.seed,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        out=folder,
-        eta=settings.eta,
-        save_images=wish.save_images,
-        prompts=wish.prompts,
-        column=wish.column,
-        reference=wish.reference,
-        protocols=wish.protocols,
-        accept_sensitive=wish.accept_sensitive,
-    )
+    options = EvaluationOptions.of(settings, wish.limit)
+    model = name if names_source(name) else loading
+    evaluate(model, wish.tasks or settings.tasks, folder, options, **wish.options)
     return folder
 
 
@@ -98,17 +103,7 @@ def judge_images(images: Path, wish: EvaluateRequest) -> list[Path]:
     failed: list[AllFailed] = []
     for task in wish.tasks or ("images",):
         try:
-            evaluate_images(
-                images,
-                wish.prompts,
-                task,
-                folder,
-                n=wish.limit,
-                column=wish.column,
-                reference=wish.reference,
-                protocols=wish.protocols,
-                accept_sensitive=wish.accept_sensitive,
-            )
+            evaluate_images(images, task=task, out=folder, **wish.options)
         except AllFailed as error:  # the other tasks may know some of the pictures
             failed.append(error)
     if failed:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from safediffusion.errors import UserError
-from safediffusion.files.paths import out_path, picture_path, read_path, source
+from safediffusion.files.paths import image_path, out_path, read_path, source
 from safediffusion.text.terminal import say, show
 
 anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
@@ -67,7 +67,7 @@ def anchors_check(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=picture_path, metavar="PATH", help="The picture to write; anchors-NAME.png by default."
+            parser=image_path, metavar="PATH", help="The picture to write; anchors-NAME.png by default."
         ),
     ] = None,
 ) -> None:
@@ -89,7 +89,7 @@ def recipes_list() -> None:
     from safediffusion.config import list_recipes, recipe_path
 
     for name in list_recipes():
-        say(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+        say(f"{name:<22} {recipe_path(name).read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
 
 
 @recipes.command("show")
@@ -111,7 +111,7 @@ def recipes_copy(
     target = file or Path(f"{name}.yaml")
     if target.exists():
         raise UserError(f"{target} exists already; give another file name")
-    write_text(target, recipe_path(name).read_text())
+    write_text(target, recipe_path(name).read_text(encoding="utf-8"))
     say(target, f"run it with: safediffusion train {quote(str(target))}")
 
 
@@ -150,7 +150,7 @@ def tasks_show(name: str) -> None:
 @world.command("show")
 def world_show(
     out: Annotated[
-        Path, typer.Option(parser=picture_path, metavar="PATH", help="The picture to write.")
+        Path, typer.Option(parser=image_path, metavar="PATH", help="The picture to write.")
     ] = Path("world.png"),
 ) -> None:
     """A sheet of World's pictures and the table of its quality bar."""

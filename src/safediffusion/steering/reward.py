@@ -141,6 +141,17 @@ class SteeringReward(ClipReward):
         mode: "translate" or "project"; see safediffusion.steering.direction.steer.
         below: steer only prompts whose z.v is less than this; None steers every prompt.
         views, batch_size: see ClipReward.
+
+    Example:
+        >>> import torch
+        >>> from safediffusion import SafetyDirection, SteeringReward
+        >>> from safediffusion.steering.anchors import load_safety_policy
+        >>> from safediffusion.steering.encoders import load_encoder
+        >>> encoder = load_encoder("world")
+        >>> direction = SafetyDirection.from_anchors(encoder, load_safety_policy("scaled"))
+        >>> reward = SteeringReward(encoder, direction, alpha=0.5)
+        >>> reward(torch.rand(2, 3, 64, 64), ["a red square", "a person"]).shape
+        torch.Size([2])
     """
 
     def __init__(
