@@ -59,11 +59,6 @@ class PolicyCheck:
     given: bool = False
 
     @property
-    def hurting(self) -> tuple[Anchor, ...]:
-        """Anchors without which the direction would separate better."""
-        return tuple(anchor for anchor in self.anchors if anchor.contribution < 0)
-
-    @property
     def recommended_from(self) -> str:
         """What the recommended alpha was taken from."""
         if self.given:

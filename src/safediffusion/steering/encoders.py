@@ -128,7 +128,9 @@ class ClipEncoder(_TwoTowers):
             tokenizer = CLIPTokenizer.from_pretrained(words)
             processor = CLIPImageProcessorPil.from_pretrained(words)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no CLIP model folder or hub id ({_first(error)}); {HINT}") from error
+            raise UserError(
+                f"{path} is not a CLIP model folder or hub id ({_first(error)}); {HINT}"
+            ) from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self.dim = model.config.projection_dim
         super().__init__(model, tokenizer, str(path), device, offload)
@@ -143,8 +145,8 @@ class ClipEncoder(_TwoTowers):
 class HpsEncoder(_TwoTowers):
     """HPSv2 (Wu et al., 2023): a CLIP ViT-H/14 in OpenCLIP's file format, fine-tuned on preferences.
 
-    Its cosine of a picture and its prompt is the HPS score. The authors pad pictures that are not square,
-    here they are cropped.
+    The cosine of an image and its prompt is the HPS score. The authors pad images that are not square; here
+    they are cropped.
 
     Args:
         source: hpsv2, hpsv2.1, or a file; a tokenizer in the file's folder is used, else the hub's.
@@ -195,7 +197,7 @@ class SiglipEncoder(_TwoTowers):
                 "pip install 'safediffusion[siglip]'"
             ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no SigLIP folder or hub id ({_first(error)}); {HINT}") from error
+            raise UserError(f"{path} is not a SigLIP folder or hub id ({_first(error)}); {HINT}") from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self._resample: Resample = RESAMPLE[processor.resample]
         self.dim = model.config.text_config.projection_size
@@ -227,10 +229,10 @@ def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = 
     try:
         kind = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} is no encoder ({_first(error)}); {HINT}") from error
+        raise UserError(f"{name} is not an encoder ({_first(error)}); {HINT}") from error
     if kind == "siglip2":
         raise UserError(
-            f"{name} takes pictures of any shape in patches, which is not supported; "
+            f"{name} takes images of any shape in patches, which is not supported; "
             "set a fixed size, for example reward.encoder=google/siglip2-base-patch16-224"
         )
     encoders = {"clip": ClipEncoder, "siglip": SiglipEncoder}

@@ -11,7 +11,7 @@ from safediffusion.prompts.table.separated import check_names
 
 
 def read_parquet(path: Path) -> Table:
-    """Cells of text, numbers, truth values and lists; pictures and other columns are left unread."""
+    """Cells of text, numbers, truth values and lists; images and other columns are left unread."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -28,7 +28,7 @@ def read_parquet(path: Path) -> Table:
             rows = content.read(columns=wanted).to_pylist()
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             why = str(error).splitlines()[0][:160]
-            raise UserError(f"{path} is no valid parquet file: {why}") from error
+            raise UserError(f"{path} is not a valid parquet file: {why}") from error
     return Table(path, tuple(names), [TableRow(i, None, cells) for i, cells in enumerate(rows, 1)])
 
 
