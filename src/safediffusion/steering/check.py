@@ -172,7 +172,7 @@ def contributions(
 def text_curve(
     encoder: Encoder, direction: SafetyDirection, unsafe: Tensor, everything: Tensor
 ) -> tuple[AlphaPoint, ...]:
-    """The curve on texts instead of images: anchor phrases are safe and unsafe, all prompts are other content."""
+    """The curve on texts instead of images: anchor phrases for safety, all prompts for other content."""
     policy = direction.policy
     good = encoder.text(policy.safe) if policy.safe else direction.vector[None]
     bad = encoder.text(policy.unsafe)
