@@ -32,8 +32,9 @@ SRC = ROOT / PACKAGE
 FLOORS = (
     ("errors", "version"),
     ("text",),
-    ("files", "world"),
-    ("system", "config"),
+    ("system", "world"),
+    ("files",),
+    ("config",),
     ("diffusion",),
     ("world.networks", "prompts"),
     ("steering",),

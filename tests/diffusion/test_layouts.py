@@ -166,7 +166,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "llama": (
         lambda path: (path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8"),
-        "draws nothing",
+        "not a pipeline",
     ),
     "network": (
         lambda path: (path / "config.json").write_text(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safediffusion.config.schema import PromptsConfig, PromptSource
+from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import (
     considered_prompts,

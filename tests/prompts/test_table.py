@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.prompt_sets import PromptFile, read_geneval, read_rows
 from safediffusion.evaluation.tasks import get_task

@@ -14,7 +14,7 @@ from PIL import Image
 
 from safediffusion.cli.evaluate import EvaluateRequest
 from safediffusion.config import load_config, recipe_path
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.q16 import zipped_prompts
 from safediffusion.evaluation.image_files import read_image

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.prompts.select import load_prompts
 from safediffusion.system.device import pick_device

@@ -9,8 +9,8 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from pydantic import ValidationError
 
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.config.invalid import explain_invalid
-from safediffusion.config.schema import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason

@@ -24,6 +24,7 @@ from safediffusion.evaluation.tasks import Task
 from safediffusion.files.folder_lock import locked
 from safediffusion.system import distributed
 from safediffusion.system.device import environment
+from safediffusion.system.launched import launched_count, launched_rank
 from safediffusion.system.progress import progress
 
 __all__ = ["EvaluationOptions", "accepted", "evaluate", "evaluate_images"]
@@ -144,7 +145,7 @@ def evaluate_task(plan: Plan, work: TaskRows, folder: Path, advance: Advance) ->
     notes |= plan.about | describe_sampling(plan, work)
     notes["fingerprint"] = key = fingerprint(task, kept, notes, examiner.describe())
     notes["n_not_used"] = task.not_used(options.n, options.seed, options.prompt_file)
-    with locked(folder, shared=distributed.launched_count() > 1):
+    with locked(folder, shared=launched_count() > 1):
         records = collect_records(examiner, kept, task.batch, FinishedBatches(folder, key), advance)
         return None if records is None else write_task_results(plan, task, records, folder, notes)
 
@@ -174,7 +175,7 @@ def collect_records(
         advance(sum(not row.get("reference") for row in rows))
         return read_records(folder)
     finished.begin()
-    count, rank = distributed.launched_count(), distributed.launched_rank()
+    count, rank = launched_count(), launched_rank()
     for number, start in enumerate(range(0, len(rows), batch)):
         part = rows[start : start + batch]
         if start not in finished and number % count == rank:

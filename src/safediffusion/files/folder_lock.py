@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import explain
+from safediffusion.system.launched import launched_rank
 
 LOCK = ".lock"
 
@@ -27,9 +28,7 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
     Raises:
         UserError: another command works there, or the folder cannot be written to.
     """
-    if (
-        shared and os.environ.get("RANK", "0") != "0"
-    ):  # from the environment: the process group may not be set up yet
+    if shared and launched_rank() > 0:
         yield
         return
     lock = FileLock(root / LOCK, timeout=0)
@@ -45,7 +44,7 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
     try:
         with suppress(
             OSError
-        ):  # Windows refuses to write a locked file, and then `holder` cannot read it either
+        ):  # Windows refuses to write a locked file; `holder` cannot read it there either
             (root / LOCK).write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:

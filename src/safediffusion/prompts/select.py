@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from safediffusion.config.schema import PromptsConfig, PromptSource
+from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.config.setting_types import Label
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors

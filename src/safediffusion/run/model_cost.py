@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from safediffusion.config.schema import ModelConfig
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.run.counting import Cost, cost_of
 
 if TYPE_CHECKING:

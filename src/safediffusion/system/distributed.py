@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from safediffusion.errors import RunError, UserError
+from safediffusion.system.launched import launched_count
 
 T = TypeVar("T")
 
@@ -49,16 +50,6 @@ def shut_down() -> None:
     if dist.is_initialized():
         barrier()
         dist.destroy_process_group()
-
-
-def launched_count() -> int:
-    """How many processes the launcher started, whether or not they have joined a process group."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def launched_rank() -> int:
-    """This process's number among those that the launcher started, from 0."""
-    return int(os.environ.get("RANK", 0))
 
 
 def count() -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from safediffusion.system.launched import launched_rank
 from safediffusion.text.escaping import plain
 
 FORMAT = "{desc:<16} {n_fmt}/{total_fmt} |{bar:24}| {time_left} left{postfix}"
@@ -49,7 +49,7 @@ def progress(phase: str, total: int, done: int = 0, later: float = 0.0) -> Itera
         desc=plain(phase),
         bar_format=FORMAT,
         leave=False,
-        disable=os.environ.get("RANK", "0") != "0",
+        disable=launched_rank() > 0,
         delay=1.0,
         smoothing=0,
         dynamic_ncols=terminal,

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from pkgutil import resolve_name
 
-from safediffusion.config.schema import ModelConfig
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.evaluation.sources.source import Source

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from safediffusion.config.schema import ModelConfig
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
 from safediffusion.evaluation.detectors.detector import Row
