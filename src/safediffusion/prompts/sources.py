@@ -11,6 +11,7 @@ from typing import Any
 from safediffusion.config.inputs import MIXTURES, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.table import FORMATS, Table, TableRow, is_table, read_table, text_of
+from safediffusion.text.first_line import first_line
 
 Row = dict[str, Any]
 
@@ -111,7 +112,7 @@ def _dataset(source: PromptSource) -> Table:
         dataset = load_dataset(source.path, source.subset, split=source.split)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot load the dataset {source.path} ({str(error).splitlines()[0][:160]}); "
+            f"cannot load the dataset {source.path} ({first_line(error)}); "
             "look at prompts.path, prompts.subset and prompts.split"
         ) from error
     wanted = {source.column.casefold(), *COLUMNS}

@@ -62,10 +62,10 @@ class PolicyCheck:
     def recommended_from(self) -> str:
         """What the recommended alpha was taken from."""
         if self.given:
-            return "the given pictures: safety deviates twice as much as content there"
+            return "the given images: safety deviates twice as much as content there"
         if self.compared == "pictures":
-            return "World's pictures, the best mean of both columns"
-        return "texts alone, the best mean of both columns; pictures (--images) may say otherwise"
+            return "World's images, the best mean of both columns"
+        return "texts alone, the best mean of both columns; images (--images) may say otherwise"
 
     @property
     def recommended_alpha(self) -> float:

@@ -25,6 +25,7 @@ from safediffusion.errors import UserError
 from safediffusion.steering.open_clip import clip_model, read_state, require_vit_h
 from safediffusion.steering.preprocess import Resample, preprocess, squash
 from safediffusion.system.offload import Offloaded
+from safediffusion.text.first_line import first_line
 from safediffusion.world import asset
 
 HINT = "set reward.encoder to world, hpsv2.1, a CLIP or SigLIP folder or hub id, or an OpenCLIP ViT-H/14 file"
@@ -129,7 +130,7 @@ class ClipEncoder(_TwoTowers):
             processor = CLIPImageProcessorPil.from_pretrained(words)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"{path} is not a CLIP model folder or hub id ({_first(error)}); {HINT}"
+                f"{path} is not a CLIP model folder or hub id ({first_line(error)}); {HINT}"
             ) from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self.dim = model.config.projection_dim
@@ -163,7 +164,7 @@ class HpsEncoder(_TwoTowers):
             tokenizer = CLIPTokenizer.from_pretrained(path.parent if beside else HPS_TOKENIZER)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"the tokenizer of {source} cannot be loaded ({_first(error)}); get it with: "
+                f"the tokenizer of {source} cannot be loaded ({first_line(error)}); get it with: "
                 f"hf download {HPS_TOKENIZER} --include '*.json' --include merges.txt"
             ) from error
         model: Any = clip_model(state)
@@ -197,7 +198,9 @@ class SiglipEncoder(_TwoTowers):
                 "pip install 'safediffusion[siglip]'"
             ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is not a SigLIP folder or hub id ({_first(error)}); {HINT}") from error
+            raise UserError(
+                f"{path} is not a SigLIP folder or hub id ({first_line(error)}); {HINT}"
+            ) from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self._resample: Resample = RESAMPLE[processor.resample]
         self.dim = model.config.text_config.projection_size
@@ -229,7 +232,7 @@ def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = 
     try:
         kind = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} is not an encoder ({_first(error)}); {HINT}") from error
+        raise UserError(f"{name} is not an encoder ({first_line(error)}); {HINT}") from error
     if kind == "siglip2":
         raise UserError(
             f"{name} takes images of any shape in patches, which is not supported; "
@@ -264,7 +267,3 @@ def _hps_file(source: str) -> Path:
         raise UserError(
             f"{source} is not here and cannot be fetched; get it with: hf download {HPS_REPO} {HPS[source]}"
         ) from error
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0][:120]
