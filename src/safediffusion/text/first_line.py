@@ -7,4 +7,5 @@ from safediffusion.text.escaping import shorten
 
 def first_line(error: BaseException, most: int = 160) -> str:
     """The first line of an error, shortened to `most` characters; its class where it has no text."""
-    return shorten((str(error).strip() or type(error).__name__).splitlines()[0], most)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return shorten(lines[0] if lines else type(error).__name__, most)
