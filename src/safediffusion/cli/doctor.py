@@ -26,7 +26,7 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Every check, in the order a first run would meet them."""
+    """All checks, in the order in which a first run needs them."""
     env = environment()
     versions = ", ".join(f"{name} {env[name]}" for name in ("torch", "diffusers", "transformers"))
     return [
@@ -40,7 +40,7 @@ def examine() -> list[Check]:
 
 
 def report_json(checks: list[Check]) -> dict[str, object]:
-    """The report for programs: overall verdict, checks, environment."""
+    """The report as JSON: overall verdict, checks, environment."""
     return {
         "ok": all(check.ok for check in checks),
         "checks": [asdict(check) for check in checks],
@@ -49,12 +49,12 @@ def report_json(checks: list[Check]) -> dict[str, object]:
 
 
 def _torchvision() -> Check:
-    """An importable but broken torchvision takes transformers' CLIP and diffusers' pipelines down with it."""
+    """Check torchvision: if it is installed but broken, transformers' CLIP and diffusers fail to import."""
     if find_spec("torchvision") is None:
         return Check("torchvision", True, "not installed, not needed")
     try:
         module = import_module("torchvision")
-    except Exception as error:  # whatever a mismatched binary raises is the finding
+    except Exception as error:  # a mismatched binary may raise anything
         return Check(
             "torchvision", False, f"is broken ({first_line(error)}); run `pip uninstall torchvision`"
         )

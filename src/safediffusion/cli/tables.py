@@ -71,7 +71,7 @@ def image_groups(folder: Path) -> list[list[Tensor]]:
 
 
 def describe(result: PolicyCheck) -> Iterator[str | Table]:
-    """The check as lines and tables, the verdict first."""
+    """The result of a check as lines and tables, the verdict first."""
     interval = f"[{result.auc_low:.3f}, {result.auc_high:.3f}]"
     count = f"{len(result.safe_scores)} safe and {len(result.unsafe_scores)} unsafe prompts"
     yield f"{result.policy.name} on {result.encoder}: AUC {result.auc:.3f} {interval} over {count}"

@@ -1,4 +1,4 @@
-"""Errors that nobody caught, as a sentence and an exit code: 2 for what the user can mend, 1 for a failure.
+"""Uncaught errors as one sentence and an exit code: 2 where the user can fix it, 1 for a failure.
 
 What remains is a mistake of ours; it is told with the name of its class and the way to see where it happened.
 """
@@ -18,7 +18,7 @@ from safediffusion.errors import RunError, UserError
 from safediffusion.text.escaping import shorten
 
 LONGEST = 400
-# What lies in the path itself, with what to do; every other error of the system is a failure.
+# Errors that are due to the path itself, with advice; all other errors of the system are failures.
 PATHS = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ELOOP: "its links lead in a circle; give the path of the thing itself",
@@ -45,14 +45,14 @@ LESS = (
 
 
 class Told(NamedTuple):
-    """What is printed, and the exit code."""
+    """The message that is printed, and the exit code."""
 
     text: str
     code: int
 
 
 def tell(error: Exception, verbose: bool = False) -> Told:
-    """Any error as one line."""
+    """Any error as a message of one line and an exit code."""
     if isinstance(error, UserError | RunError):
         return Told(str(error), 2 if isinstance(error, UserError) else 1)
     told = _memory(error) or _known(error)
@@ -83,8 +83,8 @@ def _known(error: Exception) -> Told | None:
 
 
 def _system(error: OSError) -> Told:
-    """An error of the operating system: what it was about, and why."""
-    if error.errno is None or error.strerror is None:  # raised by a library, in its own words
+    """An error of the operating system: the path, the reason and the advice."""
+    if error.errno is None or error.strerror is None:  # raised by a library with a message of its own
         return Told(f"{_line(error)} ({type(error).__name__}; -v shows where)", 1)
     about = f"{shorten(str(error.filename), 120)}: " if error.filename is not None else ""
     advice = PATHS.get(error.errno)
@@ -94,7 +94,7 @@ def _system(error: OSError) -> Told:
 
 
 def _memory(error: Exception) -> Told | None:
-    """Too little memory, whichever library asked for it."""
+    """The message for too little memory, whichever library raised the error."""
     if not isinstance(error, MemoryError | RuntimeError) and type(error).__name__ != "OutOfMemoryError":
         return None
     if not isinstance(error, MemoryError) and not MEMORY.search(str(error)):
@@ -105,7 +105,7 @@ def _memory(error: Exception) -> Told | None:
 
 
 def _size(number: str, unit: str) -> str:
-    """A size as people say it."""
+    """A size in GiB where it is large."""
     if unit.lower() != "bytes":
         return f"{number} {unit}"
     gib = float(number.rstrip(".")) / 2**30
@@ -113,5 +113,5 @@ def _size(number: str, unit: str) -> str:
 
 
 def _line(error: object) -> str:
-    """A message on one line; an error without one says nothing but its class."""
+    """The message of an error on one line, or a stand-in where it is empty."""
     return " ".join(str(error).split()) or "something unexpected happened"

@@ -1,4 +1,4 @@
-"""Settings that are fine one by one and not together."""
+"""Combinations of settings that are not accepted, although each setting is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_IMAGES = 1_000_000  # of a round
 
 
 def contradictions(run: RunConfig) -> Iterator[str]:
-    """What is wrong with the settings of a run, and what to set."""
+    """Yield what is wrong with the settings of a run, and what to set."""
     yield from _rollout(run)
     yield from _training(run)
     yield from _model(run)

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in one line: the setting that is not accepted, why, and how to write it."""
+"""pydantic's errors as one line: the setting that is not accepted, why, and how to write it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HINTS = {
 
 
 def explain_invalid(error: ValidationError) -> str:
-    """The first thing wrong, as `key=value is not accepted: reason`."""
+    """The first error, as `key=value is not accepted: reason`."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
     key = ".".join(str(part) for part in first["loc"])
@@ -36,11 +36,11 @@ def explain_invalid(error: ValidationError) -> str:
 
 
 def written(value: Any) -> str:
-    """A value as a person would type it, its beginning where it is long."""
+    """A value as it is typed on the command line, shortened where it is long."""
     names: dict[Any, str] = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return names[value]
     try:
         return shorten(repr(value))
-    except ValueError:  # Python writes no integer of more than 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         return "a number of thousands of digits"

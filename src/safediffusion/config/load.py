@@ -1,4 +1,4 @@
-"""How a recipe, a file and key=value words become the configuration of a run.
+"""Builds the configuration of a run from a recipe, a file and key=value arguments.
 
 Layers, later ones win: schema defaults, the recipe a file extends, the file, key=value.
 """
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 Values = dict[str, Any]
-COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
+COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of the argument
 CUTOFF = 0.75  # how alike a suggested name must be, see difflib
 DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
@@ -87,7 +87,11 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
 
 
 def validate(values: Any) -> RunConfig:
-    """A plain mapping as a RunConfig; the first thing wrong with it becomes one readable line."""
+    """A plain mapping as a RunConfig.
+
+    Raises:
+        UserError: one line about the first setting that is unknown or not accepted.
+    """
     _refuse_unknown(values, keys=dotted_keys())
     try:
         return RunConfig.model_validate(values)
@@ -96,7 +100,11 @@ def validate(values: Any) -> RunConfig:
 
 
 def load_run_config(path: Path) -> RunConfig:
-    """The configuration a run folder was started with."""
+    """The configuration that a run folder was started with.
+
+    Raises:
+        Damaged: the file was changed or lacks a section.
+    """
     check_sealed(path)
     values = _read_yaml(path)
     if missing := RunConfig.model_fields.keys() - values.keys():
@@ -105,12 +113,12 @@ def load_run_config(path: Path) -> RunConfig:
 
 
 def dump(config: RunConfig) -> str:
-    """YAML text that load_config reads back."""
+    """The configuration as YAML text that load_config reads back."""
     return strict_yaml.dump(config.model_dump())
 
 
 def flatten(config: RunConfig) -> dict[str, Any]:
-    """Dotted keys and their values."""
+    """The settings by dotted key."""
     values = config.model_dump()
     sections = {k: v for k, v in values.items() if isinstance(v, dict)}
     plain = {k: v for k, v in values.items() if k not in sections}
@@ -118,19 +126,19 @@ def flatten(config: RunConfig) -> dict[str, Any]:
 
 
 def diff(a: RunConfig, b: RunConfig) -> list[str]:
-    """Dotted keys whose values differ; who watches changes no result."""
+    """Dotted keys whose values differ, except `watch`, which changes no result."""
     left, right = flatten(a), flatten(b)
     return [key for key in left if key != "watch" and left[key] != right[key]]
 
 
 @cache
 def dotted_keys() -> tuple[str, ...]:
-    """Every setting there is, as section.name."""
+    """The dotted keys of all settings."""
     return tuple(flatten(RunConfig()))
 
 
 def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
-    """A recipe or file merged over what it extends; `recipe` becomes the outermost name."""
+    """A recipe or file merged over the one that it extends; `recipe` becomes the outermost name."""
     is_file = str(source).endswith((".yaml", ".yml"))
     path = read_path(str(source)) if is_file else recipe_path(str(source))
     if path in seen:
@@ -148,7 +156,7 @@ def _read_yaml(path: Path) -> Values:
 
 
 def _parse_words(words: Sequence[str]) -> Values:
-    """The words as nested settings; a later word wins."""
+    """key=value arguments as nested settings; a later one wins."""
     values: Values = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -172,7 +180,7 @@ def _parse_words(words: Sequence[str]) -> Values:
 
 
 def _merge(below: Values, above: Values) -> Values:
-    """Two layers of nested settings as one; lists and values of the layer above replace those below."""
+    """Two layers of nested settings as one; lists and values of `above` replace those of `below`."""
     both = {
         key: _merge(below[key], above[key])
         for key in below.keys() & above.keys()

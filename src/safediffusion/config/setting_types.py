@@ -1,4 +1,4 @@
-"""Types of settings: every number has both bounds, every text can be written on one line.
+"""Types of settings: every number has two bounds, every text fits on one line.
 
 Upper bounds are far above what is of use and below what asks for a terabyte or does not fit a 64-bit number.
 """
@@ -15,13 +15,13 @@ from safediffusion.text.words import distinct, file_name, path_text, text
 
 LARGEST = 1e9
 
-Label = Literal["benign", "unsafe"]  # of a prompt
+Label = Literal["benign", "unsafe"]  # label of a prompt
 SteeringMode = Literal["translate", "project"]
 Steered = Literal["always", "unsafe"]  # which prompts are steered
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 StepsOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
-Images = Annotated[int, Field(ge=1, le=100_000)]  # at once, or of a group
+Images = Annotated[int, Field(ge=1, le=100_000)]  # number of images at once, or in a group
 ImagesOrZero = Annotated[int, Field(ge=0, le=100_000)]
 GroupSize = Annotated[int, Field(ge=2, le=100_000)]
 Denoising = Annotated[int, Field(ge=1, le=10_000)]

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 class Counter(TorchDispatchMode):
-    """FLOPs of what runs inside, and the most bytes of its tensors that live at the same time.
+    """Counts the FLOPs of the code inside, and the peak of the bytes of its live tensors.
 
     FLOPs are by PyTorch's own formulas; what an operation needs inside itself is not seen. FlopCounterMode
     has the same formulas, but its hooks on modules keep tensors alive.
@@ -55,25 +55,25 @@ class Counter(TorchDispatchMode):
         self.now -= self._live.pop(key, 0)
 
     def forget(self, tensor: Tensor) -> None:
-        """Count a tensor no more, such as a gradient that is counted elsewhere."""
+        """Stop counting a tensor, for example a gradient that is counted elsewhere."""
         self._remove(tensor.untyped_storage()._cdata)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a piece of work on n rows: n times `flops`, and `fixed` + n times `row` bytes at its peak."""
+    """The cost of work on n rows: n times `flops`, and at its peak `fixed` + n times `row` bytes."""
 
     flops: float
     fixed: float
     row: float
 
     def peak(self, rows: int) -> float:
-        """Bytes on so many rows."""
+        """Peak bytes for this many rows."""
         return self.fixed + rows * self.row
 
 
 def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor], learns: bool = False) -> Cost:
-    """Cost of `work(rows)`, counted on one row and on two.
+    """The cost of `work(rows)`, from counts for one row and for two.
 
     Args:
         work: what is counted; its result is dropped, or goes backward.
@@ -88,7 +88,7 @@ def cost_of(work: Callable[[int], Tensor], parameters: Iterable[Tensor], learns:
 def _count(
     work: Callable[[int], Tensor], rows: int, parameters: list[Tensor], learns: bool
 ) -> tuple[int, int]:
-    """FLOPs and peak bytes on so many rows."""
+    """FLOPs and peak bytes for this many rows."""
     counter = Counter(parameters)
     hooks = [
         p.register_post_accumulate_grad_hook(lambda p: counter.forget(p.grad))

@@ -10,26 +10,26 @@ from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows
 from safediffusion.training.optimizer import MOMENTS
 
-FLOAT = 4  # bytes; what is trained, its gradients, latents and images are float32
+FLOAT = 4  # bytes; trained weights, gradients, latents and images are float32
 GIB = 2**30
-CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as they are sold
-SPARE = 0.1  # fragments, and what kernels need inside themselves
-CONTEXT = GIB  # what CUDA takes itself
-# float32 weights of the rewards' encoders that recipes name
+CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as cards are sold
+SPARE = 0.1  # fragmentation, and workspace of kernels
+CONTEXT = GIB  # taken by CUDA itself
+# number of weights of the reward encoders that recipes name
 ENCODERS = {"openai/clip-vit-large-patch14": 427_616_513, "hpsv2.1": 986_109_441}
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a run on one device, in bytes.
+    """Memory of a run on one device, in bytes.
 
     Attributes:
-        weights: of the model's parts; of the network alone while text encoders wait elsewhere.
+        weights: of the model's parts; without the text encoders where these are offloaded.
         encoders: of the rewards, as far as their size is known.
-        learned: gradients, moments and copies of what is trained; in pieces, with the network's pieces.
+        learned: gradients, moments and copies of the trained weights; if sharded, with the network's shard.
         latents: of a round's images.
         pixels: decoded images of a round.
-        phases: by name, what comes on top at its peak.
+        phases: by name, the memory that comes on top at the peak of a phase.
     """
 
     weights: float
@@ -41,7 +41,7 @@ class Memory:
 
     @property
     def held(self) -> float:
-        """What is there all the time."""
+        """The memory that is held all the time."""
         return self.weights + self.encoders + self.learned + self.latents
 
     @property
@@ -56,13 +56,13 @@ class Memory:
 
     @property
     def card(self) -> int | None:
-        """GB of the smallest usual card, a tenth and CUDA's own share to spare; None: none is enough."""
+        """GB of the smallest common card that suffices, with a tenth and CUDA's own share spare, or None."""
         wanted = (self.peak * (1 + SPARE) + CONTEXT) / 1e9
         return next((size for size in CARDS_GB if size >= wanted), None)
 
 
 def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
-    """Memory of one of the processes of a run; see docs/scaling.md for what is not counted."""
+    """Memory of one process of a run; docs/scaling.md lists what is not counted."""
     r = config.rollout
     images = -(-r.prompts // processes) * r.group_size
     algorithm = get_algorithm(config.train.algorithm)
@@ -87,9 +87,9 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
 
 
 def _learned(config: RunConfig, model: ModelCost, processes: int) -> float:
-    """A gradient and two moments each, and copies.
+    """Bytes of the gradient and two moments per trained weight, and of copies.
 
-    Pieces of the network are counted beside the whole of it, which sampling needs.
+    The shard of the network is counted beside the gathered network, which sampling needs.
     """
     train = config.train
     old = get_algorithm(train.algorithm).keeps_old_copy(config)

@@ -1,4 +1,4 @@
-"""What one row of a model costs, forward, backward and decoded, and how large its parts are.
+"""The cost of one row of a model (forward, backward, decoding) and the sizes of its parts.
 
 Models of a known architecture are counted by their shapes, without weights; so are large ones that have them.
 """
@@ -18,12 +18,12 @@ from safediffusion.run.counting import Cost, cost_of
 if TYPE_CHECKING:
     from safediffusion.diffusion.diffuser import Diffuser
 
-LARGE = 100_000_000  # weights; to run such a network for a plan would take long
+LARGE = 100_000_000  # weights; running such a network for a plan would take too long
 
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Of a model that is to be trained.
+    """The cost of a model that is to be trained.
 
     Attributes:
         parameters: of all its parts.
@@ -53,7 +53,7 @@ class ModelCost:
 
 
 def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost:
-    """Count a model; makes its network trainable on the way.
+    """Count the cost of a model; its network becomes trainable.
 
     Args:
         diffuser: on the meta device or any other, where a few rows are really computed.
@@ -97,7 +97,7 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
 
 @cache
 def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost] | None:
-    """A model of a known architecture, by its settings as JSON, counted once; None where it is not known."""
+    """The cost of a model of a known architecture by its settings as JSON, cached; None for other models."""
     from safediffusion.diffusion.load import shapes_of
 
     diffuser = shapes_of(ModelConfig.model_validate_json(model))
@@ -105,7 +105,7 @@ def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, M
 
 
 def planned_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost]:
-    """A model and its cost, without its weights where they are not needed."""
+    """A model and its cost, without loading its weights where the architecture is known."""
     from safediffusion.diffusion.load import load_model, without_content
     from safediffusion.system.device import pick_device
 

@@ -14,7 +14,7 @@ from safediffusion.run.workload import MIB, Work, count_work
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows, shared_rows
 
-# Dense bfloat16 FLOP/s of cards, and the share of them that a training round is assumed to reach.
+# Dense bfloat16 FLOP/s of cards, and the share of it that a training round is assumed to reach.
 CARDS = {"H100": 800e12, "RTX 4090": 165e12}
 SHARE = 1 / 3
 
@@ -30,7 +30,7 @@ class Plan:
         work: of a round.
         memory: of a process.
         drawn_rows, learned_rows: of a network call when sampling and in the update.
-        together: rows whose activations are kept before a backward pass.
+        together: rows whose activations are kept until a backward pass.
         shared: sampling and update have the same number of rows in every call.
         row_mib: activations of a row in the update.
         recompute: whether they are computed again in the backward pass.
@@ -53,16 +53,16 @@ class Plan:
 
     @property
     def exaflop(self) -> float:
-        """Of the whole run, without its evaluations."""
+        """FLOPs of the whole run in 10^18, without its evaluations."""
         return self.work.flops * self.rounds / 1e18
 
     def hours(self, card: str) -> float:
-        """On a card of that name, at the assumed share of its peak."""
+        """Hours on the named card, at the assumed share of its peak."""
         return self.exaflop * 1e18 / (SHARE * CARDS[card]) / 3600
 
     @property
     def expected(self) -> str:
-        """Work and hours as one sentence; the header of a recipe has it too."""
+        """Work and hours as one sentence, as in the header of a recipe."""
         times = {card: self.hours(card) for card in CARDS}
         named = {card: brief(hours) if hours > 0.1 else "less than 0.1" for card, hours in times.items()}
         hours = ", ".join(f"{time} hours on an {card}" for card, time in named.items())
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def needed(self) -> str:
-        """Memory and the card for it; the header of a recipe has it too."""
+        """Memory and the card for it, as in the header of a recipe."""
         card = self.memory.card
         enough = f"a card of {card} GB is enough" if card else "more than any card has"
         return f"{brief(self.memory.peak / 2**30)} GiB at most, while {self.memory.fullest}: {enough}"
@@ -98,7 +98,7 @@ class Plan:
         return "\n".join(f"{name:<22} {value}" for name, value in lines.items())
 
     def _held(self) -> str:
-        """The parts of what is held, in words."""
+        """The memory that is held all the time, by part, in words."""
         m = self.memory
         parts = {
             "weights": m.weights,
@@ -110,14 +110,14 @@ class Plan:
 
 
 def brief(value: float) -> str:
-    """Two digits are all that an estimate has: 0.52, 1.8, 58, 300."""
+    """A number with the two digits that an estimate has: 0.52, 1.8, 58, 300."""
     if value >= 10:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def make_plan(config: RunConfig, model: ModelCost, processes: int = 1) -> Plan:
-    """Sizes of a run, work and memory those of the busiest of its processes."""
+    """The plan of a run; work and memory are those of the process that has most."""
     images = -(-config.rollout.prompts // processes) * config.rollout.group_size
     algorithm = get_algorithm(config.train.algorithm)
     drawn, learned, together = network_rows(algorithm, config, images, model.distilled)

@@ -1,4 +1,4 @@
-"""How much work a round of training is, counted on the model's shapes: what time and memory follow from.
+"""The work of a training round, counted on the model's shapes; time and memory follow from it.
 
 Nothing is run: on the meta device a known model is counted without weights. See docs/scaling.md.
 """
@@ -18,19 +18,19 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Work:
-    """A round's work on the busiest of its devices.
+    """The work of a round on the device that has most.
 
     Attributes:
-        sample_flops: of the network while sampling; guidance by two passes is in it.
+        sample_flops: of the network while sampling, both passes of guidance included.
         sample_calls: of the network while sampling.
         decode_flops: of the autoencoder's decoder.
-        images: drawn, decoded and scored.
+        images: sampled, decoded and scored.
         update_flops: of the network in the update, backward passes and recomputed activations included.
         update_calls: of the network in the update, each with or without its backward pass.
         elements: trained parameters times optimizer steps.
         reduced: of these, sent and received to sum gradients by a ring over the devices.
         held_mib: weights, gradients, optimizer, copies and stored latents.
-        kept_mib: what the update adds to it at its peak: decoded images, and activations of a micro-batch.
+        kept_mib: added by the update at its peak: decoded images and the activations of a micro-batch.
     """
 
     sample_flops: float
@@ -46,11 +46,11 @@ class Work:
 
     @property
     def flops(self) -> float:
-        """Of all phases."""
+        """FLOPs of all phases."""
         return self.sample_flops + self.decode_flops + self.update_flops
 
     def as_json(self) -> dict[str, float]:
-        """Plain values."""
+        """The values by name, for JSON."""
         return asdict(self)
 
 
@@ -60,7 +60,7 @@ def count_work(config: RunConfig, model: ModelCost, devices: int = 1) -> Work:
     Args:
         config: of the run.
         model: its model, counted.
-        devices: that share the round's prompts.
+        devices: number of devices that share the prompts of the round.
     """
     r, train = config.rollout, config.train
     images = -(-r.prompts // devices) * r.group_size

@@ -21,7 +21,7 @@ ANCHORS = Path(__file__).parent / "anchors"
 
 
 class PolicyFile(Section):
-    """What a policy's YAML file may hold; a list that is left empty may be written as null."""
+    """The schema of a safety policy's YAML file; an empty list may be written as null."""
 
     name: FileName
     description: str = Field(default="", max_length=1000)
@@ -50,7 +50,7 @@ class PolicyFile(Section):
 
 @dataclass(frozen=True)
 class SafetyPolicy:
-    """What safe means, in phrases.
+    """What safe means, as anchor phrases.
 
     Attributes:
         safe, unsafe: anchor phrases.
@@ -72,7 +72,7 @@ class SafetyPolicy:
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> SafetyPolicy:
-        """A policy from plain values; lists become tuples."""
+        """A safety policy from plain values; lists become tuples."""
         lists = {
             key: tuple(str(text) for text in values.get(key) or ())
             for key in ("safe", "unsafe", "categories")
@@ -86,17 +86,21 @@ class SafetyPolicy:
 
 
 def family(encoder: str) -> str:
-    """Which set of shipped phrases suits an encoder: World's vocabulary is small, CLIP's is open."""
+    """The set of shipped phrases for an encoder: World's vocabulary is small, CLIP's is open."""
     return "world" if encoder == "world" else "clip"
 
 
 def list_policies(encoder: str = "world") -> list[str]:
-    """Names of the shipped policies for an encoder."""
+    """Names of the safety policies shipped for an encoder."""
     return sorted(path.stem for path in (ANCHORS / family(encoder)).glob("*.yaml"))
 
 
 def load_safety_policy(name: str, encoder: str = "world") -> SafetyPolicy:
-    """A shipped policy by name, or the policy in a YAML file."""
+    """A shipped safety policy by name, or the one in a YAML file.
+
+    Raises:
+        UserError: there is no such policy or file, or its content is not accepted.
+    """
     if not name.endswith((".yaml", ".yml")):
         if name not in list_policies(encoder):  # a name, never a path
             known = ", ".join(list_policies(encoder))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def by_label(prompts: Sequence[Prompt]) -> tuple[list[str], list[str]]:
-    """Texts of the benign and of the unsafe prompts."""
+    """Texts of the benign and the unsafe prompts."""
     safe = [prompt.text for prompt in prompts if prompt.label == "benign"]
     return safe, [prompt.text for prompt in prompts if prompt.label == "unsafe"]
 

@@ -21,7 +21,7 @@ ROMAN = [
 ]
 # fmt: on
 NUMBERS = {word: str(i) for i, word in enumerate(ONES)}
-NUMBERS |= {word: f"{10 * i} " for i, word in enumerate(TENS, 2)}  # marked by a space: a digit may follow
+NUMBERS |= {word: f"{10 * i} " for i, word in enumerate(TENS, 2)}  # the space: a digit may follow
 NUMBERS |= {word + "th": f"{i} th" for i, word in enumerate(ONES) if i > 12}
 NUMBERS |= {word: f"{i} th" for i, word in enumerate(ORDINALS, 1)}
 GLUED = re.compile(r"([a-z]+?)((?:year|yr)s?(?:old)?|yo)s?")
@@ -47,7 +47,7 @@ AGES = re.compile("|".join(rf"(?:(?<![^ ]){pattern})" for pattern in PATTERNS))
 
 
 def says_young_age(words: Sequence[str]) -> bool:
-    """Whether words, normalised and split between letters and digits, give an age under 18."""
+    """Whether words, normalised and split between letters and digits, name an age under 18."""
     numbers = [_number(word, words[i + 1] if i + 1 < len(words) else "") for i, word in enumerate(words)]
     if not any(numbers):
         return False

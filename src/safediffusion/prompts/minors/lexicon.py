@@ -14,10 +14,10 @@ import yaml
 from safediffusion.prompts.minors.spelling import plain, shape, squeezed
 
 FILE = Path(__file__).with_name("words.yaml")
-# What a word is a sign of. NEAR is weak, but strong beside a word for a child; NOUN is a minor as a noun.
+# What a word indicates. NEAR is weak, but strong beside a word for a child; NOUN means a minor as a noun.
 AGE, WEAK_AGE, SEX, NEAR, WEAK_SEX, NOUN, PLAIN = (1 << i for i in range(7))
 BOTH = AGE | SEX
-# Forms that the rules of inflection make of a word, and that mean something else.
+# Forms that the rules of inflection produce, but that mean something else.
 NO_FORMS = {"striped", "striping", "barely", "annals", "annal", "barre"}
 MODIFIERS = ("little", "young", "tiny", "cute", "hot", "small", "under", "age", "aged", "bare")
 SHORTEST_SQUEEZED = 5
@@ -39,7 +39,7 @@ class Words:
 
 
 class Lexicon:
-    """Words and phrases with what they are signs of.
+    """Words and phrases with what they indicate.
 
     Attributes:
         exact: every form of every word, with its kind in bits.
@@ -101,13 +101,13 @@ class Lexicon:
         self.parts = ascii_words | dict.fromkeys(MODIFIERS, PLAIN)
 
     def kind(self, word: str) -> int:
-        """The bits of a word in any of its forms; 0 is none."""
+        """What a word in any of its forms indicates, as bits; 0 is nothing."""
         return self.exact.get(word, 0) or next(
             (k for start, k in self.beginnings if word.startswith(start)), 0
         )
 
     def kind_of_shape(self, form: str) -> int:
-        """The same for a shape, by the beginnings of words."""
+        """The same for a shape, by beginnings of words."""
         return next((k for start, k in self.beginnings if form.startswith(shape(start))), 0)
 
     def phrases_in(self, words: Sequence[str]) -> Iterator[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""The minors rule: what sexualises minors is never used, whoever wrote it; no option lifts this.
+"""The minors rule: text that sexualises minors is never used, whoever wrote it. No option lifts this.
 
 A text is left out when it, or what is said about it, has a sign of a minor (a word or an age) and a sign of
 sexual content. Words that can also mean adults, such as girl, count as signs of a minor. Words with an
@@ -42,13 +42,13 @@ from safediffusion.prompts.minors.spelling import (
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 ADULTS_ONLY = re.compile(r"\b(18|21) ?(\+|plus\b)")
 NEGATIONS = {"non", "not", "no", "without"}
-# After these a word that can be an adjective ("minor") is a noun.
+# After these words, one that can be an adjective ("minor") is a noun.
 # fmt: off
 AFTER_NOUN = {
     "and", "or", "in", "on", "at", "with", "who", "whose", "is", "are", "was", "being", "be", "wearing",
     "without", "by", "from", "of", "for", "as",
 }
-# Common words that make another one by accident: "in decent" and "pin up" are two words each.
+# Common words that form another word by accident: "in decent" and "pin up" are two words each.
 PARTICLES = {"a", "an", "the", "in", "on", "off", "of", "to", "so", "no", "or", "at", "as", "up", "be", "by"}
 # fmt: on
 SHORTEST_JOINED = 5  # letters of a word found by joining its neighbours
@@ -57,7 +57,7 @@ LONGEST_JOINED = 40  # letters of two words written as one
 
 @dataclass
 class Signs:
-    """What was found in a text: whether it speaks of minors and of sex, and which weak words it has."""
+    """The findings in a text: whether it mentions minors and sexual content, and its weak words."""
 
     age: bool = False
     sex: bool = False
@@ -65,7 +65,7 @@ class Signs:
     weak_sex: set[str] = field(default_factory=set)
 
     def add(self, kind: int, word: str = "") -> None:
-        """Note a word of this kind; without the word only what is strong counts."""
+        """Add a word of this kind; without the word only strong kinds count."""
         self.age |= bool(kind & AGE)
         self.sex |= bool(kind & SEX)
         if word and kind & WEAK_AGE:
@@ -75,12 +75,12 @@ class Signs:
 
     @property
     def both(self) -> bool:
-        """Whether a minor and sexual content are spoken of; two weak words are as good as a strong one."""
+        """Whether a minor and sexual content are mentioned; two weak words count as one strong word."""
         return (self.age or len(self.weak_age) > 1) and (self.sex or len(self.weak_sex) > 1)
 
 
 def sexualises_minors(text: str, categories: Iterable[str] = ()) -> bool:
-    """Whether a text and its categories together speak of minors and of sexual content.
+    """Whether a text and its categories together mention minors and sexual content.
 
     Args:
         text: a prompt, a caption or a phrase.
@@ -103,7 +103,7 @@ def _with_signs(text: str) -> str:
 
 
 def _read(text: str, signs: Signs) -> None:
-    """Add what a text in one spelling says."""
+    """Add the findings in one spelling of a text."""
     words = _without_plain_phrases(tokens(text))
     kinds = [word_kind(word) if word else 0 for word in words]
     for word, kind in zip(words, kinds, strict=True):
@@ -118,7 +118,7 @@ def _read(text: str, signs: Signs) -> None:
 
 @lru_cache(maxsize=4096)
 def category_kind(name: str) -> int:
-    """What the name of a category says, as bits: weak words count there, negated ones do not."""
+    """What the name of a category indicates, as bits: weak words count, negated ones do not."""
     signs = Signs()
     for spelling in spellings(CAMEL.sub(" ", name)):
         _read_name(spelling, signs)
@@ -155,7 +155,7 @@ def _read_phrases(words: Sequence[str], signs: Signs) -> None:
 
 
 def _read_neighbours(words: Sequence[str], kinds: Sequence[int], signs: Signs) -> None:
-    """Weak words that what stands beside them makes strong, and words written in two parts."""
+    """Weak words that are strong because of their neighbours, and words written in two parts."""
     last, exact = len(words) - 1, load_lexicon().exact
     for i, (word, kind) in enumerate(zip(words, kinds, strict=True)):
         before, after = kinds[i - 1] if i else 0, kinds[i + 1] if i < last else 0
@@ -174,7 +174,7 @@ def _read_neighbours(words: Sequence[str], kinds: Sequence[int], signs: Signs) -
 
 
 def _read_disguised(text: str, signs: Signs) -> None:
-    """Words behind digits, signs, masks, separators and letters set apart, and in scripts without spaces."""
+    """Words disguised by digits, signs, masks, separators or spaced letters, or in scripts without spaces."""
     lexicon = load_lexicon()
     for chunk in text.split():
         if not (chunk.isalpha() and chunk.isascii()) or _has_run(chunk):
@@ -197,7 +197,7 @@ def _has_run(chunk: str) -> bool:
 
 @lru_cache(maxsize=2**16)
 def _chunk_kind(chunk: str) -> int:
-    """The strong kinds of all other readings of a chunk."""
+    """What the other readings of a chunk indicate, strong kinds only."""
     lexicon, kind = load_lexicon(), 0
     for word in readings(chunk):
         kind |= word_kind(word)
@@ -222,7 +222,7 @@ def _masked_kind(chunk: str) -> int:
 
 @lru_cache(maxsize=2**16)
 def word_kind(word: str) -> int:
-    """What a word is a sign of, as bits; also with letters doubled, and two known words written as one."""
+    """What a word indicates, as bits; also with doubled letters, and as two known words joined."""
     lexicon: Lexicon = load_lexicon()
     if kind := lexicon.kind(word):
         return kind

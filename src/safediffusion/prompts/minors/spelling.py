@@ -1,4 +1,4 @@
-"""One plain spelling for the many ways to write a word: width, accents, look-alikes, digits, separators.
+"""Reduces the many ways to write a word to one spelling: width, accents, look-alikes, digits, separators.
 
 The minors rule compares words after this. Unicode's own data do most of it: NFKC, case folding, and the
 confusables of Technical Standard 39 (package confusable-homoglyphs); anyascii transliterates what is left.
@@ -19,24 +19,24 @@ LONG_RUN = re.compile(r"(.)\1{2,}")
 DOUBLED = re.compile(r"(.)\1+")
 NOT_LETTERS = re.compile(r"[\W\d_]+")
 SEPARATORS = re.compile(r"[^\w@$!|+€£¢]+|_")
-# Signs that stand for a letter; i and l, which share theirs, are compared as one.
+# Signs that stand for a letter; i and l share theirs and are compared as equal.
 LEET = str.maketrans("013456789@$!|+€£¢l", "oieasbtbgasiiteeci")
 LOOKS_LEET = re.compile(r"(?=.*[^\W\d_])(?=.*[\d@$!|+€£¢])")
 MASK = re.compile(r"[*#%]")
 FILLERS: dict[int, None] = dict.fromkeys(
     (0x115F, 0x1160, 0x3164, 0xFFA0, 0x2800)
-)  # drawn as nothing, but not marked so
+)  # invisible, although Unicode does not mark them so
 
 
 def plain(text: str) -> str:
-    """Folded case and width, no accents, no invisible characters; scripts stay what they are."""
+    """The text with folded case and width, without accents and invisible characters; scripts stay."""
     if text.isascii() and text.isprintable():
         return text.casefold()
     return _bare(unicodedata.normalize("NFKC", text.translate(FILLERS)).casefold())
 
 
 def spellings(text: str) -> Iterator[str]:
-    """The plain spelling, and where it is not ASCII what it looks like and what it reads as in ASCII."""
+    """The plain spelling; where it is not ASCII, also its look-alike and its transliteration."""
     first = plain(text)
     yield first
     if not first.isascii() or not text.isascii():
@@ -46,7 +46,7 @@ def spellings(text: str) -> Iterator[str]:
 
 
 def _bare(text: str) -> str:
-    """Without marks, invisible characters and control characters other than spaces."""
+    """The text without marks, invisible characters and control characters other than spaces."""
     kept = (c for c in unicodedata.normalize("NFKD", text) if _is_kept(c))
     return unicodedata.normalize("NFC", "".join(kept))
 
@@ -59,7 +59,7 @@ def _is_kept(character: str) -> bool:
 
 @cache
 def look_alikes() -> dict[int, str]:
-    """Characters and the ASCII letter they look like, by Unicode's confusables; | where like both i and l."""
+    """Characters and the ASCII letter that they look like, by Unicode's confusables; | for both i and l."""
     from confusable_homoglyphs.confusables import confusables_data
 
     found = {}
@@ -71,7 +71,7 @@ def look_alikes() -> dict[int, str]:
 
 
 def tokens(text: str) -> list[str]:
-    """Runs of letters and runs of digits: what stands beside or between them separates."""
+    """Runs of letters and runs of digits; all other characters separate them."""
     return LETTERS_AND_NUMBERS.findall(text)
 
 
@@ -82,7 +82,7 @@ def set_apart(text: str) -> list[str]:
 
 @lru_cache(maxsize=2**16)
 def readings(chunk: str) -> frozenset[str]:
-    """Other words that a chunk between two spaces can be read as: joined, or with runs shortened."""
+    """Other words that a chunk between two spaces can mean: joined, or with repeated letters shortened."""
     found = {NOT_LETTERS.sub("", chunk)}
     for word in [*tokens(chunk), *found]:
         if LONG_RUN.search(word):
@@ -92,7 +92,7 @@ def readings(chunk: str) -> frozenset[str]:
 
 @lru_cache(maxsize=2**16)
 def shapes(chunk: str) -> frozenset[str]:
-    """The shapes of words that a chunk is read as if its digits and signs stand for letters."""
+    """The words that a chunk can mean if its digits and signs stand for letters."""
     pieces = [chunk.rstrip("!|.,;:?"), *SEPARATORS.split(chunk)]
     pieces += [piece.strip("0123456789") for piece in pieces]
     return frozenset(NOT_LETTERS.sub("", p.translate(LEET)) for p in pieces if LOOKS_LEET.match(p))
@@ -105,12 +105,12 @@ def is_masked(chunk: str) -> bool:
 
 
 def fits(chunk: str, word: str) -> bool:
-    """Whether the letters of a masked chunk that are left are those of a word."""
+    """Whether the remaining letters of a masked chunk are those of a word."""
     return all(a == b or MASK.match(a) for a, b in zip(chunk, word, strict=False))
 
 
 def shape(word: str) -> str:
-    """A word as digits for letters leave it: i and l are one."""
+    """A word in which i and l are equal, as digits cannot distinguish them."""
     return word.replace("l", "i")
 
 
