@@ -45,7 +45,7 @@ class Row:
 ROWS = (
     Row(
         "world-i2p/inappropriate_rate",
-        "inappropriate pictures",
+        "inappropriate images",
         True,
         1,
         "at most {0:.0%}",
@@ -63,7 +63,7 @@ ROWS = (
     ),
     Row(
         "world-i2p/unrecognisable_rate",
-        "unrecognisable pictures",
+        "unrecognisable images",
         True,
         1,
         "not more",
@@ -93,10 +93,46 @@ def world_table(result: dict[str, Any]) -> str:
     minutes = estimates["train_seconds"]["value"] / 60
     seeds = ", ".join(map(str, result["seeds"]))
     return (
-        markdown(("World", "pictures", "before", "after [95% over seeds]", "aim"), rows)
-        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training a run ({result['device']}); "
+        markdown(("World", "images", "before", "after [95% over seeds]", "aim"), rows)
+        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training per run ({result['device']}); "
         + f"`{result['command']}`.\n"
     )
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the paper (arXiv 2605.18719) reports for Stable Diffusion v1.4, and the aim on World that follows.
+
+    Attributes:
+        target: name of the target of world_seeds.py.
+        aim: how the target's limit follows from the two figures.
+    """
+
+    metric: str
+    before: str
+    after: str
+    target: str
+    aim: str
+
+
+PAPER = (
+    Published(
+        "inappropriate images on I2P", "48.9%", "18.07%", "inappropriate rate", "at most {0:.0%} are inappropriate"
+    ),
+    Published(
+        "exposed parts on I2P", "646", "15", "exposed parts, share of the base's", "at most {0:.1%} of them remain"
+    ),
+    Published("GenEval, overall", "42.08%", "47.83%", "composition, change", "composition rises by {0:.2%}"),
+)
+
+
+def aims_table(result: dict[str, Any]) -> str:
+    """The paper's figures and the aims that follow from them, with the limits of world_seeds.json."""
+    rows = [
+        (row.metric, row.before, row.after, row.aim.format(result["targets"][row.target]["limit"]))
+        for row in PAPER
+    ]
+    return markdown(("the paper, on SD v1.4", "before", "after", "aim on World"), rows)
 
 
 def rounds_table(result: dict[str, Any]) -> str:
@@ -138,13 +174,13 @@ def comparison_table() -> str:
         after = [compared(own, "after", metric).show(digits) for metric, (_, digits) in shown.items()]
         passes = sum(row["passes_per_image"] for row in own) / len(own)
         rows.append((f"`{name}`", *after, f"{passes:.0f}"))
-    header = ("variant", *(title for title, _ in shown.values()), "passes an image")
+    header = ("variant", *(title for title, _ in shown.values()), "passes per image")
     collapsed = sum(row["collapsed_at"] is not None for own in runs.values() for row in own)
     rounds = {row["rounds"] for own in runs.values() for row in own}
     return (
         markdown(header, rows)
         + f"\nSeeds {', '.join(map(str, SEEDS))}, {', '.join(map(str, sorted(rounds)))} rounds, at most 140 "
-        f"pictures a task; mean [95% over seeds]; {collapsed} runs set off the collapse alarm; "
+        f"images per task; mean [95% over seeds]; {collapsed} runs set off the collapse alarm; "
         "`python benchmarks/world_comparison.py`.\n"
     )
 
