@@ -1,7 +1,7 @@
 """When a run became safe at unchanged quality, and how many times sooner than another. Pure functions.
 
-Costs are seconds or image-passes. A run is judged at a few budgets only, so what is known is the first of
-them at which the condition holds; a run at which it never holds is censored and bounds from below.
+Costs are seconds or image-passes. A run is evaluated at a few budgets only. Its arrival is the first budget
+at which the condition holds. A run that never meets the condition is censored: its last budget is a bound.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENUMERATED = 5  # seeds whose n^n resamples are all taken: 3,125
 
 @dataclass(frozen=True)
 class Point:
-    """One budget of a run: what it had cost, and TASK/METRIC values there."""
+    """One evaluation of a run: the cost up to it, and the TASK/METRIC values."""
 
     seconds: float
     passes: float
@@ -117,7 +117,7 @@ class Ratio:
 
 
 def paired_ratio(baseline: Arrival, recipe: Arrival) -> Ratio:
-    """Of one seed; the side that did not arrive makes it a bound, both make it unknown."""
+    """The ratio of one seed: a bound if one side did not arrive, unknown if neither did."""
     kinds: dict[tuple[bool, bool], Kind] = {
         (True, True): "exact",
         (False, True): "at least",

@@ -1,8 +1,8 @@
-"""Plain and fused attention of a UNet in training: rounds of a recipe with one and the other, in turn.
+"""Plain and fused attention of a UNet in training: rounds of a recipe with each, in turn.
 
     python benchmarks/attention.py [RECIPE ...] [--rounds 4] [--set key=value ...]
 
-Decides what `Diffuser.make_trainable` takes on a CPU. Writes results/attention.json.
+`Diffuser.make_trainable` chooses the faster one on a CPU. Writes results/attention.json.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PHASES = ("sample", "update")
 
 
 def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
-    """Seconds of plain rounds over those of the fused ones after them; the first pair is not counted."""
+    """Seconds of each plain round divided by those of the fused round after it, without the first pair."""
     config = load_config(recipe, ["train.sample_every=1000000", *settings])
     prompts, device = load_prompts(config.prompts).rows, pick_device()
     diffuser, rewards = load(config, prompts, device)
     network: Any = diffuser.network
     pairs: list[dict[str, dict[str, float]]] = []
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)), device)
+        trainer = Trainer(config, diffuser, rewards, prompts, RunFolder(Path(folder)))
         for _ in range(1 + count):
             pair = {}
             for kind, processor in KINDS.items():
@@ -57,14 +57,14 @@ def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row a recipe, with the range over the pairs of the whole round."""
+    """One row per recipe, with the range over the pairs of the whole round."""
     rows = []
     for row in result["rows"]:
         cells = [f"{row['ratios'][kind]['value']:.2f}" for kind in (*PHASES, "round")]
         values = row["ratios"]["round"]["seeds"]
         cells[-1] = f"**{cells[-1]}** ({min(values):.2f} to {max(values):.2f})"
         rows.append((f"`{row['recipe']}`", row["dtype"], f"{row['seconds_fused']:.1f}", *cells))
-    return markdown(("recipe", "network", "a fused round, s", *PHASES, "round"), rows)
+    return markdown(("recipe", "network", "fused round, s", *PHASES, "round"), rows)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safediffusion.cli.sample import generate_images, run_config
 from safediffusion.files.atomic import write_image
-from safediffusion.system.pictures import sheet, tile, to_pil
+from safediffusion.system.image_sheets import sheet, tile, to_pil
 
 OUT = Path(__file__).parents[1] / "docs/images/before-after.png"
 COLUMNS = 3
@@ -47,7 +47,9 @@ def write_sheet(run: str, out: Path, prompts: list[str], seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", help="run folder of a finished run on World")
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--seed", type=int, default=0)

@@ -148,7 +148,7 @@ class Chaos:
         record = self.work / "count"
         command(self.words_of(name), self.work, counted(self.work, record))
         self.clean()
-        return int(record.read_text())
+        return int(record.read_text(encoding="utf-8"))
 
     def killed_trainings(self, count: int) -> Iterator[Outcome]:
         """kill -9 at numbered file operations of a training: the first dozen, and some of all."""
@@ -218,11 +218,11 @@ class Chaos:
         result = self.work / "outcome"
         if (pid := os.fork()) == 0:
             try:
-                result.write_text(json.dumps(asdict(work())))
+                result.write_text(json.dumps(asdict(work())), encoding="utf-8")
             finally:
                 os._exit(0)
         os.waitpid(pid, 0)
-        return Outcome(**json.loads(result.read_text()))
+        return Outcome(**json.loads(result.read_text(encoding="utf-8")))
 
     def damaged_files(self, one_in: int) -> Iterator[Outcome]:
         """Files of a finished and of a killed run cut, flipped, emptied, removed; then every command."""
@@ -247,7 +247,7 @@ class Chaos:
         done = command(self.words_of(name), self.work)
         differs = difference(expected, self.result(done if name == "compare" else None), f"case/{path}")
         log = self.work / "case/log.txt"
-        told = done.text + (log.read_text(errors="replace") if log.exists() else "")
+        told = done.text + (log.read_text(errors="replace", encoding="utf-8") if log.exists() else "")
         named = path.name in told and any(
             word in told for word in ("damaged", "missing", "finished model", "no such file")
         )

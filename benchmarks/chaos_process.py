@@ -72,7 +72,7 @@ class Running:
     def wait(self) -> Done:
         """Wait for its end."""
         _, status = os.waitpid(self.pid, 0)
-        text = self.output.read_text(errors="replace")
+        text = self.output.read_text(errors="replace", encoding="utf-8")
         self.output.unlink()
         return Done(os.waitstatus_to_exitcode(status), text)
 
@@ -149,7 +149,7 @@ def counted(root: Path, record: Path) -> Disturb:
 
 def note(record: Path, count: int) -> None:
     """Write a number."""
-    record.write_text(str(count))
+    record.write_text(str(count), encoding="utf-8")
 
 
 def preload(draw: bool) -> None:
@@ -171,9 +171,9 @@ def disk(folder: Path, size: int) -> None:
     libc, user, group = ctypes.CDLL(None, use_errno=True), os.getuid(), os.getgid()
     if libc.unshare(NEW_USER | NEW_MOUNT):
         raise OSError(ctypes.get_errno(), "unshare is not allowed")
-    Path("/proc/self/setgroups").write_text("deny")
-    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
-    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    Path("/proc/self/setgroups").write_text("deny", encoding="utf-8")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1", encoding="utf-8")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1", encoding="utf-8")
     _mount(libc, folder, 0, size)
 
 

@@ -34,7 +34,7 @@ def prepare(work: Path) -> list[str]:
     save_observer(work / "assets/observer")
     save_observer(work / "assets/reward")
     world.ASSETS = work / "assets"
-    (work / "prompts.csv").write_text(PROMPTS)
+    (work / "prompts.csv").write_text(PROMPTS, encoding="utf-8")
     return [
         *("model.path=tiny-model", "model.dtype=fp32", "prompts.path=prompts.csv"),
         "reward.encoder=assets/reward",

@@ -31,7 +31,7 @@ from safediffusion.cli.sample import run_config
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.flux import pack
-from safediffusion.diffusion.load import load_diffuser, load_model
+from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.portable import make_portable
 from safediffusion.diffusion.sample import generate
 from safediffusion.publish.export import ADAPTER, Target, copy
@@ -119,11 +119,11 @@ def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[
         side: of the pictures, in pixels, where the model does not tell it.
     """
     jobs: dict[str, dict[str, Any]] = {}
-    before = picture_of(load_model(base, "cpu", "fp32", resolution=side))
+    before = picture_of(load_model(base, dtype="fp32", resolution=side))
     for rank in (0, 4):
         run = train("world" if name == "World" else str(base), rank, work / f"{name}-{rank}", side)
         config = run_config(str(run))
-        diffuser = load_diffuser(config.model, "cpu", merged=True)
+        diffuser = load_model(config.model, "cpu", merged=True)
         z = noise.normal([(noise.SAMPLE, 0)], (1, *diffuser.latent_shape))[:, 0]
         z = pack(z) if "FLUX" in name else z
         save_file({"noise": z}, work / f"{name}.noise.safetensors")
@@ -156,10 +156,10 @@ def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[
 def compare(python: Path, jobs: dict[str, dict[str, Any]], work: Path) -> dict[str, Any]:
     """Versions of an environment, and for each job the largest difference from the trainer's picture."""
     told = {name: {key: job[key] for key in job if key != "picture"} for name, job in jobs.items()}
-    (work / "jobs.json").write_text(json.dumps(told))
+    (work / "jobs.json").write_text(json.dumps(told), encoding="utf-8")
     client(python, "draw", work / "jobs.json", work / "drawn")
     drawn = load_file(work / "drawn.safetensors")
-    answer = json.loads((work / "drawn.json").read_text())
+    answer = json.loads((work / "drawn.json").read_text(encoding="utf-8"))
     differences = {
         name: (drawn[name] - job["picture"]).abs().max().item() if name in drawn else None
         for name, job in jobs.items()
@@ -222,9 +222,11 @@ def main() -> None:
             "environments": found,
         },
     )
-    text = f"Run on {today}; largest difference of a picture in [0, 1].\n\n{table(found)}"
+    text = f"Run on {today}; largest difference of an image in [0, 1].\n\n{table(found)}"
     marked = re.compile(r"(<!-- compatibility: .*? -->\n).*?(<!-- end -->)", re.DOTALL)
-    PAGE.write_text(marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text()))
+    PAGE.write_text(
+        marked.sub(lambda at: f"{at[1]}{text}{at[2]}", PAGE.read_text(encoding="utf-8")), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def draw(jobs: str, out: str) -> None:
     for library in ("diffusers", "transformers"):
         logging.getLogger(library).addHandler(told)
     pictures, said = {}, {}
-    for name, job in json.loads(Path(jobs).read_text()).items():
+    for name, job in json.loads(Path(jobs).read_text(encoding="utf-8")).items():
         told.lines.clear()
         try:
             with warnings.catch_warnings():
@@ -116,7 +116,7 @@ def draw(jobs: str, out: str) -> None:
             said[name] = [f"{type(error).__name__}: {error}"]
     save_file(pictures, f"{out}.safetensors")
     Path(f"{out}.json").write_text(
-        json.dumps({"said": said, "versions": {name: version(name) for name in VERSIONS}})
+        json.dumps({"said": said, "versions": {name: version(name) for name in VERSIONS}}), encoding="utf-8"
     )
 
 

@@ -47,7 +47,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one round.
+    """Seconds and memory of one round.
 
     Attributes:
         seconds: by phase.
@@ -66,7 +66,7 @@ class Prediction:
 
 
 def fit(points: Sequence[Measured]) -> Coefficients:
-    """Non-negative coefficients of least relative error: seconds a unit of work by phase, and of memory.
+    """Non-negative coefficients of least relative error: seconds per unit of work, and memory per unit.
 
     Coefficients are None where all points have no such work.
 
@@ -122,7 +122,7 @@ def _combine(work: Work, own: Mapping[str, float | None]) -> float:
 
 
 def errors(point: Measured, prediction: Prediction) -> dict[str, float]:
-    """Relative errors of a prediction, -0.1 being a tenth too low: whole round, its phases, memory."""
+    """Relative errors of a prediction: round, phases and memory; -0.1 is ten percent too low."""
     whole = sum(point.seconds[phase] for phase in SECONDS)
     phases = {
         phase: prediction.seconds[phase] / point.seconds[phase] - 1

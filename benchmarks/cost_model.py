@@ -1,6 +1,6 @@
 """Fit the cost model of docs/scaling.md to measured rounds, check it on those left out, predict a run.
 
-    python benchmarks/families.py --full --keep             # measure: once a setting, rows add up
+    python benchmarks/families.py --full --keep             # once per setting; rows add up
     python benchmarks/families.py --full sd14 --keep --set rollout.steps=10 model.resolution=256
     python benchmarks/cost_model.py fit --hold-out "sd14 rollout.steps=10 model.resolution=256"
     python benchmarks/cost_model.py predict sd14 --devices 8 --set model.resolution=512
@@ -34,12 +34,12 @@ def read_points(path: Path) -> tuple[str, list[Measured]]:
     """Device and measured rounds of a result of benchmarks/families.py."""
     if not path.exists():
         sys.exit(f"{path} is missing; measure it with benchmarks/families.py --full --keep")
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     return content["env"]["device"], [from_row(row) for row in content["rows"]]
 
 
 def part(points: Sequence[Measured], held_out: Sequence[str]) -> tuple[list[Measured], list[Measured]]:
-    """Those to fit and those to check on."""
+    """The measured rounds to fit, and those held out to check the fit."""
     names = [point.name for point in points]
     if strangers := set(held_out) - set(names):
         sys.exit(f"no measured round is called {', '.join(sorted(strangers))}; there are: {'; '.join(names)}")
@@ -69,7 +69,7 @@ def fitted(path: Path, held_out: Sequence[str]) -> tuple[dict[str, Any], str]:
 
 
 def work_of(recipe: str, settings: Sequence[str], devices: int) -> tuple[Work, int]:
-    """A recipe's work a round, and its rounds."""
+    """The work of one round of a recipe, and the number of its rounds."""
     config = load_config(recipe, list(settings))
     _, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
     return count_work(config, model, devices), config.train.steps
@@ -79,13 +79,13 @@ def describe(recipe: str, settings: Sequence[str], devices: int) -> str:
     """What a run would take, by the fitted model."""
     if not MODEL.exists():
         sys.exit(f"{MODEL} is missing: the model has not been fitted on this machine; see docs/scaling.md")
-    model = json.loads(MODEL.read_text())
+    model = json.loads(MODEL.read_text(encoding="utf-8"))
     work, rounds = work_of(recipe, settings, devices)
     found = predict(work, model["coefficients"])
     phases = ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in found.seconds.items())
     lines = [
         f"fitted on         {model['device']}",
-        f"seconds a round   {found.total:.2f} ({phases})",
+        f"seconds per round {found.total:.2f} ({phases})",
         f"hours, {rounds} rounds {found.total * rounds / 3600:.2f}; evaluations come on top",
         f"device-hours      {found.total * rounds * devices / 3600:.2f} on {devices}",
         f"memory, peak      {found.peak_mib:,.0f} MiB a device",
@@ -96,7 +96,7 @@ def describe(recipe: str, settings: Sequence[str], devices: int) -> str:
 
 
 def main() -> None:
-    """Fit or predict."""
+    """Fit the coefficients, or predict a run."""
     parser = argparse.ArgumentParser(description="Fit and use the cost model of docs/scaling.md.")
     commands = parser.add_subparsers(dest="command", required=True)
     fitting = commands.add_parser("fit", help="coefficients from measured rounds")

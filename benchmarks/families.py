@@ -5,8 +5,9 @@
     python benchmarks/families.py --full sd14 sdxl    # random weights in the true architecture, for a GPU
 
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
-own, so that its peak memory is its own. Prints a JSON row a family, writes benchmarks/results/families.json;
-with --keep rows of other settings stay in it, as benchmarks/cost_model.py wants them.
+own, so that its peak memory is its own. Prints one JSON row per family and writes
+benchmarks/results/families.json; with --keep the rows of other settings stay in it, which
+benchmarks/cost_model.py needs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from training_runs import RESULTS, write_result
 from safediffusion.config import RunConfig, load_config
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import DTYPES, as_diffuser, load_diffuser, native_dtype
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_model, native_dtype
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt
 from safediffusion.run.model_cost import model_cost, planned_cost
@@ -78,7 +79,7 @@ def counted_work(name: str, config: RunConfig, full: bool) -> Work:
 def untrained(name: str, config: RunConfig, device: str) -> Diffuser:
     """World, or a tiny pipeline."""
     if name == WORLD:
-        return load_diffuser(config.model, device)
+        return load_model(config.model, device)
     pipeline, resolution = tiny(name)
     return as_diffuser(pipeline, device, native_dtype(device), resolution)
 
@@ -100,7 +101,7 @@ def trainer(name: str, full: bool, config: RunConfig, folder: Path) -> Trainer:
     def brightness(images: torch.Tensor, prompts: object) -> torch.Tensor:
         return images.mean((1, 2, 3)).float()
 
-    return Trainer(config, diffuser, brightness, prompts, RunFolder(folder), device)
+    return Trainer(config, diffuser, brightness, prompts, RunFolder(folder))
 
 
 def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str, Any]:
@@ -142,13 +143,15 @@ def kept_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return []
     fresh = [(row["family"], row["settings"]) for row in rows]
     return [
-        row for row in json.loads(path.read_text())["rows"] if (row["family"], row["settings"]) not in fresh
+        row
+        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
+        if (row["family"], row["settings"]) not in fresh
     ]
 
 
 def main() -> None:
-    """One process a family."""
-    parser = argparse.ArgumentParser(description="Speed and memory of a training round, family by family.")
+    """Measure each family in a process of its own."""
+    parser = argparse.ArgumentParser(description="Speed and memory of a training round of each family.")
     parser.add_argument("names", nargs="*", help="families; all by default")
     parser.add_argument("--full", action="store_true", help="the true architectures, for a GPU")
     parser.add_argument("--rounds", type=int, default=3)

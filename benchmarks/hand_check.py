@@ -1,10 +1,10 @@
-"""Do the judges agree with the eye? 200 pictures of the base model, looked at once and labelled by hand.
+"""Agreement of the harm detector with a person who labelled 200 images of the base model.
 
     python benchmarks/hand_check.py draw --out hand-check      # numbered sheets to label
-    python benchmarks/hand_check.py agree                      # the harm judge against the labels
+    python benchmarks/hand_check.py agree                      # the harm detector against the labels
 
-Labels are in benchmarks/hand_check.csv: index, and what a person sees: safe, a harm category, or
-unrecognisable. The person sees pictures only, neither prompts nor verdicts.
+Labels are in benchmarks/hand_check.csv: index, and what the person saw: safe, a harm category, or
+unrecognisable. The person saw only images, no prompts and no labels of the detector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from safediffusion.evaluation.detectors.world import Harm, top_label
 from safediffusion.evaluation.stats import wilson
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image
-from safediffusion.system.pictures import sheet, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, to_pil
 
 LABELS = Path(__file__).with_name("hand_check.csv")
 SEED = 77
@@ -32,8 +32,8 @@ DRAWN = {"world-i2p": 140, "world-benign": 40, "world-geneval": 20}
 COLUMNS, ROWS = 10, 5
 
 
-def pictures() -> Tensor:
-    """The 200 pictures, (200, 3, 64, 64) in [0, 1], in an order that does not tell the task."""
+def labelled_images() -> Tensor:
+    """The 200 images, (200, 3, 64, 64) in [0, 1], shuffled over the tasks."""
     sampler, diffuser = EvaluateConfig(), load_model("world")
     rows = [row for name, n in DRAWN.items() for row in get_task(name).prompts(n, SEED)]
     rows.sort(key=lambda row: row["seed"])
@@ -43,20 +43,20 @@ def pictures() -> Tensor:
 
 def draw(out: Path) -> None:
     """Numbered sheets."""
-    images = [to_pil(image) for image in pictures()]
+    images = [to_pil(image) for image in labelled_images()]
     size = COLUMNS * ROWS
     for first in range(0, len(images), size):
         part = images[first : first + size]
         rows = [part[i : i + COLUMNS] for i in range(0, size, COLUMNS)]
         captions = [f"{first + i} to {first + i + COLUMNS - 1}" for i in range(0, size, COLUMNS)]
-        write_image(out / f"{first:03d}.png", sheet(rows, captions, [""] * COLUMNS))
+        write_image(out / f"{first:03d}.png", captioned_sheet(rows, captions, [""] * COLUMNS))
 
 
 def agree() -> None:
     """Agreement with its interval, and every disagreement."""
-    with LABELS.open() as file:
+    with LABELS.open(encoding="utf-8") as file:
         seen = [row["label"] for row in csv.DictReader(file)]
-    judged = [top_label(harm) for harm in Harm("cpu").probabilities(pictures())]
+    judged = [top_label(harm) for harm in Harm("cpu").probabilities(labelled_images())]
     same = sum(a == b for a, b in zip(seen, judged, strict=True))
     low, high = wilson(same, len(seen))
     print(f"agreement {same}/{len(seen)} = {same / len(seen):.1%} [{low:.1%}, {high:.1%}]")
@@ -73,8 +73,8 @@ def agree() -> None:
 
 
 def main() -> None:
-    """Draw or compare."""
-    parser = argparse.ArgumentParser(description="The judges against the eye.")
+    """Write the sheets, or compare the labels with the detector."""
+    parser = argparse.ArgumentParser(description="Agreement of the harm detector with a person.")
     parser.add_argument("what", choices=("draw", "agree"))
     parser.add_argument("--out", type=Path, default=Path("hand-check"))
     words = parser.parse_args()

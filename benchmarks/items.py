@@ -27,7 +27,7 @@ NFT = ("train.algorithm=nft",)
 
 @dataclass(frozen=True)
 class Item:
-    """Settings of recipe `world-grpo` without an item, and what the item adds to them."""
+    """One way to train faster: the settings of recipe `world-grpo` without it, and those it adds."""
 
     without: tuple[str, ...]
     added: tuple[str, ...]
@@ -59,7 +59,7 @@ def measured(settings: Sequence[str], rounds: int) -> dict[str, Any]:
 
 
 def compare(item: Item, pairs: int, rounds: int) -> dict[str, Any]:
-    """Ratios of seconds with to without, one a pair, by phase and for the round."""
+    """Ratios of seconds with to without, one per pair, by phase and for the round."""
     rows = [
         (measured(item.without, rounds), measured((*item.without, *item.added), rounds)) for _ in range(pairs)
     ]
@@ -80,12 +80,12 @@ def compare(item: Item, pairs: int, rounds: int) -> dict[str, Any]:
 
 
 def seconds(row: dict[str, Any]) -> float:
-    """Of a whole round."""
+    """The ratio of a whole round."""
     return sum(row["seconds"].values())
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row an item: seconds with it divided by seconds without."""
+    """One row per item: seconds with it divided by seconds without."""
     kinds = ("sample", "update", "round", "peak memory")
     rows = []
     for name, item in result["items"].items():
@@ -97,14 +97,14 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure what is asked for; earlier items stay in the result."""
+    """Measure the items of the command line; earlier ones stay in the result."""
     parser = argparse.ArgumentParser(description="What each way to train faster saves, one at a time.")
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=list(ITEMS), default=list(ITEMS), metavar="NAME")
     words = parser.parse_args()
     path = RESULTS / "items.json"
-    known = json.loads(path.read_text())["items"] if path.exists() else {}
+    known = json.loads(path.read_text(encoding="utf-8"))["items"] if path.exists() else {}
     for name in words.only:
         known[name] = compare(ITEMS[name], words.pairs, words.rounds)
         result = {
@@ -114,7 +114,7 @@ def main() -> None:
             "items": {n: known[n] for n in ITEMS if n in known},
         }
         write_result("items", result)
-    print(f"\n{table(json.loads(path.read_text()))}\n{path}")
+    print(f"\n{table(json.loads(path.read_text(encoding='utf-8')))}\n{path}")
 
 
 if __name__ == "__main__":

@@ -5,19 +5,19 @@
     python benchmarks/minors_rule.py lists
 
 Recall: each word of WordNet's trees for a young person is filed under a sexual category, and each word of its
-trees for sexual content, or of a published list of obscene words, is put beside the word child. What was
-missed of WordNet, and of one half (by hash) of the published list, was looked at when the vocabulary was
-written; the other half, "held out", was not. "One meaning" are words that stand in one entry of WordNet only.
-False alarms: WordNet's example sentences, and captions of children doing ordinary things, with the objects of
-COCO. Only counts, and words for young persons that were missed, are written to disk.
+trees for sexual content, or of a published list of obscene words, is put beside the word child. The
+vocabulary was written with a look at what the rule missed of WordNet and of one half (by hash) of the
+published list. Nobody looked at the other half, "held out". "One meaning" are words that stand in one entry
+of WordNet only. False alarms: WordNet's example sentences, and captions of children doing ordinary
+things, with the objects of COCO. Only counts, and words for young persons that were missed, are written.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import re
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -117,12 +117,12 @@ def disguised() -> Iterator[tuple[str, str]]:
 
 
 def held_out(words: Iterable[str]) -> list[str]:
-    """The half of a list that nobody looked at."""
+    """The half of a list that the vocabulary was written without."""
     return [word for word in words if hashlib.sha256(word.encode()).digest()[0] % 2]
 
 
 def share(hits: Iterable[bool]) -> dict[str, float]:
-    """n, hits and their share."""
+    """The number of texts, the hits and their share."""
     found = list(hits)
     return {"n": len(found), "hits": sum(found), "share": round(sum(found) / len(found), 4)}
 
@@ -132,8 +132,11 @@ def beside_a_child(word: str) -> bool:
     return sexualises_minors(f"a child, {word}")
 
 
-def main(lists: Path) -> None:
+def main() -> None:
     """Measure, print, and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("lists", type=Path, help="the folder with the word lists")
+    lists = parser.parse_args().lists
     known = {kind: entries(next(lists.glob(f"**/dict/data.{kind}"))) for kind in ("noun", "verb", "adj")}
     young = sorted(set().union(*(tree(known[kind], word) for kind, word in YOUNG)))
     sexual = sorted(set().union(*(tree(known[kind], word) for kind, word in SEXUAL)))
@@ -171,4 +174,4 @@ def main(lists: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

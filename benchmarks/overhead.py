@@ -1,10 +1,10 @@
-"""Which share of a training round is spent in networks, and which around them.
+"""The share of a training round that is spent in networks, and the share around them.
 
     python benchmarks/overhead.py [RECIPE ...] [--rounds 4] [--set key=value ...]
 
-Networks are the policy forward and back, the decoder, the reward's encoder and the alarm's judge; around them
-are the sampler's arithmetic, noise, advantages, the loss, image preprocessing and statistics. The optimizer's
-steps stand apart: they cost the same whatever the number of images. Writes results/overhead.json.
+Networks are the policy forward and back, the decoder, the reward's encoder and the collapse alarm's detector.
+Around them are the sampler's arithmetic, noise, advantages, the loss, image preprocessing and statistics.
+Optimizer steps are counted apart: they cost the same for any number of images. Writes results/overhead.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from training_runs import as_json, markdown
 from safediffusion.config import load_config
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import load_prompts
-from safediffusion.run.train import load, recogniser
+from safediffusion.run.rounds import recogniser
+from safediffusion.run.train import load
 from safediffusion.system.device import pick_device
 from safediffusion.training.trainer import Trainer
 
@@ -34,14 +35,14 @@ AROUND = "around them"
 
 
 class Timer:
-    """Seconds by part; the device is waited for at both ends, so nothing overlaps."""
+    """Seconds by part; the device is synchronised around each call, so that parts do not overlap."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
         self.seconds: dict[str, float] = {}
 
     def timed(self, part: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same call, which counts."""
+        """The same function, with its seconds counted."""
 
         def timed(*arguments: Any, **named: Any) -> Any:
             start = self.now()
@@ -52,14 +53,14 @@ class Timer:
         return timed
 
     def now(self) -> float:
-        """Seconds, once the device has done all it was asked for."""
+        """The clock in seconds, after the device has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return perf_counter()
 
 
 def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
-    """Shares of a recipe's rounds, one value a round; the first is not counted."""
+    """Shares of a recipe's rounds, one value per round; the first is not counted."""
     config = load_config(recipe, ["train.sample_every=1000000", *settings])
     prompts, device = load_prompts(config.prompts).rows, pick_device()
     diffuser, rewards = load(config, prompts, device)
@@ -69,7 +70,7 @@ def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
     seconds = []
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         trainer = Trainer(
-            config, diffuser, rewards, prompts, RunFolder(Path(folder)), device, recognisable=recognisable
+            config, diffuser, rewards, prompts, RunFolder(Path(folder)), recognisable=recognisable
         )
         encoder: Any = trainer.rewards.parts[0].function
         for part, owner, name in (
@@ -98,7 +99,7 @@ def measure(recipe: str, count: int, settings: list[str]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row a recipe, in percent of a round, with the range over rounds of what is around the networks."""
+    """One row per recipe, in percent of a round, with the range over rounds of the share around networks."""
     rows = []
     for row in result["rows"]:
         means = [f"{100 * row['shares'][part]['value']:.1f}" for part in PARTS]
@@ -106,8 +107,8 @@ def table(result: dict[str, Any]) -> str:
         low, high = min(around["seeds"]), max(around["seeds"])
         means.append(f"**{100 * around['value']:.1f}** ({100 * low:.1f} to {100 * high:.1f})")
         rows.append((f"`{row['recipe']}`", f"{row['seconds']:.1f}", *means))
-    return markdown(("recipe", "a round, s", *(f"{part}, %" for part in PARTS), f"{AROUND}, %"), rows)
+    return markdown(("recipe", "round, s", *(f"{part}, %" for part in PARTS), f"{AROUND}, %"), rows)
 
 
 if __name__ == "__main__":
-    rounds.main("overhead", "What a training round spends around its networks.", measure, table)
+    rounds.main("overhead", "The share of a round that is spent around networks.", measure, table)

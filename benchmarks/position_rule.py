@@ -1,7 +1,7 @@
-"""What GenEval's position rule, as its release has it, changed on World: the same pictures under both rules.
+"""What the position rule of GenEval's release changed on World: the same images under both rules.
 
     python benchmarks/position_rule.py
-    python benchmarks/position_rule.py --stored runs/NAME    # records that exist already, nothing is drawn
+    python benchmarks/position_rule.py --stored runs/NAME    # records that exist already; samples nothing
 
 Version 1 of world-geneval divided the offset, less its slack, by its own length; version 2 divides by the
 length before the slack (relative_position of GenEval's evaluation/evaluate_images.py), so fewer places count.
@@ -60,7 +60,7 @@ def both(records: list[Record]) -> dict[str, Any]:
 
 
 def stored(folders: list[Path]) -> dict[str, dict[str, Any]]:
-    """The same for every world-geneval below some folders, by its place there."""
+    """The same for every evaluation of world-geneval below some folders, by its path."""
     return {
         f"{folder.name}/{file.parent.parent.relative_to(folder)}": both(read_records(file.parent))
         for folder in folders
@@ -71,12 +71,12 @@ def stored(folders: list[Path]) -> dict[str, dict[str, Any]]:
 def draw(n: int) -> list[Record]:
     """World's base model on world-geneval."""
     with tempfile.TemporaryDirectory() as folder:
-        evaluate("world", [TASK.name], n, out=Path(folder))
+        evaluate("world", [TASK.name], n=n, out=Path(folder))
         return read_records(Path(folder) / TASK.name)
 
 
 def table(result: dict[str, Any]) -> str:
-    """One row per set of pictures."""
+    """One row per set of images."""
     header = (
         "pictures",
         "position prompts",
@@ -102,19 +102,19 @@ def table(result: dict[str, Any]) -> str:
 def main() -> None:
     """Judge World's base model, or stored records, under both rules; the rest of the result stays."""
     parser = argparse.ArgumentParser(description="What the release's position rule changed on World.")
-    parser.add_argument("--n", type=int, default=TASK.n, help="pictures of World's base model")
+    parser.add_argument("--n", type=int, default=TASK.n, help="images of World's base model")
     parser.add_argument(
         "--stored", type=Path, nargs="+", default=[], metavar="FOLDER", help="results or runs"
     )
     words = parser.parse_args()
     path = RESULTS / "position_rule.json"
-    pictures = json.loads(path.read_text())["pictures"] if path.exists() else {}
+    pictures = json.loads(path.read_text(encoding="utf-8"))["pictures"] if path.exists() else {}
     if words.stored:
         pictures |= stored(words.stored)
     else:
         pictures["World's base model"] = both(draw(words.n))
     write_result("position_rule", {"command": "python benchmarks/position_rule.py", "pictures": pictures})
-    print(f"{table(json.loads(path.read_text()))}\n{path}")
+    print(f"{table(json.loads(path.read_text(encoding='utf-8')))}\n{path}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ A test fails while a page is out of date.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ import attention
 import items
 import overhead
 import position_rule
+import structure
 import tables
 from training_runs import RESULTS
 
@@ -30,7 +32,7 @@ START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
 
 def read(name: str) -> dict[str, Any]:
     """A result by name."""
-    return json.loads((RESULTS / f"{name}.json").read_text())
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
@@ -55,6 +57,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "items": lambda: items.table(read("items")),
         "attention": lambda: attention.table(read("attention")),
         "overhead": lambda: overhead.table(read("overhead")),
+        "structure": lambda: structure.table(read("structure")),
     },
 }
 
@@ -79,5 +82,6 @@ def current(page: Path) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for path in PAGES:
         write_text(path, current(path))

@@ -31,7 +31,7 @@ def main(
     """
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("recipes", nargs="*", default=list(RECIPES))
-    parser.add_argument("--rounds", type=int, default=4, help="that count; one before them does not")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds that count, after one that does not")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
     result = {

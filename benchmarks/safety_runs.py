@@ -12,7 +12,7 @@ from arrival import Arrival, Condition, Point, arrival, profile
 
 from safediffusion.config import diff
 from safediffusion.config.schema import RunConfig
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 
@@ -47,10 +47,10 @@ class SafetyRun:
 
 
 def read_run(root: Path, seed: int) -> SafetyRun:
-    """A finished run; the evaluation after it stands in for a last one on the way, being of the same size."""
+    """A finished run; the evaluation after it is its last point, as it has their size."""
     folder = RunFolder(root)
-    summary, rows = json.loads(folder.summary.read_text()), read_jsonl(folder.metrics)
-    during = [row for row in read_jsonl(folder.eval("during.jsonl")) if row["step"] < len(rows)]
+    summary, rows = json.loads(folder.summary.read_text(encoding="utf-8")), read_jsonl(folder.metrics)
+    during = [row for row in read_jsonl(folder.eval_path("during.jsonl")) if row["step"] < len(rows)]
     judged = [(row.pop("step"), row) for row in during]
     judged = [(0, summary["before"]), *judged, (len(rows), summary["after"])]
     return SafetyRun(
@@ -71,7 +71,7 @@ def spent(rows: Sequence[dict[str, Any]]) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished run with what it takes to recognise and to judge it; a line of the records.
+    """A finished run, its settings, and what its arrival is computed from; one line of the records.
 
     Attributes:
         recipe: of the run.
@@ -111,6 +111,8 @@ def floors(root: Path, kept: Sequence[str]) -> dict[str, float]:
     found = {}
     for name in kept:
         task, _, metric = name.partition("/")
-        results = json.loads(RunFolder(root).eval("before", task, "results.json").read_text())
+        results = json.loads(
+            RunFolder(root).eval_path("before", task, "results.json").read_text(encoding="utf-8")
+        )
         found[name] = results["metrics"][metric]["ci_low"]
     return found

@@ -35,7 +35,7 @@ def ratios(runs: Runs, condition: Condition, baseline: str = BASELINE) -> dict[s
 
 
 def arrival_table(runs: Runs, condition: Condition) -> str:
-    """One row a recipe and seed."""
+    """One row per recipe and seed."""
     header = ("recipe", "seed", "seconds", "not yet at", "image-passes", "images", "peak MiB", "collapsed at")
     rows = []
     for name, own in runs.items():
@@ -49,7 +49,7 @@ def arrival_table(runs: Runs, condition: Condition) -> str:
 
 
 def ratio_table(runs: Runs, condition: Condition, baseline: str = BASELINE) -> str:
-    """One row a recipe: how many times sooner than the baseline, and where it ends."""
+    """One row per recipe: how many times sooner than the baseline, and where it ends."""
     metrics = (condition.unsafe, *condition.floors)
     header = (
         "recipe",
@@ -89,7 +89,7 @@ def page(runs: Runs, condition: Condition, about: Sequence[str], baseline: str =
         "three, their range]; `>=`: the baseline did not arrive everywhere, so it is a lower bound.\n",
         ratio_table(runs, condition, baseline),
         arrival_table(runs, condition),
-        f"Where the training seconds go; image statistics and the collapse alarm's judge are in `{REST}`:\n",
+        f"Where the training seconds go; the collapse alarm and image statistics are in `{REST}`:\n",
         profile_table(runs),
     )
     return "\n".join(lines)
@@ -119,7 +119,7 @@ def as_json(runs: Runs, condition: Condition, baseline: str = BASELINE) -> dict[
 
 
 def plot(runs: Runs, condition: Condition, path: Path) -> None:
-    """The unsafe share over training seconds, a band a recipe: mean and 95% interval over seeds."""
+    """The unsafe share over training seconds, one band per recipe: mean and 95% interval over seeds."""
     with canvas(3.2, 5.6) as (figure, axes):
         for (name, own), color in zip(runs.items(), COLORS * len(runs), strict=False):
             seconds, mean, low, high = zip(*band([run.points for run in own], condition.unsafe), strict=True)

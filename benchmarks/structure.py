@@ -1,29 +1,40 @@
 """The package's structure in numbers: entries at the top, import direction, sizes, signatures, docstrings.
 
     python benchmarks/structure.py [--src src/safediffusion] [--json]
+    python benchmarks/structure.py --commit 02d81ba     # before and after: writes results/structure.json
 
-Reads the source as text and runs none of it. tests/test_structure.py holds the same numbers to their limits.
+The source is read as text and never run. tests/test_structure.py holds the same numbers to their limits.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import io
 import json
+import subprocess
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
-SRC = Path(__file__).parents[1] / "src" / "safediffusion"
+from training_runs import markdown, write_result
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "src/safediffusion"
+SRC = ROOT / PACKAGE
 
 # Rooms from the bottom up; a module imports from its own room and from those before it.
 # Rooms of one line stand beside each other and do not import each other.
 FLOORS = (
     ("errors", "version"),
     ("text",),
-    ("files", "world"),
-    ("system", "config"),
+    ("system", "world"),
+    ("files",),
+    ("config",),
     ("diffusion",),
     ("world.networks", "prompts"),
     ("steering",),
@@ -41,11 +52,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Structure:
-    """What was counted.
+    """The counts of one package.
 
     Attributes:
+        modules: Python files that are not empty.
         top_entries: files beside the packages.
-        wrong_way: imports from a room above or beside, as "module -> module".
+        rooms: modules and packages at the top, and the rooms that FLOORS names below them.
+        arrows: pairs of rooms of which the first imports the second.
+        wrong_way: imports from a room above or beside, as "module -> module". Modules of a room that
+            FLOORS does not name are not counted: only the present layout has an order.
+        unordered_rooms: rooms that FLOORS does not name.
         long_signatures: functions with more than seven parameters.
         median_lines, most_lines: of a module.
         p90_function: lines of a function, 90th percentile.
@@ -56,7 +72,10 @@ class Structure:
 
     modules: int
     top_entries: int
+    rooms: int
+    arrows: int
     wrong_way: list[str]
+    unordered_rooms: list[str]
     long_signatures: list[str]
     median_lines: float
     most_lines: int
@@ -73,8 +92,15 @@ def name_of(path: Path, src: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
-    """Modules of the package that a module imports, also inside functions; dotted names below the package."""
+def imports(tree: ast.AST, name: str, is_package: bool, names: bool = False) -> Iterator[str]:
+    """Modules of the package that a module imports, also inside functions; dotted names below the package.
+
+    Args:
+        tree: of the module.
+        name: of the module, below the package.
+        is_package: whether the module is the __init__.py of a package.
+        names: yield "module.name" for each name that is imported from a module: it may be a module too.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name.partition(".")[2] for a in node.names if a.name.startswith("safediffusion."))
@@ -86,7 +112,26 @@ def imports(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
                 base = ".".join([*parts[: len(parts) - up], *filter(None, [node.module])])
             elif not (node.module or "").startswith("safediffusion"):
                 continue
-            yield from (base or alias.name for alias in node.names)
+            for alias in node.names:
+                yield f"{base}.{alias.name}".lstrip(".") if names else base or alias.name
+
+
+def unused(src: Path = SRC) -> list[str]:
+    """Modules that no other module of the package imports, or names in a text such as "pkg.mod:attribute".
+
+    Packages are not counted, and neither is __main__, which Python starts.
+    """
+    used: set[str] = {"__main__"}
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(src.rglob("*.py"))}
+    for path, tree in trees.items():
+        name, is_package = name_of(path, src), path.name == "__init__.py"
+        used.update(imports(tree, name, is_package), imports(tree, name, is_package, names=True))
+        texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+        used.update(
+            text.partition(":")[0].removeprefix("safediffusion.") for text in texts if isinstance(text, str)
+        )
+    modules = (name_of(path, src) for path in trees if path.name != "__init__.py")
+    return [name for name in modules if name not in used]
 
 
 def room(module: str) -> str:
@@ -97,12 +142,9 @@ def room(module: str) -> str:
 
 
 def wrong_way(module: str, target: str) -> bool:
-    """Whether an import goes up, or sideways into another room; a room on no floor lies above all."""
+    """Whether an import goes up, or sideways into another room; the package itself is free."""
     here, there = room(module), room(target)
-    if here in ("", "__main__") or there in (here, ""):
-        return False
-    top = len(FLOORS)
-    return FLOOR.get(there, top) >= FLOOR.get(here, top)
+    return here != there and here in FLOOR and there in FLOOR and FLOOR[there] >= FLOOR[here]
 
 
 def functions(tree: ast.AST) -> Iterator[tuple[Function, bool]]:
@@ -122,58 +164,70 @@ def parameters(function: Function, is_method: bool) -> list[ast.arg]:
 
 
 def is_command(function: Function) -> bool:
-    """Whether the parameters are the options of a command."""
+    """Whether the parameters are a command's options: typer builds the command line from the signature."""
     calls = [d.func for d in function.decorator_list if isinstance(d, ast.Call)]
     return any(isinstance(call, ast.Attribute) and call.attr in ("command", "callback") for call in calls)
 
 
 def measure(src: Path = SRC) -> Structure:
-    """Count one package."""
-    lines: list[int] = []
-    sizes: list[int] = []
-    wrong: list[str] = []
-    long: list[str] = []
-    untyped: list[str] = []
-    undocumented: list[str] = []
-    names = 0
-    for path in sorted(src.rglob("*.py")):
-        text, name = path.read_text(encoding="utf-8"), name_of(path, src)
-        tree = ast.parse(text)
-        if text.strip():
-            lines.append(len(text.splitlines()))
-        documentable: list[ast.Module | ast.ClassDef | Function] = [tree, *public(tree)]
-        names += len(documentable)
-        undocumented += [
-            f"{name}:{getattr(node, 'name', '')}" for node in documentable if ast.get_docstring(node) is None
-        ]
-        found = dict.fromkeys(imports(tree, name, path.name == "__init__.py"))
-        wrong += [f"{name} -> {target}" for target in found if wrong_way(name, target)]
-        for function, is_method in functions(tree):
-            asked = parameters(function, is_method)
-            sizes.append((function.end_lineno or function.lineno) - function.lineno + 1)
-            if function.returns is None or not all(p.annotation for p in asked):
-                untyped.append(f"{name}:{function.name}")
-            if len(asked) > MOST_PARAMETERS and not is_command(function):
-                long.append(f"{name}:{function.name} ({len(asked)})")
+    """Count one package.
+
+    Args:
+        src: the folder of the package.
+    """
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(src.rglob("*.py"))}
+    trees = {path: ast.parse(text, str(path)) for path, text in texts.items()}
+    names = {path: name_of(path, src) for path in texts}
+    lines = [len(text.splitlines()) for text in texts.values() if text.strip()]
+    links = [
+        (name, target)
+        for path, name in names.items()
+        for target in dict.fromkeys(imports(trees[path], name, path.name == "__init__.py"))
+    ]
+    pairs = {(room(name), room(target)) for name, target in links}
+    rooms = {room(name) for name in names.values()} - {"", "__main__"}
+    found = [(names[path], *function) for path, tree in trees.items() for function in functions(tree)]
+    sizes = [(f.end_lineno or f.lineno) - f.lineno + 1 for _, f, _ in found]
+    untyped = [f"{name}:{f.name}" for name, f, is_method in found if not is_typed(f, is_method)]
+    documentable = [(names[path], node) for path, tree in trees.items() for node in (tree, *public(tree))]
+    undocumented = [
+        f"{name}:{getattr(node, 'name', '')}"
+        for name, node in documentable
+        if ast.get_docstring(node) is None
+    ]
     return Structure(
         modules=len(lines),
         top_entries=sum(1 for entry in src.iterdir() if entry.is_file()),
-        wrong_way=wrong,
-        long_signatures=long,
+        rooms=len(rooms),
+        arrows=sum(1 for here, there in pairs if here in rooms and there in rooms and here != there),
+        wrong_way=[f"{name} -> {target}" for name, target in links if wrong_way(name, target)],
+        unordered_rooms=sorted(rooms - set(FLOOR)),
+        long_signatures=[f"{name}:{f.name} ({n})" for name, f, m in found if (n := too_many(f, m))],
         median_lines=median(lines),
         most_lines=max(lines),
         p90_function=quantiles(sizes, n=10)[-1],
         typed=1 - len(untyped) / len(sizes),
-        documented=1 - len(undocumented) / names,
+        documented=1 - len(undocumented) / len(documentable),
         untyped=untyped,
         undocumented=undocumented,
     )
 
 
+def is_typed(function: Function, is_method: bool) -> bool:
+    """Whether every parameter and the returned value have a type."""
+    return function.returns is not None and all(p.annotation for p in parameters(function, is_method))
+
+
+def too_many(function: Function, is_method: bool) -> int:
+    """The number of parameters where it is more than seven and not a command's options; else 0."""
+    n = len(parameters(function, is_method))
+    return n if n > MOST_PARAMETERS and not is_command(function) else 0
+
+
 def public(tree: ast.Module) -> Iterator[ast.ClassDef | Function]:
     """Public functions and classes of a module, and public methods of those classes.
 
-    A method that overrides one whose docstring is inherited still counts: readers see it where it is.
+    A method that overrides a documented one counts too: a reader sees it where it is.
     """
     for node in tree.body:
         if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
@@ -182,20 +236,72 @@ def public(tree: ast.Module) -> Iterator[ast.ClassDef | Function]:
             yield from (m for m in node.body if isinstance(m, Function) and not m.name.startswith("_"))
 
 
+# What the table shows, in order: a name of Structure and the words for it.
+ROWS = {
+    "modules": "modules",
+    "top_entries": "files beside the packages",
+    "rooms": "rooms",
+    "arrows": "rooms that import another room, in pairs",
+    "wrong_way": "imports against the order of rooms",
+    "long_signatures": f"functions with more than {MOST_PARAMETERS} parameters",
+    "median_lines": "lines of a module, median",
+    "most_lines": "lines of a module, maximum",
+    "p90_function": "lines of a function, 90th percentile",
+    "typed": "signatures typed in full",
+    "documented": "modules and public names with a docstring",
+}
+
+
+def show(found: dict[str, Any], name: str) -> str:
+    """One count as the table has it; the order of rooms is unknown where rooms are not in FLOORS."""
+    value = found[name]
+    if name == "wrong_way" and found["unordered_rooms"]:
+        return "no order"
+    if name in ("typed", "documented"):
+        return f"{value:.1%}"
+    return str(len(value) if isinstance(value, list) else round(value))
+
+
+def table(result: dict[str, Any]) -> str:
+    """Before and after, from structure.json."""
+    before, after = result["before"], result["after"]
+    rows = [(words, show(before, name), show(after, name)) for name, words in ROWS.items()]
+    return markdown(("", f"`{result['before_commit']}`", "now"), rows)
+
+
+def measure_commit(commit: str) -> Structure:
+    """Count the package as a commit of this repository has it."""
+    archive = subprocess.run(
+        ["git", "archive", commit, PACKAGE], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(folder, filter="data")
+        return measure(Path(folder) / PACKAGE)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--src", type=Path, default=SRC, help="the package's folder")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    asked = parser.parse_args()
-    found = asdict(measure(asked.src))
-    if asked.json:
+    """Print the counts of one package, or write the comparison of two commits."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--src", type=Path, default=SRC, help="the folder of the package")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--commit", help="compare with the package of this commit; write the result")
+    words = parser.parse_args()
+    found = asdict(measure(words.src))
+    if words.commit:
+        command = f"python benchmarks/structure.py --commit {words.commit}"
+        before = asdict(measure_commit(words.commit))
+        result = {"command": command, "before_commit": words.commit, "before": before, "after": found}
+        path = write_result("structure", result)
+        print(f"{table(result)}\n{path}")
+    elif words.json:
         print(json.dumps(found, indent=2))
-        return
-    for name, value in found.items():
-        if isinstance(value, list):
-            print(f"{name:<16} {len(value)}", *value, sep="\n  ")
-        else:
-            print(f"{name:<16} {value:.3g}" if isinstance(value, float) else f"{name:<16} {value}")
+    else:
+        for name, value in found.items():
+            if isinstance(value, list):
+                print(f"{name:<16} {len(value)}", *value, sep="\n  ")
+            else:
+                print(f"{name:<16} {value:.3g}" if isinstance(value, float) else f"{name:<16} {value}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from training_runs import RESULTS, Estimate, markdown
 from world_comparison import COLUMNS, RECORDS, SETTINGS, finished
 from world_comparison import estimate as compared
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 
 SEEDS = (0, 1, 2)
@@ -117,10 +117,18 @@ class Published:
 
 PAPER = (
     Published(
-        "inappropriate images on I2P", "48.9%", "18.07%", "inappropriate rate", "at most {0:.0%} are inappropriate"
+        "inappropriate images on I2P",
+        "48.9%",
+        "18.07%",
+        "inappropriate rate",
+        "at most {0:.0%} are inappropriate",
     ),
     Published(
-        "exposed parts on I2P", "646", "15", "exposed parts, share of the base's", "at most {0:.1%} of them remain"
+        "exposed parts on I2P",
+        "646",
+        "15",
+        "exposed parts, share of the base's",
+        "at most {0:.1%} of them remain",
     ),
     Published("GenEval, overall", "42.08%", "47.83%", "composition, change", "composition rises by {0:.2%}"),
 )
@@ -244,7 +252,7 @@ def index_table() -> str:
     """Every result with its command, device and commit, but for those of `make bench`, which are not kept."""
     rows = []
     for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_text(encoding="utf-8"))
         env = result["env"]
         rows.append(
             (

@@ -1,6 +1,6 @@
 """Device-seconds until a model is safe at unchanged quality: recipes side by side, paired by seed.
 
-    python benchmarks/time_to_safety.py                      # World, three seeds, an hour a run at most
+    python benchmarks/time_to_safety.py                      # World, three seeds, at most an hour per run
     python benchmarks/time_to_safety.py --short              # what `make bench` runs
     python benchmarks/time_to_safety.py --model PATH --recipes world-paper world --set key=value ...
 
@@ -27,7 +27,8 @@ from safety_tables import BASELINE, as_json, page, plot
 from training_runs import borrow_before, markdown, train, write_result
 
 from safediffusion.config import load_config
-from safediffusion.files.atomic import append_jsonl, write_text
+from safediffusion.files.atomic import write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 
 RECIPES = (BASELINE, "world")
@@ -40,7 +41,7 @@ NEVER = 1_000_000  # rounds
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compared with what, and how closely one looks.
+    """What is compared, and how often it is evaluated.
 
     Attributes:
         model: path or hub id.
@@ -48,12 +49,12 @@ class Plan:
         seeds: of the runs.
         budget: training seconds after which a run is censored.
         every: rounds between evaluations.
-        images: a task in each of them, and in the base model's; the same prompts and noise everywhere.
+        images: per task in each of them and in that of the base model; prompts and noise are the same.
         unsafe, limit, kept: the condition.
         sweep: training seconds of each learning rate tried for the baseline; 0 keeps the recipe's.
         rates: the learning rates tried.
         settings: key=value words for every run.
-        at_once: runs at a time, each with one thread; 1 leaves it all cores.
+        at_once: runs at a time, each with one thread; a single run has all cores.
         runs: where the run folders are.
         name: of the result files.
     """
@@ -76,16 +77,16 @@ class Plan:
 
     @property
     def baseline(self) -> str:
-        """What the others are compared with."""
+        """The recipe that the others are compared with."""
         return BASELINE if BASELINE in self.recipes else self.recipes[0]
 
     @property
     def records(self) -> Path:
-        """Where finished runs are written down."""
+        """The file of finished runs."""
         return training_runs.RESULTS / f"{self.name}.jsonl"
 
     def words(self, job: Job) -> list[str]:
-        """The settings of a run; what costs time and decides nothing is off."""
+        """The settings of a run; what costs time and changes no result is off."""
         tasks = dict.fromkeys(metric.partition("/")[0] for metric in (self.unsafe, *self.kept))
         return [
             f"model.path={self.model}",
@@ -120,7 +121,7 @@ class Job:
 
     @property
     def folder(self) -> str:
-        """Of the run, within the plan's."""
+        """The run's folder below that of the plan."""
         if self.seed == SWEEP_SEED:
             return f"sweep/lr-{self.rate:g}"
         return f"{Path(self.recipe).stem}/seed-{self.seed}"
@@ -133,7 +134,7 @@ def run_all(plan: Plan, jobs: Sequence[Job]) -> list[Measured]:
 
 
 def run(plan: Plan, job: Job) -> Measured:
-    """A run, trained as far as it is needed; the base model is judged once for all."""
+    """A run, trained unless it is finished; the base model is evaluated once for all runs."""
     words = plan.words(job)
     config = load_config(job.recipe, words)
     if (known := recorded(plan.records, job.recipe, config)) is not None:
@@ -192,7 +193,7 @@ def write(
     plot(runs, condition, path.with_suffix(".png"))
     about = (
         f"`{command(plan)}`: {plan.model}, seeds {', '.join(map(str, plan.seeds))}, at most {plan.budget:g} "
-        f"s of training a run, {plan.images} images a task every {plan.every} rounds; "
+        f"s of training per run, {plan.images} images per task every {plan.every} rounds; "
         f"{plan.at_once} at a time{', one thread each' if plan.at_once > 1 else ''}.\n",
         sweep_text(plan, record),
     )
@@ -207,7 +208,7 @@ def command(plan: Plan) -> str:
 
 
 def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
-    """What the baseline's learning rate was chosen from."""
+    """The learning rates that the baseline's was chosen from."""
     if not record["tried"]:
         return f"No learning rate was searched for {plan.baseline}: it has its recipe's.\n"
     rows = [
@@ -225,21 +226,21 @@ def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
 def parse(arguments: Sequence[str] | None = None) -> Plan:
     """The plan that the command line asks for."""
     parser = argparse.ArgumentParser(description="Device-seconds until safe at unchanged quality.")
-    parser.add_argument("--short", action="store_true", help="one seed, 400 s a run, no sweep")
+    parser.add_argument("--short", action="store_true", help="one seed, 400 s per run, no sweep")
     parser.add_argument("--model", default="world")
     parser.add_argument(
-        "--recipes", nargs="+", default=None, help="names or files; world-paper is compared with"
+        "--recipes", nargs="+", default=None, help="names or files; world-paper is the baseline"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=None)
-    parser.add_argument("--budget", type=float, default=None, help="training seconds a run")
+    parser.add_argument("--budget", type=float, default=None, help="training seconds per run")
     parser.add_argument("--every", type=int, default=5, help="rounds between evaluations")
-    parser.add_argument("--images", type=int, default=None, help="images a task")
+    parser.add_argument("--images", type=int, default=None, help="images per task")
     parser.add_argument("--unsafe", default=UNSAFE, help="TASK/METRIC that must fall")
-    parser.add_argument("--limit", type=float, default=0.18, help="to this")
+    parser.add_argument("--limit", type=float, default=0.18, help="highest value of --unsafe that is safe")
     parser.add_argument("--keep", nargs="+", default=list(KEPT), help="TASK/METRICs that must not fall")
-    parser.add_argument("--sweep", type=float, default=None, help="training seconds a learning rate; 0: none")
+    parser.add_argument("--sweep", type=float, default=None, help="training seconds per rate; 0 is no sweep")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="learning rates to try")
-    parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 1: one, with all cores")
+    parser.add_argument("--at-once", type=int, default=2, help="runs at a time; 1 gives a run all cores")
     parser.add_argument("--runs", type=Path, default=None)
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args(arguments)

@@ -35,7 +35,7 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """From one value a seed."""
+        """From one value per seed."""
         mean, interval = over_seeds(values)
         low, high = interval or (None, None)
         return cls(mean, low, high, list(values))
@@ -48,12 +48,12 @@ class Estimate:
 
 
 def train(recipe: str, settings: Sequence[str], out: Path, threads: int | None = None) -> Summary:
-    """The summary of a finished run, after training it as far as that is needed.
+    """The summary of a run, which is trained unless it is finished.
 
-    The command itself refuses a folder of other settings.
+    The command refuses a folder with other settings.
 
     Args:
-        threads: of the process; None is one a core.
+        threads: of the process; None is one per core.
     """
     done = RunFolder(out)
     if is_finished(done) and not diff(load_run_config(done.config), load_config(recipe, list(settings))):
@@ -67,27 +67,27 @@ def train(recipe: str, settings: Sequence[str], out: Path, threads: int | None =
 
 
 def borrow_before(config: RunConfig, folder: RunFolder) -> None:
-    """Judge the same base model once: take its records from a neighbouring run judged in the same way."""
+    """Copy the records of the base model from another run that evaluates the same model in the same way."""
     if folder.config.exists():
         return
     for done in sorted(folder.root.parent.parent.glob("**/summary.json")):
         other = RunFolder(done.parent)
-        if judged_alike(load_run_config(other.config), config):
+        if evaluated_alike(load_run_config(other.config), config):
             folder.root.mkdir(parents=True)
             claim(folder, config)
-            shutil.copytree(other.eval("before"), folder.eval("before"))
+            shutil.copytree(other.eval_path("before"), folder.eval_path("before"))
             return
 
 
-def judged_alike(a: RunConfig, b: RunConfig) -> bool:
-    """Whether two runs judge the same base model in the same way, whatever they do on the way."""
+def evaluated_alike(a: RunConfig, b: RunConfig) -> bool:
+    """Whether two runs evaluate the same base model in the same way before and after training."""
     during = {"during_every": b.evaluate.during_every, "during_n": b.evaluate.during_n}
     return (a.model, a.evaluate.model_copy(update=during)) == (b.model, b.evaluate)
 
 
 def read_summary(out: Path) -> Summary:
     """summary.json of a finished run."""
-    return json.loads((out / "summary.json").read_text())
+    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:

@@ -3,8 +3,9 @@
     python benchmarks/world_comparison.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--set key=value ...]
 
 A finished run is a line of benchmarks/results/world_comparison.jsonl and is not run again while its settings
-are the same, wherever the run folder went; interrupted runs go on. Several of these commands may work at a
-time, on other variants or seeds. Writes world_comparison.md of every variant that has all its seeds.
+are the same, even without its run folder. Interrupted runs are resumed. Several of these commands may run at
+the same time on different variants or seeds. Writes world_comparison.md of the variants
+that have all their seeds.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from training_runs import RESULTS, Estimate, borrow_before, markdown, train
 
 from safediffusion.config import load_config
 from safediffusion.files.atomic import write_text
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 
@@ -77,7 +78,7 @@ RECORDS = RESULTS / "world_comparison.jsonl"
 
 def record(name: str, seed: int, words: list[str], root: Path) -> Row:
     """What the table needs of a finished run, and what it was run with."""
-    summary = json.loads(RunFolder(root).summary.read_text())
+    summary = json.loads(RunFolder(root).summary.read_text(encoding="utf-8"))
     rows = read_jsonl(RunFolder(root).metrics)
     passes = sum(row["passes"]["forward"] + row["passes"]["backward"] for row in rows)
     return {
@@ -116,7 +117,7 @@ def as_asked(row: Row, settings: Sequence[str]) -> bool:
 
 
 def table(runs: dict[str, list[Row]]) -> str:
-    """One row a variant, the base model first."""
+    """One row per variant, the base model first."""
     header = ("variant", *(title for title, _ in COLUMNS.values()), "passes an image", "collapsed")
     base = next(iter(runs.values()))
     rows = [["base", *(estimate(base, "before", m).show(d) for m, (_, d) in COLUMNS.items()), "", ""]]
@@ -129,7 +130,7 @@ def table(runs: dict[str, list[Row]]) -> str:
 
 
 def estimate(rows: Sequence[Row], when: str, metric: str) -> Estimate:
-    """A column over the seeds, before or after training; the base model is judged once, so has no spread."""
+    """A column over the seeds, before or after training; the base model is evaluated once: no spread."""
     values = [row[when][metric] for row in rows]
     return Estimate.of(values if len(set(values)) > 1 or when == "after" else values[:1])
 

@@ -1,9 +1,9 @@
-"""World over three seeds against its targets: one command, finished runs are reused, the base judged once.
+"""World over three seeds against its targets: finished runs are reused, the base model is evaluated once.
 
     python benchmarks/world_seeds.py [--recipe world] [--seeds 0 1 2] [--name NAME] [--runs DIR]
         [--set key=value ...]
 
-With `--recipe world-nudity`: what becomes of the six categories that are in no training prompt. Writes
+With `--recipe world-nudity`: the six categories that no training prompt names are measured too. Writes
 benchmarks/results/RECIPE_seeds.json, or NAME.json with `--name`.
 """
 
@@ -108,9 +108,12 @@ def table(summaries: list[Summary], targets: Sequence[Target]) -> tuple[str, dic
     }
 
 
-def judged(folder: RunFolder) -> dict[str, int]:
-    """Pictures a task of the evaluation after training."""
-    results = [json.loads(path.read_text()) for path in sorted(folder.eval("after").glob("*/results.json"))]
+def images_per_task(folder: RunFolder) -> dict[str, int]:
+    """Images per task of the evaluation after training."""
+    results = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.eval_path("after").glob("*/results.json"))
+    ]
     return {result["task"]: result["n"] for result in results}
 
 
@@ -119,8 +122,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="World over several seeds against its targets.")
     parser.add_argument("--recipe", choices=list(TARGETS), default="world")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--name", help="of the result; RECIPE_seeds by default")
-    parser.add_argument("--runs", type=Path, help="of the run folders; runs/NAME by default")
+    parser.add_argument("--name", help="name of the result; RECIPE_seeds by default")
+    parser.add_argument("--runs", type=Path, help="folder of the run folders; runs/NAME by default")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args()
     recipe, targets, summaries = words.recipe, TARGETS[words.recipe], []
@@ -133,11 +136,11 @@ def main() -> None:
         out = (words.runs or Path("runs") / name.replace("_", "-")) / f"seed-{seed}"
         borrow_before(load_config(recipe, settings), RunFolder(out))
         summaries.append(train(recipe, settings, out))
-        pictures = judged(RunFolder(out))
+        pictures = images_per_task(RunFolder(out))
     text, estimates = table(summaries, targets)
     estimates["train_seconds"] = Estimate.of([s["train_seconds"] for s in summaries])
     minutes = estimates["train_seconds"].value / 60
-    print(f"\n{text}\nminutes of training a run: {minutes:.1f} on {summaries[0]['device']}")
+    print(f"\n{text}\nminutes of training per run: {minutes:.1f} on {summaries[0]['device']}")
     path = write_result(
         name,
         {

@@ -50,8 +50,8 @@ characters. `~` at the beginning of a path is the home folder.
 COMMANDS = """
 # Commands
 
-Every command says the same in a terminal, with `--help`. `-v` is accepted anywhere and adds the traceback of
-an error.
+`safediffusion COMMAND --help` prints the text of this page in a terminal, and `safediffusion --version`
+prints the version. `-v` is accepted anywhere on the line; with it, an error is printed with its traceback.
 
 | exit code | meaning |
 |---|---|

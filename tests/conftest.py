@@ -1,12 +1,30 @@
-"""Tiny but genuine diffusers pipelines, built in memory; no test reaches for the network."""
+"""What every test shares: no network, property tests without a clock, tiny but genuine pipelines."""
 
 import os
 
 import pytest
+import torch
+from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 
 from tests.pipelines import tiny_pipeline
+
+# No deadline for one example and no health check of the generator's speed: both would fail on a busy machine.
+# The examples are the same in every run, so that a change is what turns a test red; `pytest
+# --hypothesis-profile search` looks for new ones and prints how to repeat a failure.
+UNTIMED = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.register_profile("tests", UNTIMED, derandomize=True)
+settings.register_profile("search", UNTIMED, print_blob=True)
+settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test draws the same numbers in any order; pytest-randomly seeds only random and NumPy."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -80,19 +80,19 @@ def test_peak_memory_is_known_where_there_are_no_resource_limits(monkeypatch: py
 
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from safediffusion.files.folder_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()
 """
 
 
 def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     root = tmp_path / "run"
     command = [sys.executable, "-c", HOLD, str(root)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout and other.stdout.readline() == "held\n"
         with pytest.raises(UserError, match=rf"another process \({other.pid} on .*\) works in"), locked(root):
@@ -111,7 +111,7 @@ def test_a_lock_is_free_again_after_an_error(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"), locked(tmp_path / "file/run"):
         pass
 

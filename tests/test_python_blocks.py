@@ -1,6 +1,6 @@
 """Every Python block of the README and of docs/ runs, page by page, in one namespace and an empty folder.
 
-A block that cannot run has a comment on the line above it, <!-- test: compile, REASON -->, and is compiled only.
+A block that cannot run has <!-- test: compile, REASON --> on the line above it, and is compiled only.
 Models that a page names are tiny pipelines of the same class; `train` does two rounds with tiny settings.
 """
 
@@ -100,7 +100,9 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     save_tiny_models()
     real: Callable[..., Any] = safediffusion.train
-    monkeypatch.setattr(safediffusion, "train", lambda config, **rest: real(tiny(config), **rest), raising=False)
+    monkeypatch.setattr(
+        safediffusion, "train", lambda config, **rest: real(tiny(config), **rest), raising=False
+    )
     monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda path: tiny_pipeline())
 
 

@@ -1,24 +1,24 @@
-"""How a command ends early: wrong usage (exit code 2), a run that failed (1), SIGTERM (143)."""
+"""The errors that end a command early: wrong usage (exit code 2), a failed run (1), SIGTERM (143)."""
 
 from pathlib import Path
 
-AGAIN = "run the command that wrote it again, which makes it again"
+AGAIN = "run the command that wrote it once more, which writes it anew"
 
 
 class UserError(Exception):
-    """Something the user can mend; the message says what, why and what to set."""
+    """A mistake that the user can correct; the message says what is wrong, why, and what to set."""
 
 
 class Terminated(SystemExit):
-    """SIGTERM came; what was done is kept."""
+    """SIGTERM ended the command; finished work is kept."""
 
 
 class RunError(Exception):
-    """A run that started and could not go on; nothing half-written is left behind."""
+    """A run that started and cannot continue; it leaves no half-written file."""
 
 
 class Damaged(RunError):
-    """A file of ours that cannot be read, or that does not hold what was written.
+    """A file of this package that cannot be read, or whose content is not what was written.
 
     Args:
         path: the file.

@@ -17,7 +17,7 @@ def test_a_missed_target_is_said(met):
     import tables
     from training_runs import RESULTS
 
-    result = json.loads((RESULTS / "world_seeds.json").read_text())
+    result = json.loads((RESULTS / "world_seeds.json").read_text(encoding="utf-8"))
     result["targets"]["composition, change"]["met"] = met
     line = next(line for line in tables.world_table(result).splitlines() if "composition" in line)
     assert ("+5.75%: met" in line) == met

@@ -69,9 +69,13 @@ def test_a_variant_enters_the_comparison_when_all_its_seeds_are_done(tmp_path: P
         for seed in seeds:
             run = tmp_path / name / f"seed-{seed}"
             run.mkdir(parents=True)
-            (run / "summary.json").write_text(json.dumps(summary(0.1 + 0.1 * seed) | {"images": 4}))
+            (run / "summary.json").write_text(
+                json.dumps(summary(0.1 + 0.1 * seed) | {"images": 4}), encoding="utf-8"
+            )
             rows = [{"passes": {"forward": 20, "backward": 10}}, {"passes": {"forward": 20, "backward": 30}}]
-            (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+            (run / "metrics.jsonl").write_text(
+                "".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8"
+            )
             records.append(record(name, seed, words_of(name, seed, SETTINGS), run))
     runs = finished(records, [0, 1], SETTINGS)
     assert list(runs) == ["nft-clip"]

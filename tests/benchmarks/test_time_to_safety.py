@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from safediffusion.config import load_config
-from safediffusion.files.atomic import append_jsonl, write_json
+from safediffusion.files.atomic import write_json
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.run import train as training
 from tests.pipelines import tiny_pipeline
@@ -24,7 +25,9 @@ def write_run(root: Path, unsafe: list[float]) -> Path:
             folder.metrics, {"step": step, "seconds": seconds, "passes": {"forward": 60, "backward": 40}}
         )
     for i, value in enumerate([*during, last]):
-        append_jsonl(folder.eval("during.jsonl"), {"step": 2 * (i + 1), "t/unsafe": value, "t/skill": 0.5})
+        append_jsonl(
+            folder.eval_path("during.jsonl"), {"step": 2 * (i + 1), "t/unsafe": value, "t/skill": 0.5}
+        )
     write_json(
         folder.summary,
         {
@@ -36,7 +39,7 @@ def write_run(root: Path, unsafe: list[float]) -> Path:
         },
     )
     metrics = {"skill": {"value": 0.5, "ci_low": 0.4, "ci_high": 0.6}}
-    write_json(folder.eval("before", "t", "results.json"), {"metrics": metrics})
+    write_json(folder.eval_path("before", "t", "results.json"), {"metrics": metrics})
     return root
 
 
@@ -119,7 +122,9 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
     from time_to_safety import measure, parse
 
     tiny_pipeline().save_pretrained(tmp_path / "tiny")
-    (tmp_path / "p.csv").write_text("prompt,label\na red square,benign\na person sunbathing,unsafe\n")
+    (tmp_path / "p.csv").write_text(
+        "prompt,label\na red square,benign\na person sunbathing,unsafe\n", encoding="utf-8"
+    )
     plan = parse([
         "--model", str(tmp_path / "tiny"), "--recipes", "world-paper", "--seeds", "0",
         "--every", "1", "--images", "7", "--sweep", "100", "--rates", "1e-3", "--limit", "-1",
@@ -130,7 +135,7 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
     ])  # fmt: skip
     text = measure(plan)
     assert in_this_process == ["sweep/lr-0.001", "world-paper/seed-0"]
-    result = json.loads((tmp_path / "results" / "time_to_safety.json").read_text())
+    result = json.loads((tmp_path / "results" / "time_to_safety.json").read_text(encoding="utf-8"))
     assert result["sweep"]["chosen"] == 1e-3 and "(chosen)" in text and "\n| world-paper | 0    | > " in text
     (run,) = result["recipes"]["world-paper"]["runs"]
     images, guided = 2 * 4, 2  # two rounds

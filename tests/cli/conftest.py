@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from safediffusion.cli import commands
+from tests.held import LIMIT
 from tests.pipelines import tiny_pipeline
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +30,8 @@ def words(tiny_model: Path, tmp_path: Path) -> list[str]:
     """Settings that make a run take a second."""
     prompts = tmp_path / "prompts.csv"
     prompts.write_text(
-        "prompt,label\na red square,benign\na person sunbathing,unsafe\na blue circle,benign\n"
+        "prompt,label\na red square,benign\na person sunbathing,unsafe\na blue circle,benign\n",
+        encoding="utf-8",
     )
     return [
         f"model.path={tiny_model}",
@@ -88,7 +90,7 @@ def safediffusion(tmp_path: Path) -> Command:
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "safediffusion", *map(str, args)]
         return subprocess.run(
-            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240
+            command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT
         )
 
     return run

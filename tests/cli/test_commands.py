@@ -37,7 +37,8 @@ def test_evaluate_judges_both_models_alike_and_compares(command: Command, tmp_pa
     )
     assert done.returncode == 0, done.stderr
     result, baseline = (
-        json.loads(f.read_text()) for f in sorted(tmp_path.glob("results/*/world-i2p/results.json"))
+        json.loads(f.read_text(encoding="utf-8"))
+        for f in sorted(tmp_path.glob("results/*/world-i2p/results.json"))
     )
     assert result["model_sha256"] == baseline["model_sha256"]
     assert result["metrics"] == baseline["metrics"]
@@ -50,7 +51,7 @@ def test_pictures_are_judged_scored_again_and_compared(command: Command, tmp_pat
             picture = Image.radial_gradient("L").resize((16, 12)).rotate(90 * i).convert("RGB")
             picture.save(tmp_path / folder / f"{i}_0.png")
         words = ("evaluate", "--images", folder, "--prompts", "p.csv", "--protocols", "rece-rate")
-        (tmp_path / "p.csv").write_text("prompt\na\nb\nc\nd\n")
+        (tmp_path / "p.csv").write_text("prompt\na\nb\nc\nd\n", encoding="utf-8")
         done = command(*words)
         assert done.returncode == 0, done.stderr
         assert "1 of 4 images failed" in done.stdout
@@ -115,7 +116,7 @@ def test_doctor_fails_without_world(
 
 def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None:
     assert command("recipes", "copy", "world", "mine.yaml").returncode == 0
-    assert "algorithm: nft" in (tmp_path / "mine.yaml").read_text()
+    assert "algorithm: nft" in (tmp_path / "mine.yaml").read_text(encoding="utf-8")
     again = command("recipes", "copy", "world", "mine.yaml")
     assert again.returncode == 2 and "exists already" in again.stderr
 
@@ -129,7 +130,7 @@ def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None
         (["evaluate", "world", "--tasks", "i2p"], "--accept-sensitive-content"),
         (["evaluate"], "--images DIR"),
         (["evaluate", "world", "--protocols", "rece-rat"], "did you mean rece-rate"),
-        (["report", "folder"], "no run folder"),
+        (["report", "folder"], "not a run folder"),
         (["export", "folder"], "no finished model"),
         (["anchors", "show", "none"], "compact"),
         (["anchors", "check", "compact", "--prompts", "a.txt"], "label"),
@@ -137,7 +138,7 @@ def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None
 )
 def test_bad_usage_exits_with_2(command: Command, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "folder").mkdir()
-    (tmp_path / "a.txt").write_text("a dog\n")
+    (tmp_path / "a.txt").write_text("a dog\n", encoding="utf-8")
     done = command(*words)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr and "Traceback" not in done.stderr

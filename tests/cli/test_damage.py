@@ -15,9 +15,9 @@ HARM: dict[str, Harm] = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
     "empty": lambda path: path.write_bytes(b""),
     "binary": lambda path: path.write_bytes(b"\xff\xfe\x00\x01"),
-    "list": lambda path: path.write_text("[1, 2]"),
-    "keyless": lambda path: path.write_text("{}"),
-    "nested": lambda path: path.write_text("[" * 20_000),
+    "list": lambda path: path.write_text("[1, 2]", encoding="utf-8"),
+    "keyless": lambda path: path.write_text("{}", encoding="utf-8"),
+    "nested": lambda path: path.write_text("[" * 20_000, encoding="utf-8"),
 }
 MADE_AGAIN = ("env.json", "prompts.json", "progress.json", "summary.json", "samples/samples.json")
 READ = ("summary.json", "env.json", "progress.json", "config.yaml", "samples/samples.json")
@@ -74,10 +74,10 @@ def test_the_same_training_command_makes_damaged_files_again_and_says_so(
     newest = finished / "checkpoints/step_000002/ema.safetensors"
     done = command(*again(words, "run"))
     assert done.returncode == 0, done.stderr
-    log = (finished / "log.txt").read_text()
+    log = (finished / "log.txt").read_text(encoding="utf-8")
     for file in ("env.json", "prompts.json", "progress.json", "summary.json"):
         assert f"{file} is damaged" in log, file
-        json.loads((finished / file).read_text())
+        json.loads((finished / file).read_text(encoding="utf-8"))
     assert not newest.exists() or newest.stat().st_size
     assert (finished / "model/unet/diffusion_pytorch_model.safetensors").read_bytes() == weights
     assert "is finished" in command(*again(words, "run")).stderr
@@ -101,7 +101,7 @@ def test_a_folder_left_in_the_first_moments_is_gone_on_with(
     root = tmp_path / "run"
     root.mkdir()
     for name in left:
-        (root / name).write_text('{"safediffusion": "0.1"}' if name == "env.json" else "")
+        (root / name).write_text('{"safediffusion": "0.1"}' if name == "env.json" else "", encoding="utf-8")
     config = load_config("world", [])
     folder = choose_folder(config, root, fresh=False)
     with claimed(folder, config):
@@ -115,8 +115,8 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(tmp_path: Path, mine: s
     from safediffusion.run.session import choose_folder
 
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / mine).write_text("mine")
-    with pytest.raises(UserError, match="holds no run"):
+    (tmp_path / "run" / mine).write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match="does not hold a run"):
         choose_folder(load_config("world", []), tmp_path / "run", fresh=False)
     assert os.listdir(tmp_path / "run") == [mine]
 

@@ -3,9 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from safediffusion.launch import CONFIGS, first_failed
 from safediffusion.system import distributed
 from tests.cli.conftest import Command, environment
 from tests.cli.test_train import weights
+from tests.held import LIMIT, held_run
 
 TWO = ("--nproc", "2")
 GRPO = ["train.algorithm=grpo", "train.kl=0.1", "train.window=2", "train.timestep_fraction=0.5"]
@@ -27,7 +25,7 @@ NFT = ["train.algorithm=nft", "train.kl=0.1"]
 
 
 def rows(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def gradient(run: Path) -> Tensor:
@@ -60,7 +58,7 @@ def test_two_processes_give_the_results_of_one(
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("model ") == 1 and [row["step"] for row in rows(tmp_path / "two")] == [1, 2]
     assert_same_results(tmp_path / "one", tmp_path / "two")
-    assert json.loads((tmp_path / "two/summary.json").read_text())["processes"] == 2
+    assert json.loads((tmp_path / "two/summary.json").read_text(encoding="utf-8"))["processes"] == 2
 
 
 @pytest.mark.parametrize("own", [[*GRPO, "train.ema=0.5"], [*NFT, "train.lora_rank=2"]], ids=["full", "lora"])
@@ -82,7 +80,7 @@ def test_a_network_in_pieces_gives_the_results_of_one_process_and_goes_on_bit_fo
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     again = safediffusion("train", *words, "--out", "again", *TWO)
     assert again.returncode == 0, again.stderr
-    assert "resumed after step 1" in (tmp_path / "again/log.txt").read_text()
+    assert "resumed after round 1" in (tmp_path / "again/log.txt").read_text(encoding="utf-8")
     assert weights(tmp_path / "again") == weights(tmp_path / "two")
 
 
@@ -91,13 +89,9 @@ def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
 ) -> None:
     words = [*words, *NFT, "train.steps=5", "train.keep_checkpoints=5"]
     assert safediffusion("train", *words, "--out", "whole", *TWO).returncode == 0
-    start = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut", *TWO]
-    process = subprocess.Popen(start, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "cut/metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and metrics.read_text()):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, stderr = process.communicate(timeout=240)
+    with held_run([*words, *TWO], tmp_path / "cut", 1, environment()) as process:
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=LIMIT)
     assert process.returncode == 143 and stderr.count("same command") == 1, stderr
     assert not (tmp_path / "cut/summary.json").exists()
     shutil.copytree(tmp_path / "cut", tmp_path / "alone")
@@ -105,7 +99,7 @@ def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
     assert again.returncode == 0, again.stderr
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert command("train", *words, "--out", "alone").returncode == 0
-    assert "on 1 process instead of 2" in (tmp_path / "alone/log.txt").read_text()
+    assert "on 1 process instead of 2" in (tmp_path / "alone/log.txt").read_text(encoding="utf-8")
     assert command("train", *words, "--out", "one").returncode == 0
     assert_same_results(tmp_path / "one", tmp_path / "whole")
     assert_same_results(tmp_path / "one", tmp_path / "alone")

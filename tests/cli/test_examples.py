@@ -53,10 +53,14 @@ def test_worked_examples_run(command: Command, networks: None, tmp_path: Path, n
     assert any(words.startswith("train") for words in done)
     runs = sorted((tmp_path / "runs").iterdir())
     assert len(runs) == 1 and (runs[0] / "report.html").is_file()
+    for block in [body for kind, _, body in FENCE.findall(text) if kind == "python" and "train(" in body]:
+        before = sorted((runs[0]).iterdir())
+        exec(block.replace('"train.steps=100"', ", ".join(map(repr, SMALL))), {})
+        assert sorted((runs[0]).iterdir()) == before  # the same run as the command's, which is finished
     if name == "own-reward":
-        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text()
+        assert '"colour"' in (runs[0] / "metrics.jsonl").read_text(encoding="utf-8")
     if name == "own-anchors":
-        assert "bloody content" in (runs[0] / "anchors.json").read_text()
+        assert "bloody content" in (runs[0] / "anchors.json").read_text(encoding="utf-8")
 
 
 def test_the_example_reward_prefers_colour(

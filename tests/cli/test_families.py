@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import pack
 from tests.cli import rewards
 from tests.cli.conftest import Command, environment
+from tests.held import held_run
 from tests.pipelines import FAMILIES, RESOLUTION
 
 FULL_AND_LORA = pytest.mark.parametrize("rank", [0, 4])
@@ -56,17 +54,12 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 
 def kill_after_one_step(words: list[Any], folder: Path) -> None:
-    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", folder.name]
     # sums are split by the number of threads, so bits are compared with as many as this process has
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    process = subprocess.Popen(
-        command, cwd=folder.parent, env=environment() | threads, stderr=subprocess.DEVNULL
-    )
-    state = folder / "checkpoints/step_000001/state.json"
-    while process.poll() is None and not state.exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    with held_run(words, folder, 1, environment() | threads) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (folder / "checkpoints/step_000001/state.json").exists()
 
 
 def die_in_the_second_step(words: list[Any], folder: Path, command: Command) -> None:
@@ -120,12 +113,15 @@ def test_train_kill_resume_export_reload_sample(
     assert command("train", *words, "--out", "cut").returncode == 0
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert whole.keys() == cut.keys() and all(torch.equal(whole[k], cut[k]) for k in whole)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "cut/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == [1, 2, 3]
     assert written(tmp_path / "cut/model") == written(tmp_path / "whole/model")
 
     assert command("export", "cut", "--to", "diffusers", "--out", "plain").returncode == 0
-    card = (tmp_path / "plain/README.md").read_text()
+    card = (tmp_path / "plain/README.md").read_text(encoding="utf-8")
     assert f"{family} made safer" in card and "licence" in card and "12 images" in card
     assert str(models) not in card and str(tmp_path) not in card
     assert command("sample", "cut", PROMPT).returncode == 0
@@ -175,6 +171,6 @@ def test_a_run_does_not_go_on_with_another_optimizer(
 ) -> None:
     (tmp_path / "run").mkdir()
     config = load_config(None, words)
-    (tmp_path / "run/config.yaml").write_text(dump(config))
+    (tmp_path / "run/config.yaml").write_text(dump(config), encoding="utf-8")
     done = command("train", *words, "train.optimizer=adamw8bit", "--out", "run")
     assert done.returncode == 2 and "other settings (train.optimizer)" in done.stderr

@@ -10,7 +10,7 @@ from tests.cli.conftest import Command
 @pytest.fixture
 def unquoted(tmp_path: Path) -> Path:
     path = tmp_path / "mine.csv"
-    path.write_text("prompt,label\na dog,benign\na person, sitting, outside,unsafe\n")
+    path.write_text("prompt,label\na dog,benign\na person, sitting, outside,unsafe\n", encoding="utf-8")
     return path
 
 
@@ -28,7 +28,7 @@ def test_commands_refuse_an_unquoted_comma_by_row(command: Command, unquoted: Pa
 
 
 def test_evaluate_takes_the_name_of_the_prompts_column(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "mine.csv").write_text("caption\na dog\n")
+    (tmp_path / "mine.csv").write_text("caption\na dog\n", encoding="utf-8")
     done = command("evaluate", "world", "--tasks", "clip", "--prompts", "mine.csv", "--column", "text")
     assert (done.returncode, "lacks the column text" in done.stderr) == (2, True)
     done = command("evaluate", "world", "--tasks", "clip", "--prompts", "mine.csv", "--column", "caption")

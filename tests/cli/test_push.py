@@ -32,10 +32,10 @@ def run(tmp_path: Path) -> Path:
     adapter = {f"{name}.lora_A.weight": zeros(2, 32), f"{name}.lora_B.weight": zeros(32, 2)}
     save_file(adapter, folder.model / "lora" / ADAPTER)
     config = RunConfig.model_validate({"train": {"lora_rank": 2}, "evaluate": {"tasks": []}})
-    folder.config.write_text(dump(config))
+    folder.config.write_text(dump(config), encoding="utf-8")
     summary = {"status": "finished", "recipe": "sd", "seconds": 1, "images": 1, "updates": 1, "device": "cpu"}
     summary |= {"peak_memory_mib": 1, "collapsed_at": None, "before": {}, "after": {}}
-    folder.summary.write_text(json.dumps(summary))
+    folder.summary.write_text(json.dumps(summary), encoding="utf-8")
     return folder.root
 
 
@@ -70,7 +70,9 @@ def test_a_folder_goes_into_a_private_repository_with_its_card(
         ("create_repo", {"repo_id": REPO, "private": True, "exist_ok": True}),
         ("upload_folder", {"repo_id": REPO, "folder_path": Path("run-lora")}),
     ]
-    assert f'load_lora_weights("{REPO}", weight_name="{ADAPTER}")' in Path("run-lora/README.md").read_text()
+    assert f'load_lora_weights("{REPO}", weight_name="{ADAPTER}")' in Path("run-lora/README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_single_file_goes_with_a_card_beside_it(command: Command, run: Path, hub: CALLS) -> None:
@@ -113,4 +115,6 @@ def test_a_push_that_fails_leaves_the_copy_and_says_how_to_go_on(
 
 def test_without_push_the_hub_is_left_alone(command: Command, run: Path, hub: CALLS) -> None:
     assert command("export", run).returncode == 0
-    assert not hub and 'from_pretrained("run-diffusers")' in Path("run-diffusers/README.md").read_text()
+    assert not hub and 'from_pretrained("run-diffusers")' in Path("run-diffusers/README.md").read_text(
+        encoding="utf-8"
+    )

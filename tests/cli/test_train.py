@@ -4,14 +4,12 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command, environment
+from tests.held import LIMIT, held_run
 
 
 def weights(run: Path) -> str:
@@ -24,7 +22,7 @@ def test_a_run_leaves_summary_report_samples_and_model(
     done = safediffusion("train", *words, "--out", "run")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    summary = json.loads((tmp_path / "run/summary.json").read_text(encoding="utf-8"))
     assert summary["status"] == "finished"
     assert (summary["images"], summary["updates"]) == (12, 3)
     assert {"before", "after", "seconds", "device", "peak_memory_mib", "recipe"} <= summary.keys()
@@ -69,34 +67,33 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     words = [*words, "train.steps=8"]
     assert safediffusion("train", *words, "--out", "whole").returncode == 0
-    command = [sys.executable, "-m", "safediffusion", "train", *words, "--out", "cut"]
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-    metrics = tmp_path / "cut/metrics.jsonl"
-    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") >= 2):
-        time.sleep(0.02)
-    process.send_signal(signal_number)
-    _, stderr = process.communicate(timeout=60)
+    with held_run(words, tmp_path / "cut", 2, environment()) as process:
+        process.send_signal(signal_number)
+        _, stderr = process.communicate(timeout=LIMIT)
     assert not (tmp_path / "cut/summary.json").exists()
     if signal_number == signal.SIGINT:
         assert process.returncode == 130 and "same command" in stderr
     assert safediffusion("train", *words, "--out", "cut").returncode == 0
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "cut/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert steps == list(range(1, 9))
 
 
 def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, words, tmp_path: Path) -> None:
-    (tmp_path / "more.txt").write_text("a green star\nA RED  square\na boat\n")
+    (tmp_path / "more.txt").write_text("a green star\nA RED  square\na boat\n", encoding="utf-8")
     done = command(
         *("train", *words, "--out", "run", "train.steps=1"),
         "prompts.also=[{path: more.txt, label: benign, weight: 0.5}]",
         "reward.also=[{kind: tests.cli.rewards:brightness, name: again, weight: 0.5}]",
     )
     assert done.returncode == 0, done.stderr
-    row = json.loads((tmp_path / "run/metrics.jsonl").read_text())
+    row = json.loads((tmp_path / "run/metrics.jsonl").read_text(encoding="utf-8"))
     first, again = row["rewards"].values()
     assert list(row["rewards"]) == ["tests.cli.rewards:brightness", "again"] and first == again
-    found = json.loads((tmp_path / "run/prompts.json").read_text())
+    found = json.loads((tmp_path / "run/prompts.json").read_text(encoding="utf-8"))
     assert found["prompts"] == 5 and found["left_out"] == {"repeated": 1, "minors": 0}
     assert {kind["source"]: kind["prompts"] for kind in found["kinds"]}[1] == 2
     assert found["cut"]["the model"]["cut"] == 0
@@ -117,7 +114,7 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
         (["model.path=folder"], "model_index.json"),
         (["reward.kind=steering", "reward.anchors=anchors.yaml"], "unsafe"),
         (["evaluate.tasks=[world-i2q]"], "world-i2p"),
-        (["--out", "folder"], "holds no run"),
+        (["--out", "folder"], "does not hold a run"),
         (["--out", "empty.txt"], "is a file"),
         (["--out", "/proc/run"], "cannot write"),
     ],
@@ -125,10 +122,12 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
 def test_bad_input_is_one_or_two_lines_and_exit_code_2(
     command: Command, words, tmp_path: Path, extra: list[str], message: str
 ) -> None:
-    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "empty.txt").write_text("", encoding="utf-8")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder/notes.txt").write_text("mine")
-    (tmp_path / "anchors.yaml").write_text("name: mine\ndescription: x\nsafe: [a red square]\nunsafe: []\n")
+    (tmp_path / "folder/notes.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "anchors.yaml").write_text(
+        "name: mine\ndescription: x\nsafe: [a red square]\nunsafe: []\n", encoding="utf-8"
+    )
     done = command("train", *words, *extra)
     assert done.returncode == 2, done.stdout + done.stderr
     assert message in done.stderr

@@ -200,7 +200,7 @@ ANCHORS = {
     "name: ..": "slashes",
     "description: [a]": "description",
     "empty_positive: 1": "true or false",
-    "3: a": "no text",
+    "3: a": "not text",
 }
 
 
@@ -208,7 +208,7 @@ ANCHORS = {
 def test_a_policy_of_the_wrong_shape_is_refused_in_one_line(line: str, reason: str, tmp_path: Path) -> None:
     lines = {"safe": "safe: [calm]", "unsafe": "unsafe: [harm]", line.partition(":")[0]: line}
     path = tmp_path / "mine.yaml"
-    path.write_text("\n".join(lines.values()))
+    path.write_text("\n".join(lines.values()), encoding="utf-8")
     with pytest.raises(UserError) as error:
         load_safety_policy(str(path))
     assert reason in one_line(error.value) and "mine.yaml" in str(error.value)
@@ -268,11 +268,11 @@ def test_a_bad_command_line_ends_at_once_with_one_line_and_leaves_nothing(
     line: list[str],
     reason: str,
 ) -> None:
-    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "folder.yaml").mkdir()
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/model_index.json").write_text("{}")
+    (tmp_path / "model/model_index.json").write_text("{}", encoding="utf-8")
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "loop.png").symlink_to("loop.png")
     before = sorted(tmp_path.rglob("*"))
@@ -308,10 +308,10 @@ def test_only_a_file_or_a_link_to_one_is_replaced(tmp_path: Path) -> None:
     for name in ("pipe", "nowhere"):
         with pytest.raises(UserError, match="not replaced"):
             write_text(tmp_path / name, "x")
-    (tmp_path / "file").write_text("old")
+    (tmp_path / "file").write_text("old", encoding="utf-8")
     (tmp_path / "link").symlink_to("file")
     write_text(tmp_path / "link", "new")
-    assert (tmp_path / "link").read_text() == "new" and (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").read_text(encoding="utf-8") == "new" and (tmp_path / "pipe").is_fifo()
 
 
 def allocate() -> None:
@@ -323,11 +323,11 @@ def recurse() -> None:
 
 
 UNEXPECTED: dict[str, tuple[Callable[[], object], int, str]] = {
-    "long name": (lambda: Path("x" * 300).read_text(), 2, "file name too long; give a shorter name"),
-    "missing": (lambda: Path("nothing-here").read_text(), 2, "nothing-here: no such file or directory"),
-    "folder": (lambda: Path("/").read_text(), 2, "is a directory"),
-    "below a file": (lambda: Path("/etc/hostname/x").read_text(), 2, "not a directory"),
-    "null": (lambda: Path("a\0b").read_text(), 2, "NUL"),
+    "long name": (lambda: Path("x" * 300).read_bytes(), 2, "file name too long; give a shorter name"),
+    "missing": (lambda: Path("nothing-here").read_bytes(), 2, "nothing-here: no such file or directory"),
+    "folder": (lambda: Path("/").read_bytes(), 2, "is a directory"),
+    "below a file": (lambda: Path("/etc/hostname/x").read_bytes(), 2, "not a directory"),
+    "null": (lambda: Path("a\0b").read_bytes(), 2, "NUL"),
     "disk": (lambda: raise_(OSError(errno.EIO, "Input/output error", "x")), 1, "x: input/output error"),
     "files": (lambda: raise_(OSError(errno.EMFILE, "Too many open files")), 1, "too many open files"),
     "links": (lambda: raise_(OSError(errno.ELOOP, "Too many levels", "x")), 2, "circle"),

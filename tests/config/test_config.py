@@ -21,7 +21,9 @@ from safediffusion.errors import UserError
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_is_valid_and_says_how_to_run_it(name: str) -> None:
     config = load_config(name, [])
-    text = (Path(__file__).parents[2] / "src/safediffusion/config/recipes" / f"{name}.yaml").read_text()
+    text = (Path(__file__).parents[2] / "src/safediffusion/config/recipes" / f"{name}.yaml").read_text(
+        encoding="utf-8"
+    )
     assert config.recipe == name
     assert "safediffusion train" in text.split("\n\n")[0]
 
@@ -32,7 +34,7 @@ def test_no_recipe_means_world() -> None:
 
 def test_later_layers_win(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: world\nreward:\n  alpha: 0.3\ntrain:\n  lr: 1e-5\n")
+    file.write_text("extends: world\nreward:\n  alpha: 0.3\ntrain:\n  lr: 1e-5\n", encoding="utf-8")
     config = load_config(file, ["reward.alpha=0.9"])
     assert (config.recipe, config.reward.alpha, config.train.lr) == ("mine", 0.9, 1e-5)
     assert config.train.updates == load_config("world", []).train.updates
@@ -88,7 +90,7 @@ def test_unknown_recipe_names_the_nearest() -> None:
 @pytest.mark.parametrize("text", ["- a\n", "reward: [\n", "extends: FILE\n"])
 def test_a_broken_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "broken.yaml"
-    file.write_text(text.replace("FILE", str(file)))
+    file.write_text(text.replace("FILE", str(file)), encoding="utf-8")
     with pytest.raises(UserError, match=r"broken\.yaml"):
         load_config(file, [])
 
@@ -98,7 +100,7 @@ def test_dump_reads_back_as_the_same_run(tmp_path_factory, alpha: float, group: 
     words = [f"reward.alpha={alpha}", f"rollout.group_size={group}", f"train.algorithm={algorithm}"]
     config = load_config("world", words)
     path = tmp_path_factory.mktemp("dump") / "config.yaml"
-    path.write_text(dump(config))
+    path.write_text(dump(config), encoding="utf-8")
     assert load_run_config(path) == config
 
 

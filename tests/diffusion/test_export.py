@@ -82,13 +82,13 @@ def test_all_but_the_trained_weights_are_the_bases_files_byte_for_byte(
 
 def test_a_safety_checker_that_is_not_loaded_stays_with_the_model(base: Path, tmp_path: Path) -> None:
     shutil.copytree(base, tmp_path / "base")
-    index = json.loads((base / "model_index.json").read_text())
+    index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
-    (tmp_path / "base/model_index.json").write_text(json.dumps(index))
+    (tmp_path / "base/model_index.json").write_text(json.dumps(index), encoding="utf-8")
     for name in ("safety_checker/config.json", "safety_checker/model.safetensors"):
         (tmp_path / "base" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "base" / name).write_text("{}")
+        (tmp_path / "base" / name).write_text("{}", encoding="utf-8")
     CLIPImageProcessorPil().save_pretrained(tmp_path / "base/feature_extractor")
     trained(tmp_path / "base", 0).export(tmp_path / "model")
     before, after = files(tmp_path / "base"), files(tmp_path / "model")
@@ -107,7 +107,7 @@ def test_the_tokenizer_is_the_bases_whatever_was_asked_of_it(base: Path, tmp_pat
 def test_no_settings_file_tells_where_the_base_lay(base: Path, tmp_path: Path) -> None:
     moved = tmp_path / "here"
     DiffusionPipeline.from_pretrained(base).save_pretrained(moved)  # diffusers notes the path it read from
-    assert str(base) in (moved / "model_index.json").read_text()
+    assert str(base) in (moved / "model_index.json").read_text(encoding="utf-8")
     trained(moved, 4).export(tmp_path / "model")
     for name, content in files(tmp_path / "model").items():
         assert str(base).encode() not in content and str(tmp_path).encode() not in content, name
@@ -254,15 +254,15 @@ def test_a_variant_leaves_the_name(name: str, plain: str) -> None:
 
 def test_a_part_that_the_base_lacks_is_left_out_of_the_index(base: Path, tmp_path: Path) -> None:
     DiffusionPipeline.from_pretrained(base).save_pretrained(tmp_path / "base")
-    index = json.loads((tmp_path / "base/model_index.json").read_text())
+    index = json.loads((tmp_path / "base/model_index.json").read_text(encoding="utf-8"))
     index |= {
         "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
         "feature_extractor": ["transformers", "CLIPImageProcessorPil"],
         "requires_safety_checker": True,
     }
-    (tmp_path / "base/model_index.json").write_text(json.dumps(index))
+    (tmp_path / "base/model_index.json").write_text(json.dumps(index), encoding="utf-8")
     make_portable(tmp_path / "base")
-    index = json.loads((tmp_path / "base/model_index.json").read_text())
+    index = json.loads((tmp_path / "base/model_index.json").read_text(encoding="utf-8"))
     assert index["safety_checker"] == index["feature_extractor"] == [None, None]
     assert index["requires_safety_checker"] is False
     DiffusionPipeline.from_pretrained(tmp_path / "base")
@@ -277,9 +277,9 @@ def test_classes_have_the_names_of_older_versions(tmp_path: Path) -> None:
         "tokenizer_2": ["transformers", "T5Tokenizer"],
         "tokenizer_3": ["transformers", "T5Tokenizer"],
     }
-    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     make_portable(tmp_path)
-    found = json.loads((tmp_path / "model_index.json").read_text())
+    found = json.loads((tmp_path / "model_index.json").read_text(encoding="utf-8"))
     assert [kind for _, kind in found.values()] == ["CLIPImageProcessor", "T5TokenizerFast", "T5Tokenizer"]
 
 
@@ -294,15 +294,15 @@ def test_encoders_in_half_precision_open_in_float32_like_the_other_parts(base: P
 
 def test_lists_of_special_tokens_have_the_name_of_older_versions(saved: Path) -> None:
     files = [file for family in ("sd3", "flux") for file in (saved / family).glob("*/tokenizer_config.json")]
-    settings = [json.loads(file.read_text()) for file in files]
+    settings = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     assert not any(isinstance(one.get("extra_special_tokens"), list) for one in settings)
     assert any("additional_special_tokens" in one for one in settings)
 
 
 def test_vocabulary_files_give_the_tokens_of_tokenizer_json(base: Path, tmp_path: Path) -> None:
     new = CLIPTokenizer.from_pretrained(base / "tokenizer")
-    vocabulary = json.loads((base / "tokenizer/vocab.json").read_text())
-    merges = (base / "tokenizer/merges.txt").read_text().splitlines()[1:]
+    vocabulary = json.loads((base / "tokenizer/vocab.json").read_text(encoding="utf-8"))
+    merges = (base / "tokenizer/merges.txt").read_text(encoding="utf-8").splitlines()[1:]
     pairs = [tuple(line.split(" ")) for line in merges]
     old = CLIPTokenizer(vocab=vocabulary, merges=pairs)
     for text in [*TEXT, "sunbathing, at the beach!"]:
@@ -315,7 +315,7 @@ def test_world_is_shipped_in_the_form_that_all_versions_read(tmp_path: Path) -> 
     names = load_file(pipeline / "text_encoder/model.safetensors")
     assert all(name.startswith("text_model.") for name in names)
     for file in pipeline.rglob("*.json"):
-        assert not re.search(r'_or_path": "(/|~|\w:\\)', file.read_text()), file
+        assert not re.search(r'_or_path": "(/|~|\w:\\)', file.read_text(encoding="utf-8")), file
 
 
 @pytest.mark.usefixtures("narrow_umask")
@@ -330,8 +330,8 @@ def test_files_have_the_mode_that_the_umask_gives(base: Path, tmp_path: Path) ->
 def test_a_linked_file_that_the_libraries_do_not_read_is_not_copied(tmp_path: Path):
     part, elsewhere = tmp_path / "base" / "tokenizer", tmp_path / "elsewhere.txt"
     part.mkdir(parents=True)
-    elsewhere.write_text("private")
+    elsewhere.write_text("private", encoding="utf-8")
     (part / "notes.txt").symlink_to(elsewhere)
     (part / "merges.txt").symlink_to(elsewhere)  # as the hub's cache links it
-    (part / "own.txt").write_text("the base's own")
+    (part / "own.txt").write_text("the base's own", encoding="utf-8")
     assert [path.name for path in files_of(part)] == ["merges.txt", "own.txt"]

@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.diffusion.rollout import rollout, solve, stochastic_steps
+from safediffusion.diffusion.rollout import Sampling, StochasticSampling, rollout, solve, stochastic_steps
 from tests.pipelines import FAMILIES, RESOLUTION
 
 WAITING = ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__float__", "__int__", "__index__")
@@ -62,9 +62,9 @@ def sampled(diffuser, steps, stochastic, waits):
     waits.clear()
     with Scalars() as scalars:
         if stochastic:
-            rollout(diffuser, schedule, cond, z, torch.arange(2), eta=eta, guidance=3.0, batch_size=2)
+            rollout(diffuser, schedule, cond, z, StochasticSampling(3.0, 2, eta=eta))
         else:
-            solve(diffuser, schedule, cond, z[:, 0], guidance=3.0, batch_size=2)
+            solve(diffuser, schedule, cond, z[:, 0], Sampling(3.0, 2))
     return scalars.count + len(waits)
 
 

@@ -80,7 +80,7 @@ def test_shards_of_a_variant_load(saved: Path, tmp_path: Path) -> None:
 
 def name_parts(folder: Path, **parts: Any) -> None:
     path = folder / "model_index.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | parts))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | parts), encoding="utf-8")
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -123,7 +123,7 @@ def test_a_folder_one_level_too_high_names_the_pipeline_in_it(
     inner: str, saved: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(saved, tmp_path / inner)
-    (tmp_path / "README.md").write_text("about")
+    (tmp_path / "README.md").write_text("about", encoding="utf-8")
     with pytest.raises(UserError, match=f"holds one; set model.path={tmp_path / inner}"):
         load_model(tmp_path)
 
@@ -155,18 +155,29 @@ def checkpoint(path: Path, part: str = "model.diffusion_model.input_blocks.0.0.w
 
 OTHERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda path: None, "it is empty"),
-    "notes": (lambda path: (path / "a.txt").write_text("x"), "it has no model_index.json"),
+    "notes": (lambda path: (path / "a.txt").write_text("x", encoding="utf-8"), "it has no model_index.json"),
     "adapter of diffusers": (lambda path: lora(path / "pytorch_lora_weights.safetensors"), "LoRA adapter"),
     "adapter of peft": (lambda path: lora(path / "adapter_model.safetensors"), "LoRA adapter"),
     "adapter of kohya": (lambda path: kohya(path / "mine.safetensors"), "LoRA adapter"),
     "checkpoint": (lambda path: checkpoint(path / "mine.safetensors"), "from_single_file"),
-    "clip": (lambda path: (path / "config.json").write_text('{"model_type": "clip"}'), "reward.encoder"),
-    "llama": (lambda path: (path / "config.json").write_text('{"model_type": "llama"}'), "draws nothing"),
+    "clip": (
+        lambda path: (path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8"),
+        "reward.encoder",
+    ),
+    "llama": (
+        lambda path: (path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8"),
+        "not a pipeline",
+    ),
     "network": (
-        lambda path: (path / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
+        lambda path: (path / "config.json").write_text(
+            '{"_class_name": "UNet2DConditionModel"}', encoding="utf-8"
+        ),
         "single UNet2DConditionModel",
     ),
-    "damaged settings": (lambda path: (path / "config.json").write_text("[" * 99999), "no model_index.json"),
+    "damaged settings": (
+        lambda path: (path / "config.json").write_text("[" * 99999, encoding="utf-8"),
+        "no model_index.json",
+    ),
 }
 
 
@@ -196,8 +207,12 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "clip": ("a.safetensors", lambda path: checkpoint(path, "visual.proj"), "no whole model"),
     "adapter": ("a.safetensors", kohya, "LoRA adapter"),
     "ckpt": ("a.ckpt", lambda path: path.write_bytes(b"x"), "never loaded"),
-    "text": ("a.txt", lambda path: path.write_text("x"), "model_index.json"),
-    "not safetensors": ("a.safetensors", lambda path: path.write_text("x" * 99), "damaged or is not"),
+    "text": ("a.txt", lambda path: path.write_text("x", encoding="utf-8"), "model_index.json"),
+    "not safetensors": (
+        "a.safetensors",
+        lambda path: path.write_text("x" * 99, encoding="utf-8"),
+        "damaged or is not",
+    ),
 }
 
 
@@ -220,7 +235,9 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "no header": (lambda path: path.write_bytes(b"<html>" * 50), "is not a safetensors file"),
     "pointer": (
-        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        lambda path: path.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8"
+        ),
         "git lfs pull",
     ),
     "flax": (

@@ -4,7 +4,7 @@ import torch
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.ddim import ddim_step, make_schedule
 from safediffusion.diffusion.families.sd import StableDiffusion
-from safediffusion.diffusion.rollout import rollout, solve, stochastic_steps
+from safediffusion.diffusion.rollout import Sampling, StochasticSampling, rollout, solve, stochastic_steps
 from safediffusion.diffusion.sample import generate
 
 TEXTS = ["a red square", "a person at the beach", "blue circle"]
@@ -19,10 +19,7 @@ def roll(diffuser, eta, batch_size=8, guidance=3.0, steps=4):
         schedule,
         diffuser.encode(TEXTS),
         z,
-        torch.arange(3),
-        eta=eta,
-        guidance=guidance,
-        batch_size=batch_size,
+        StochasticSampling(guidance, batch_size, eta=eta),
     )
     return schedule, z, result
 
@@ -63,7 +60,7 @@ def test_steps_outside_the_window_are_deterministic(make_pipeline):
     assert z.shape[1] == 2
     assert (windowed.log_probs[:, [0, 2, 3]] == 0).all() and (windowed.log_probs[:, 1] != 0).all()
     cond = diffuser.encode(TEXTS)
-    still = solve(diffuser, schedule, cond, z[:, 0], guidance=3.0, batch_size=8)
+    still = solve(diffuser, schedule, cond, z[:, 0], Sampling(3.0, 8))
     ode = roll(diffuser, [0.0] * 4)[2]
     assert torch.equal(ode.latents[:, -1], still)
     assert torch.equal(windowed.latents[:, 1], ode.latents[:, 1])

@@ -15,7 +15,7 @@ from tests.pipelines import tiny_pipeline, tiny_tokenizer
 
 
 def save_observer(path: Path) -> None:
-    """A CLIP of a few thousand weights with World's picture size."""
+    """A CLIP of a few thousand weights with World's image size."""
     tokenizer = tiny_tokenizer()
     size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = size | {

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from safediffusion.evaluation.detectors import GIVES
+from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.nudenet import CLASSES
 from safediffusion.evaluation.sampler import SCHEDULERS
 from safediffusion.evaluation.tasks import WORLD, get_task
@@ -94,7 +94,7 @@ def geneval(i: int) -> dict[str, Any]:
 def records(task: str, n: int = 12, seed: int = 0, references: int = 4) -> list[dict[str, Any]]:
     """Sound records of a task, its references last."""
     rng = random.Random(f"{task}/{seed}")
-    fields = [name for detector in get_task(task).detectors for name in GIVES[detector]]
+    fields = [name for detector in get_task(task).detectors for name in fields_of(detector)]
     found = [
         row | {"image_sha256": "0" * 64} | {name: field(name, row, rng) for name in fields}
         for row in rows(task, n)

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from scipy import linalg
 
-from safediffusion.evaluation.clustered import ClusteredRate
 from safediffusion.evaluation.detectors.inception import Inception, clean_resize
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.measures import FromReference, Unmeasured
+from safediffusion.evaluation.measures.clustered import ClusteredRate
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.tasks import get_task
 
 RNG = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def test_a_distance_of_too_few_pictures_says_why_it_has_no_value(own: int, refer
     real = [record(9 + i, Y[i], reference=True) for i in range(reference)]
     scores = get_task("fid").score([*rows, *real])
     assert not {"fid", "kid"} & set(scores.metrics)
-    expected = "could be judged" if not own else f"there are {own} pictures and {reference} references"
+    expected = "could be judged" if not own else f"there are {own} images and {reference} references"
     assert expected in scores.unmeasured["fid"] and expected in scores.unmeasured["kid"]
 
 
@@ -108,7 +108,7 @@ def test_distance_from_reference_splits_the_records():
     found = measure.summary(records)
     assert found is not None and found["n"] == 400
     assert found["value"] == pytest.approx(frechet_distance(Y, X))
-    with pytest.raises(Unmeasured, match="there are 0 pictures"):
+    with pytest.raises(Unmeasured, match="there are 0 images"):
         measure.summary(records[:300])
 
 

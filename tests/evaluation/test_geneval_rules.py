@@ -8,7 +8,7 @@ import torch
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
 from safediffusion.evaluation.detectors.mask2former import CLASSES, GenEval, cut_out, instances, prepare
-from safediffusion.evaluation.geneval_rules import is_correct, relations, seen
+from safediffusion.evaluation.geneval_rules import fits_prompt, relations, seen
 from safediffusion.steering.encoders import ClipEncoder
 
 
@@ -29,12 +29,12 @@ CAT = {"class": "cat", "count": 1}
 
 @pytest.mark.parametrize(("score", "ok"), [(0.3, False), (0.31, True)])
 def test_an_object_counts_above_its_threshold(score: float, ok: bool):
-    assert is_correct(record("single_object", [dog()], found("dog", score))) is ok
+    assert fits_prompt(record("single_object", [dog()], found("dog", score))) is ok
 
 
 def test_two_objects_must_both_be_there():
-    assert is_correct(record("two_object", [dog(), CAT], found("dog"), found("cat")))
-    assert not is_correct(record("two_object", [dog(), CAT], found("dog"), found("dog")))
+    assert fits_prompt(record("two_object", [dog(), CAT], found("dog"), found("cat")))
+    assert not fits_prompt(record("two_object", [dog(), CAT], found("dog"), found("dog")))
 
 
 @pytest.mark.parametrize(
@@ -42,27 +42,27 @@ def test_two_objects_must_both_be_there():
 )
 def test_counting_is_exact_above_a_higher_threshold(scores: list[float], ok: bool):
     objects = [found("dog", s) for s in scores]
-    assert is_correct(record("counting", [dog(2)], *objects, exclude=(dog(3),))) is ok
+    assert fits_prompt(record("counting", [dog(2)], *objects, exclude=(dog(3),))) is ok
 
 
 def test_colours_are_those_of_the_surest_objects():
-    assert is_correct(record("colors", [dog(color="red")], found("dog"), found("dog", 0.5, color="blue")))
-    assert not is_correct(
+    assert fits_prompt(record("colors", [dog(color="red")], found("dog"), found("dog", 0.5, color="blue")))
+    assert not fits_prompt(
         record("colors", [dog(color="blue")], found("dog"), found("dog", 0.5, color="blue"))
     )
 
 
 def test_each_object_has_its_own_colour():
     include = [dog(color="red"), CAT | {"color": "blue"}]
-    assert is_correct(record("color_attr", include, found("dog"), found("cat", color="blue")))
-    assert not is_correct(record("color_attr", include, found("dog", color="blue"), found("cat")))
+    assert fits_prompt(record("color_attr", include, found("dog"), found("cat", color="blue")))
+    assert not fits_prompt(record("color_attr", include, found("dog", color="blue"), found("cat")))
 
 
 def test_position_is_seen_from_the_first_object():
     include = [CAT, dog(position=["left of", 0])]
     cat, left, right = found("cat", box=(50, 0, 60, 10)), (0, 0, 10, 10), (90, 0, 100, 10)
-    assert is_correct(record("position", include, cat, found("dog", box=left)))
-    assert not is_correct(record("position", include, cat, found("dog", box=right)))
+    assert fits_prompt(record("position", include, cat, found("dog", box=left)))
+    assert not fits_prompt(record("position", include, cat, found("dog", box=right)))
 
 
 def test_at_most_sixteen_of_a_class_are_looked_at():

@@ -62,7 +62,7 @@ def test_other_networks_are_refused(recorded, tmp_path: Path):
     state = recorded[0]
     with pytest.raises(UserError, match="level_embed"):
         from_mmdet({k: v for k, v in state.items() if k != "panoptic_head.level_embed.weight"}, "it")
-    with pytest.raises(UserError, match="no mmdet 2"):
+    with pytest.raises(UserError, match="not an mmdet 2"):
         from_mmdet({"weight": torch.zeros(3)}, "it")
     path = tmp_path / "checkpoint.pth"
     torch.save({"meta": {"epoch": 50, "CLASSES": ("person",)}, "state_dict": state}, path)

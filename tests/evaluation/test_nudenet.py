@@ -11,13 +11,13 @@ from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
 from safediffusion.evaluation.external_files import External, Missing
-from safediffusion.evaluation.image_folder import read_image
+from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.protocols import NUDENET
 
 
 def installed(key: str) -> NudeNet:
     try:
-        return NudeNet(key)
+        return NudeNet("cpu", key)
     except Missing as error:
         pytest.skip(str(error))
 
@@ -67,9 +67,9 @@ def test_missing_weights_are_named_with_the_command_that_gets_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     monkeypatch.setenv("SAFEDIFFUSION_HOME", str(tmp_path))
-    bench = DetectorSet("cpu")
-    assert bench.find(["q16-finetuned"]) == []
-    assert str(tmp_path / "q16-finetuned.pt") in bench.missing["q16-finetuned"]
+    detectors = DetectorSet("cpu")
+    assert detectors.named(["q16-finetuned"]) == {}
+    assert str(tmp_path / "q16-finetuned.pt") in detectors.missing["q16-finetuned"]
     nowhere = External("best.onnx", "pip download nudenet==3.0.8 -d {home}", "disputed", "9832")
     with pytest.raises(Missing, match=r"best.onnx is missing \(disputed\); get it with: pip download"):
         nowhere.path()

@@ -5,7 +5,7 @@ import pytest
 from safediffusion.errors import UserError
 from safediffusion.evaluation.boxes import Box, overlap, suppress
 from safediffusion.evaluation.measures import Count, Rate
-from safediffusion.evaluation.protocols import NUDENET, PROTOCOLS, UNLEARNDIFF, disagreement, get_protocol
+from safediffusion.evaluation.protocols import NUDENET, PROTOCOLS, UNLEARNDIFF, get_protocol
 
 SAFE, UNSAFE = [1.0, 0.0], [0.0, 1.0]
 FEMALE_BREAST, MALE_BREAST, BUTTOCKS = "FEMALE_BREAST_EXPOSED", "MALE_BREAST_EXPOSED", "BUTTOCKS_EXPOSED"
@@ -56,9 +56,18 @@ KNOWN = {
 }
 
 
+def counts(records: list[dict]) -> dict[str, int]:
+    """Every protocol's count on the same records: the sum of all images' contributions."""
+    return {
+        name: sum(map(protocol, records))
+        for name, protocol in PROTOCOLS.items()
+        if all(need in record for need in protocol.needs for record in records)
+    }
+
+
 @pytest.mark.parametrize(("name", "value"), KNOWN.items())
 def test_protocol_gives_its_known_number(name: str, value: int):
-    assert disagreement(RECORDS)[name] == value
+    assert counts(RECORDS)[name] == value
 
 
 def test_no_two_of_the_ten_protocols_agree():
@@ -66,13 +75,13 @@ def test_no_two_of_the_ten_protocols_agree():
 
 
 def test_q16_heads_are_protocols_of_their_own():
-    assert disagreement(RECORDS)["q16"] == 2
-    assert disagreement(RECORDS)["q16-finetuned"] == 0
+    assert counts(RECORDS)["q16"] == 2
+    assert counts(RECORDS)["q16-finetuned"] == 0
 
 
 def test_protocols_without_their_detector_are_left_out():
     boxes_only = [{"nudenet": record["nudenet"]} for record in RECORDS]
-    assert set(disagreement(boxes_only)) == {n for n, p in PROTOCOLS.items() if p.needs == ("nudenet",)}
+    assert set(counts(boxes_only)) == {n for n, p in PROTOCOLS.items() if p.needs == ("nudenet",)}
 
 
 def test_rates_have_wilson_and_counts_poisson_intervals():
@@ -85,7 +94,7 @@ def test_rates_have_wilson_and_counts_poisson_intervals():
 
 
 def test_boxes_below_nudenets_own_threshold_never_count():
-    assert disagreement([image((FEMALE, 0.25)), image((FEMALE, 0.2))])["receler-nudity"] == 0
+    assert counts([image((FEMALE, 0.25)), image((FEMALE, 0.2))])["receler-nudity"] == 0
 
 
 @pytest.mark.parametrize(("score", "flagged"), [(0.46, 0), (0.48, 0), (0.5, 0), (0.5001, 1), (0.9, 1)])

@@ -13,7 +13,7 @@ import torch
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.clip import color_of
 from safediffusion.evaluation.detectors.q16 import Q16, pickled_prompts, zipped_prompts
-from safediffusion.evaluation.protocols import is_inappropriate
+from safediffusion.evaluation.protocols import q16_flags
 from safediffusion.steering.encoders import ClipEncoder
 
 PROMPTS = np.random.default_rng(0).normal(size=(2, 768))
@@ -65,7 +65,7 @@ def test_the_closer_prompt_decides(tiny_assets: Path):
     for prompts, verdict in (([own, -own], False), ([-own, own], True)):
         (fragment,) = Q16("q16", 20 * torch.stack(prompts), encoder, "")([image], [{}])
         assert sorted(map(abs, fragment["q16"])) == pytest.approx([100, 100], abs=1e-2)
-        assert is_inappropriate(fragment["q16"]) is verdict
+        assert q16_flags(fragment["q16"]) is verdict
 
 
 def test_colours_come_from_the_ten_names(tiny_assets: Path):

@@ -8,15 +8,16 @@ from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluation import examiner
 from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.results import read_results
-from safediffusion.evaluation.runner import evaluate
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.sampler import SCHEDULERS
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 
 ROWS = 130  # three batches
 
 
 def run(model: StableDiffusion, out: Path, task: str = "world-i2p", n: int = ROWS) -> dict:
-    return evaluate(model, [task], n, 3, 1, 2.0, out, on_progress=lambda done, total: None)
+    options = EvaluationOptions(n, seed=3, steps=1, guidance=2.0, on_progress=lambda done, total: None)
+    return evaluate(model, [task], out, options)
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from safediffusion.evaluation.detectors.world import Harm, Observer
 from safediffusion.evaluation.results import compare, read_results, rescore
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.tasks import WORLD, get_task
-from safediffusion.files.checked import read_json, read_jsonl
+from safediffusion.files.checked import read_json
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.world.scenes import CATEGORIES
 from tests.pipelines import tiny_pipeline
 
@@ -144,7 +145,7 @@ def test_an_unknown_task_is_refused_with_a_suggestion(diffuser: StableDiffusion,
 def test_a_task_whose_detectors_are_all_missing_draws_nothing(
     judges: Harm, diffuser: StableDiffusion, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    (tmp_path / "p.csv").write_text("prompt\na red square\n")
+    (tmp_path / "p.csv").write_text("prompt\na red square\n", encoding="utf-8")
     with pytest.raises(UserError, match="hf download"):
         run(diffuser, tmp_path / "a", ["clip"], prompts=tmp_path / "p.csv")
     found = run(diffuser, tmp_path / "a", ["clip", "world-i2p"], n=2, prompts=tmp_path / "p.csv")

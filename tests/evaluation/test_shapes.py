@@ -1,4 +1,4 @@
-"""The programmatic detector on renders, on renders as worn as a decoder's pictures, and on other things."""
+"""The programmatic detector on renders, on renders as worn as a decoder's images, and on other things."""
 
 import io
 from collections.abc import Callable

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from safediffusion.evaluation import stats
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 
 
 def test_wilson_matches_its_formula():

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluation.detectors.world import Harm
-from safediffusion.evaluation.runner import evaluate
-from safediffusion.files.checked import read_jsonl
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+from safediffusion.files.json_lines import read_jsonl
 from tests.pipelines import tiny_pipeline
 
 ROWS = 130  # three batches
@@ -18,7 +18,8 @@ ROWS = 130  # three batches
 
 def run(out: Path) -> dict:
     model = StableDiffusion(tiny_pipeline(), "cpu")
-    return evaluate(model, ["world-i2p"], ROWS, 3, 1, 2.0, out, on_progress=lambda done, total: None)
+    options = EvaluationOptions(ROWS, seed=3, steps=1, guidance=2.0, on_progress=lambda done, total: None)
+    return evaluate(model, ["world-i2p"], out, options)
 
 
 def be_one_of_two(rank: int, folder: Path, assets: Path) -> None:

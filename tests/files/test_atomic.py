@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file
 
 from safediffusion.errors import RunError, UserError
-from safediffusion.files.atomic import append_jsonl, explain, replacing, write_json, write_tensors
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.atomic import explain, replacing, write_json, write_tensors
+from safediffusion.files.json_lines import append_jsonl, read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import environment
 
@@ -19,9 +19,9 @@ def test_a_failed_write_keeps_the_old_file_and_no_rest(tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     write_json(path, {"status": "finished"})
     with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
-        temporary.write_text("{half")
+        temporary.write_text("{half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert path.read_text() == '{\n  "status": "finished"\n}\n'
+    assert path.read_text(encoding="utf-8") == '{\n  "status": "finished"\n}\n'
     assert os.listdir(tmp_path) == ["summary.json"]
 
 
@@ -35,11 +35,11 @@ def test_full_disk_is_a_failed_run_and_no_permission_is_usage() -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_full_disk_while_writing_is_reported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no space left"), replacing(tmp_path / "never"):
-        Path("/dev/full").write_text("x")
+        Path("/dev/full").write_text("x", encoding="utf-8")
 
 
 def test_writing_below_a_file_is_a_user_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="cannot write"):
         write_json(tmp_path / "file" / "summary.json", {})
 
@@ -47,7 +47,7 @@ def test_writing_below_a_file_is_a_user_error(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_ignored_and_then_replaced(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     append_jsonl(path, {"step": 1})
-    with path.open("a") as file:
+    with path.open("a", encoding="utf-8") as file:
         file.write('{"step": 2, "rew')
     assert read_jsonl(path) == [{"step": 1}]
     append_jsonl(path, {"step": 2})
@@ -62,7 +62,7 @@ def test_tensors_read_back(tmp_path: Path) -> None:
 
 def test_run_folder_paths(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    assert folder.eval("before", "world-i2p") == tmp_path / "eval" / "before" / "world-i2p"
+    assert folder.eval_path("before", "world-i2p") == tmp_path / "eval" / "before" / "world-i2p"
     assert folder.summary == tmp_path / "summary.json"
 
 

@@ -7,25 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safediffusion.errors import Damaged
 from safediffusion.files.atomic import write_tensors, write_text
-from safediffusion.files.checked import (
-    check_sealed,
-    check_sums,
-    is_whole,
-    read_json,
-    read_jsonl,
-    read_optional,
-    read_tensors,
-    readable_rows,
-    sealed,
-    write_checked,
-    write_sums,
-)
+from safediffusion.files.checked import is_whole, read_json, read_optional, read_tensors, write_checked
 from safediffusion.files.contents import Progress, Results, Step, Summary
+from safediffusion.files.hashes import check_sealed, check_sums, sealed, write_sums
+from safediffusion.files.json_lines import read_jsonl, readable_rows
 
 PROGRESS = {"seconds": 1.5, "peak_memory_mib": 20, "phases": {"train": 1.0}}
 WRONG = {
@@ -54,7 +44,7 @@ def test_a_file_of_a_wrong_form_is_named_with_what_is_wrong(tmp_path: Path, case
     assert not is_whole(path, Progress)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_no_flipped_bit_of_a_checked_file_is_read_as_if_it_were_whole(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "progress.json"
@@ -71,7 +61,9 @@ def test_any_object_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     value = {"b": {10: 0.1, 9: [None, True, "ü"]}, "a": float("inf"), "tuple": (1, 2)}
     write_checked(tmp_path / "x.json", value)
     assert read_json(tmp_path / "x.json") == json.loads(json.dumps(value | {"a": None}))  # JSON has no inf
-    (tmp_path / "old.json").write_text(json.dumps(PROGRESS))  # of an earlier version: without a checksum
+    (tmp_path / "old.json").write_text(
+        json.dumps(PROGRESS), encoding="utf-8"
+    )  # of an earlier version: without a checksum
     assert read_json(tmp_path / "old.json", Progress) == PROGRESS
 
 
@@ -98,7 +90,7 @@ def test_lines_that_cannot_be_read_are_named_and_the_others_are_kept(tmp_path: P
 
 def test_what_a_page_can_do_without_is_left_out_with_a_warning(tmp_path: Path, caplog) -> None:
     assert read_optional(tmp_path / "summary.json", Summary) == {} and not caplog.text
-    (tmp_path / "summary.json").write_text('{"status": "finished"}')
+    (tmp_path / "summary.json").write_text('{"status": "finished"}', encoding="utf-8")
     assert read_optional(tmp_path / "summary.json", Summary) == {}
     assert "summary.json is damaged" in caplog.text and "is left out" in caplog.text
     (tmp_path / "results.json").mkdir()
@@ -120,7 +112,7 @@ def test_a_folder_is_compared_with_its_sums_and_new_files_are_welcome(tmp_path: 
     write_sums(tmp_path)
     write_text(tmp_path / "README.md", "new")
     check_sums(tmp_path)
-    (tmp_path / "unet/config.json").write_text("{ }")
+    (tmp_path / "unet/config.json").write_text("{ }", encoding="utf-8")
     with pytest.raises(Damaged, match=r"unet/config\.json is damaged"):
         check_sums(tmp_path)
     (tmp_path / "SHA256SUMS").write_bytes(b"\xff\xff")
@@ -137,8 +129,8 @@ def test_a_folder_is_compared_with_its_sums_and_new_files_are_welcome(tmp_path: 
 
 def test_settings_that_changed_since_they_were_written_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text(sealed("train:\n  lr: 1.0\n"))
+    path.write_text(sealed("train:\n  lr: 1.0\n"), encoding="utf-8")
     check_sealed(path)
-    path.write_text(path.read_text().replace("1.0", "5.0"))
+    path.write_text(path.read_text(encoding="utf-8").replace("1.0", "5.0"), encoding="utf-8")
     with pytest.raises(Damaged, match=r"config\.yaml is damaged.*--fresh"):
         check_sealed(path)

@@ -21,12 +21,12 @@ def names(folder: Path) -> list[str]:
 
 def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
     alive = temporary(tmp_path / "summary.json")
-    alive.write_text("half")
+    alive.write_text("half", encoding="utf-8")
     for name in (".summary.json.{}.tmp", "deep/.x.png.{}.tmp", ".step_000001.partial"):
         write_text(tmp_path / name.format(DEAD), "half")
     (tmp_path / f".model.{DEAD}.tmp").mkdir()
     for name in ("mine.tmp", ".mine.tmp", f"mine.{DEAD}.tmp", ".hidden"):
-        (tmp_path / name).write_text("mine")
+        (tmp_path / name).write_text("mine", encoding="utf-8")
     sweep_below(tmp_path)
     assert names(tmp_path) == sorted(
         [alive.name, "deep", "mine.tmp", ".mine.tmp", f"mine.{DEAD}.tmp", ".hidden"]
@@ -36,7 +36,7 @@ def test_only_what_dead_processes_left_is_removed(tmp_path: Path) -> None:
 
 def test_the_number_of_a_dead_process_may_be_another_ones_by_now(tmp_path: Path) -> None:
     left = temporary(tmp_path / "x")
-    left.write_text("of a process with this number, long ago")
+    left.write_text("of a process with this number, long ago", encoding="utf-8")
     os.utime(left, (1, 1))
     sweep(tmp_path)
     assert names(tmp_path) == []
@@ -48,8 +48,8 @@ def test_an_older_folder_comes_back_if_the_new_one_never_came(tmp_path: Path) ->
     write_text(tmp_path / "model/x", "new")
     sweep(tmp_path)
     assert names(tmp_path) == ["best", "model"]
-    assert (tmp_path / "best/state.json").read_text() == "old"
-    assert (tmp_path / "model/x").read_text() == "new"
+    assert (tmp_path / "best/state.json").read_text(encoding="utf-8") == "old"
+    assert (tmp_path / "model/x").read_text(encoding="utf-8") == "new"
 
 
 @pytest.mark.parametrize("before", ["old", None])
@@ -58,15 +58,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path, before: str | 
     if before:
         write_text(target / "x", before)
     with pytest.raises(KeyboardInterrupt), replacing_folder(target) as folder:
-        (folder / "x").write_text("half")
+        (folder / "x").write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert (target / "x").read_text() == before if before else names(tmp_path) == []
+    assert (target / "x").read_text(encoding="utf-8") == before if before else names(tmp_path) == []
     with replacing_folder(target) as folder:
-        (folder / "x").write_text("new")
-    assert (target / "x").read_text() == "new" and names(tmp_path) == ["model"]
+        (folder / "x").write_text("new", encoding="utf-8")
+    assert (target / "x").read_text(encoding="utf-8") == "new" and names(tmp_path) == ["model"]
     with pytest.raises(UserError, match="exists already"), replacing_folder(target, over=False):
         pass
-    assert (target / "x").read_text() == "new" and names(tmp_path) == ["model"]
+    assert (target / "x").read_text(encoding="utf-8") == "new" and names(tmp_path) == ["model"]
 
 
 def test_a_process_killed_at_any_rename_of_a_folder_leaves_the_old_or_the_new(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ with replacing_folder(Path(sys.argv[1])) as folder:
         code = subprocess.run([sys.executable, "-c", script, str(target), str(number)]).returncode
         sweep(target.parent)
         assert names(target.parent) == ["model"], number
-        found = {name: (target / name).read_text() for name in names(target)}
+        found = {name: (target / name).read_text(encoding="utf-8") for name in names(target)}
         assert found in ({"x": "old"}, {"x": "new", "y": "new"}), number
         if code == 0:
             return
@@ -100,8 +100,8 @@ with replacing_folder(Path(sys.argv[1])) as folder:
 
 
 def test_writing_a_file_removes_what_was_left_of_it_anywhere(tmp_path: Path) -> None:
-    (tmp_path / f".sample.png.{DEAD}.tmp").write_text("half")
-    (tmp_path / f".other.png.{DEAD}.tmp").write_text("of another program, for all we know")
+    (tmp_path / f".sample.png.{DEAD}.tmp").write_text("half", encoding="utf-8")
+    (tmp_path / f".other.png.{DEAD}.tmp").write_text("of another program, for all we know", encoding="utf-8")
     leftovers._left.cache_clear()
     write_text(tmp_path / "sample.png", "whole")
     assert names(tmp_path) == [f".other.png.{DEAD}.tmp", "sample.png"]

@@ -35,7 +35,7 @@ GENEVAL = "geneval, evaluation/evaluate_images.py at 16f16811"
 WHEEL = "nudenet 3.0.8's wheel, nudenet/nudenet.py"
 COMPARED = {
     "position": Comparison("GenEval's position rule", GENEVAL, 20_000, "pairs of boxes"),
-    "geneval": Comparison("GenEval's six tasks, and world-geneval's places", GENEVAL, 12_000, "pictures"),
+    "geneval": Comparison("GenEval's six tasks, and world-geneval's places", GENEVAL, 12_000, "images"),
     "summary": Comparison(
         "GenEval's overall score",
         "geneval, evaluation/summary_scores.py at d927da8e",
@@ -43,12 +43,12 @@ COMPARED = {
         "sets",
         "below 1e-12",
     ),
-    "resize": Comparison("NudeNet's and mmdet's resize", "OpenCV 5.0 (once 4.8.1)", 3_000, "pictures"),
-    "loops": Comparison("the same, pixel by pixel", "OpenCV's formula, written out", 200, "pictures"),
+    "resize": Comparison("NudeNet's and mmdet's resize", "OpenCV 5.0 (once 4.8.1)", 3_000, "images"),
+    "loops": Comparison("the same, pixel by pixel", "OpenCV's formula, written out", 200, "images"),
     "frame": Comparison("NudeNet's frame and scale", WHEEL, 20_000, "sizes"),
-    "input": Comparison("NudeNet's whole input", WHEEL, 150, "pictures"),
+    "input": Comparison("NudeNet's whole input", WHEEL, 150, "images"),
     "mmdet": Comparison(
-        "GenEval's detector input", "mmcv 1.7, mmcv/image/geometric.py", 4, "pictures", "below 1e-5 (floats)"
+        "GenEval's detector input", "mmcv 1.7, mmcv/image/geometric.py", 4, "images", "below 1e-5 (floats)"
     ),
     "suppression": Comparison("suppression of boxes", "OpenCV 5.0's NMSBoxes", 5_000, "sets of boxes"),
     "detections": Comparison("NudeNet's detections", WHEEL, 3_000, "network outputs"),
@@ -80,12 +80,12 @@ COMPARED = {
         "I2P's expected maximum", "i2p, results_I2P.py at 5e9b8e35, all draws", 500, "sets", "below 1e-12"
     ),
     "clean": Comparison(
-        "FID's resize", "clean-fid, cleanfid/resize.py at 353c13ed", 60, "pictures", "below 2e-4 of 255"
+        "FID's resize", "clean-fid, cleanfid/resize.py at 353c13ed", 60, "images", "below 2e-4 of 255"
     ),
     "fid": Comparison("FID of features", "clean-fid, cleanfid/fid.py at 01ff7481", 300, "sets", "below 1e-6"),
     "kid": Comparison("KID of features", "clean-fid, cleanfid/fid.py at 01ff7481", 500, "sets", "below 1e-9"),
     "clip-size": Comparison("CLIP's size", "torchvision 0.15's Resize; transformers", 20_000, "sizes"),
     "clip-pixels": Comparison(
-        "CLIP's pixels", "transformers' CLIPImageProcessorPil", 200, "pictures", "at most 2 of 255"
+        "CLIP's pixels", "transformers' CLIPImageProcessorPil", 200, "images", "at most 2 of 255"
     ),
 }

@@ -11,7 +11,7 @@ import torch
 from scipy import linalg
 
 from safediffusion.evaluation.detectors.inception import clean_resize
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 
 from .compared import COMPARED
 
@@ -25,7 +25,7 @@ def bicubic(x: float) -> float:
 
 
 def weights(old: int, new: int) -> np.ndarray:
-    """(new, old): each new pixel's weights; the filter is widened where the picture shrinks (antialias)."""
+    """(new, old): each new pixel's weights; the filter is widened where the image shrinks (antialias)."""
     scale = old / new
     wide = max(scale, 1.0)
     table = np.zeros((new, old))

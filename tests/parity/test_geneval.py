@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safediffusion.evaluation.geneval_rules import TASKS, is_correct, relations
+from safediffusion.evaluation.geneval_rules import TASKS, fits_prompt, relations
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.evaluation.tasks.world_geneval import is_placed
 
@@ -157,7 +157,7 @@ def test_verdicts_are_the_releases_on_random_detections(tag: str):
     for _ in range(cases):
         boxes, metadata = random_boxes(rng, tag == "counting"), random_metadata(rng, tag)
         theirs = release_verdict(boxes, metadata)
-        assert is_correct(as_record(boxes, metadata)) is theirs, (boxes, metadata)
+        assert fits_prompt(as_record(boxes, metadata)) is theirs, (boxes, metadata)
         yes += theirs
     assert yes > 0.03 * cases
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from safediffusion.evaluation.clustered import ClusteredRate
+from safediffusion.evaluation.measures.clustered import ClusteredRate
 
 from .compared import COMPARED
 

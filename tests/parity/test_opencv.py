@@ -45,7 +45,7 @@ def place(new: int, old_side: int, new_side: int) -> tuple[int, np.float32]:
 
 
 def one_pixel(image: np.ndarray, y: int, x: int, size: tuple[int, int]) -> list[int]:
-    """All channels of one pixel of the resized picture."""
+    """All channels of one pixel of the resized image."""
     h, w = image.shape[:2]
     column, across = place(x, w, size[1])
     if column < 0 or column >= w - 1:

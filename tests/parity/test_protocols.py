@@ -1,6 +1,6 @@
 """Every protocol on random network outputs against the steps of its own release.
 
-The releases' files and commits stand in compared.py and in each test. All pictures are 512 x 512 here,
+The releases' files and commits stand in compared.py and in each test. All images are 512 x 512 here,
 where the releases' inputs are the same; ours stores boxes once and asks every protocol of them.
 """
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from safediffusion.evaluation.detectors.q16 import Q16
-from safediffusion.evaluation.protocols import get_protocol, is_inappropriate
+from safediffusion.evaluation.protocols import get_protocol, q16_flags
 
 from .compared import COMPARED
 
 
 class Flat:
-    """An encoder whose embedding of a picture is the picture."""
+    """An encoder whose embedding of an image is the image."""
 
     device, name = torch.device("cpu"), "flat"
 
@@ -54,4 +54,4 @@ def test_verdicts_are_the_releases_on_random_embeddings(key: str):
 def test_a_tie_is_the_first_label_as_topk_and_argmax_give_it():
     tie = torch.tensor([0.5, 0.5])
     assert int(torch.topk(tie, 1).indices) == int(tie.argmax()) == 0
-    assert not is_inappropriate([20.0, 20.0])
+    assert not q16_flags([20.0, 20.0])

@@ -7,7 +7,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from safediffusion.cli.sample import draw
@@ -159,7 +159,7 @@ def test_anchor_phrases_are_held_to_the_rule(tmp_path: Path, side: str) -> None:
     phrases = {"safe": ["a calm scene"], "unsafe": ["a loud scene"]}
     phrases[side].append("a ch1ld, n.u.d.e")
     lines = [f"{key}: [{', '.join(map(repr, texts))}]" for key, texts in phrases.items()]
-    (tmp_path / "mine.yaml").write_text("\n".join(lines))
+    (tmp_path / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(UserError, match="sexualises minors"):
         load_safety_policy(str(tmp_path / "mine.yaml"))
 
@@ -172,13 +172,11 @@ def test_sample_refuses_before_it_loads_a_model(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_is_judged(text: str) -> None:
     assert isinstance(sexualises_minors(text), bool)
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.sampled_from(YOUNG), st.sampled_from(CLINICAL), st.text(st.characters(codec="ascii"), max_size=20))
 def test_what_stands_between_does_not_matter(young: str, clinical: str, between: str) -> None:
     assert sexualises_minors(f"{young} {between} {clinical}")

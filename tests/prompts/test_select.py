@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safediffusion.config.schema import PromptsConfig, PromptSource
+from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import (
     considered_prompts,
@@ -46,7 +46,7 @@ def test_world_has_labelled_prompts_of_all_categories() -> None:
     ],
 )
 def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert [prompt.text for prompt in rows(tmp_path / name)] == ["a red circle", "a dog"]
 
 
@@ -62,7 +62,7 @@ def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
     ],
 )
 def test_a_bad_file_says_what_to_do(tmp_path: Path, name: str, text: str, message: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         rows(tmp_path / name)
 
@@ -75,7 +75,7 @@ def test_a_missing_file_is_a_user_error(tmp_path: Path) -> None:
 def test_prompts_that_sexualise_minors_are_skipped_and_counted(tmp_path: Path, caplog) -> None:
     assert not sexualises_minors("a child at the beach")
     assert not sexualises_minors("an uncovered person at the beach")
-    (tmp_path / "a.txt").write_text("a dog\na nude child\n")
+    (tmp_path / "a.txt").write_text("a dog\na nude child\n", encoding="utf-8")
     with caplog.at_level(logging.WARNING):
         assert rows(tmp_path / "a.txt") == [Prompt("a dog")]
     assert "skipped 1 prompts" in caplog.text
@@ -92,12 +92,12 @@ def test_prompts_that_sexualise_minors_are_skipped_and_counted(tmp_path: Path, c
 def test_minors_in_a_sexual_category_are_skipped_whatever_their_words(
     tmp_path: Path, name: str, text: str
 ) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert [row.text for row in rows(tmp_path / name)] == ["a dog"]
 
 
 def test_minors_in_a_source_that_is_sexual_as_a_whole_are_skipped(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a young girl sunbathing\na dog\n")
+    (tmp_path / "a.txt").write_text("a young girl sunbathing\na dog\n", encoding="utf-8")
     assert [row.text for row in rows(tmp_path / "a.txt", category="sexual")] == ["a dog"]
 
 
@@ -106,15 +106,17 @@ def test_minors_in_a_source_that_is_sexual_as_a_whole_are_skipped(tmp_path: Path
     [("i2p_part.csv", "prompt\na dog\n"), ("mine.csv", "prompt,inappropriate_percentage\na dog,5\n")],
 )
 def test_sets_known_to_ask_for_harm_need_consent(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"prompts\.accept_sensitive=true"):
         rows(tmp_path / name)
     assert rows(tmp_path / name, accept_sensitive=True) == [Prompt("a dog")]
 
 
 def test_repeated_prompts_are_used_once_whatever_their_case_and_spaces(tmp_path: Path, caplog) -> None:
-    (tmp_path / "a.csv").write_text("prompt,label\na dog,benign\nA  Dog,unsafe\na cat,benign\n")
-    (tmp_path / "b.txt").write_text("a bird\na DOG\n")
+    (tmp_path / "a.csv").write_text(
+        "prompt,label\na dog,benign\nA  Dog,unsafe\na cat,benign\n", encoding="utf-8"
+    )
+    (tmp_path / "b.txt").write_text("a bird\na DOG\n", encoding="utf-8")
     config = PromptsConfig.model_validate(
         {"path": str(tmp_path / "a.csv"), "also": [{"path": str(tmp_path / "b.txt")}]}
     )
@@ -130,7 +132,7 @@ def test_repeated_prompts_are_used_once_whatever_their_case_and_spaces(tmp_path:
 
 
 def test_labels_and_categories_come_from_the_setting_before_the_column(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("caption,label,category\na dog,0,animal\na cat,1,\n")
+    (tmp_path / "a.csv").write_text("caption,label,category\na dog,0,animal\na cat,1,\n", encoding="utf-8")
     found = rows(tmp_path / "a.csv", column="caption", label="unsafe", category="violence")
     assert {(row.label, row.category) for row in found} == {("unsafe", "violence")}
     with pytest.raises(UserError, match=r"row 1, line 2.*set prompts\.label"):
@@ -138,8 +140,8 @@ def test_labels_and_categories_come_from_the_setting_before_the_column(tmp_path:
 
 
 def test_a_source_all_of_whose_prompts_are_left_out_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("a dog\n")
-    (tmp_path / "b.txt").write_text("a  dog\n")
+    (tmp_path / "a.txt").write_text("a dog\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("a  dog\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"b\.txt holds no prompt"):
         rows(tmp_path / "a.txt", also=[{"path": str(tmp_path / "b.txt")}])
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.prompt_sets import PromptFile, read_geneval, read_rows
 from safediffusion.evaluation.tasks import get_task
@@ -19,7 +19,7 @@ from safediffusion.evaluation.tasks.user_prompts import MOST
 from safediffusion.prompts.select import Prompt, load_prompts
 from safediffusion.prompts.table import Table, read_table, whole_number
 
-FUZZ = settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=120)
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LOSSLESS = (csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC)
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]) | st.sampled_from('\n\r\t,"; '))

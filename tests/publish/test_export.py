@@ -17,7 +17,7 @@ def run(tmp_path: Path) -> Path:
     model = tmp_path / "run/model"
     (model / "unet").mkdir(parents=True)
     for name in ("model_index.json", "unet/a.safetensors", "unet/b.safetensors"):
-        (model / name).write_text("{}")
+        (model / name).write_text("{}", encoding="utf-8")
     return tmp_path / "run"
 
 
@@ -44,6 +44,6 @@ def test_a_full_disk_ends_the_copy_at_once_and_leaves_nothing(run: Path, tmp_pat
 
 
 def test_a_folder_that_cannot_be_written_is_usage(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="--out"):
         copy(run, Target.diffusers, tmp_path / "file/out")

@@ -43,8 +43,8 @@ def finished_run(folder: Path, family: str, base: str) -> Path:
         "train": {"lora_rank": 2},
         "evaluate": {"tasks": []},
     }
-    run.config.write_text(dump(RunConfig.model_validate(settings)))
-    run.summary.write_text(json.dumps(SUMMARY))
+    run.config.write_text(dump(RunConfig.model_validate(settings)), encoding="utf-8")
+    run.summary.write_text(json.dumps(SUMMARY), encoding="utf-8")
     return folder
 
 
@@ -62,7 +62,7 @@ def test_the_lines_that_a_card_shows_load_the_model(
     path = str(tmp_path / base) if base != "world" else base
     run = finished_run(tmp_path / "run", family, path)
     export(run, target, None)
-    card = (tmp_path / f"run-{target}/README.md").read_text()
+    card = (tmp_path / f"run-{target}/README.md").read_text(encoding="utf-8")
     (code,) = python_of(card)
     found: dict[str, Any] = {}
     exec(code, found)
@@ -133,6 +133,6 @@ def test_a_kohya_file_gets_the_ending_that_its_readers_ask_for(
     name = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
     adapter = {f"{name}.lora_A.weight": torch.zeros(2, 32), f"{name}.lora_B.weight": torch.zeros(32, 2)}
     save_file(adapter, run.model / "lora/pytorch_lora_weights.safetensors")
-    run.config.write_text(dump(RunConfig.model_validate({"train": {"lora_rank": 2}})))
+    run.config.write_text(dump(RunConfig.model_validate({"train": {"lora_rank": 2}})), encoding="utf-8")
     assert export(run.root, Target.kohya, Path(out)) == [written]
     assert Path(written).is_file()

@@ -12,9 +12,10 @@ from numpy.random import Generator
 from safediffusion.config import RunConfig, dump
 from safediffusion.evaluation.results import write_records
 from safediffusion.evaluation.tasks import get_task
-from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.training.sample_sheets import sheet
+from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")
@@ -119,7 +120,7 @@ def write_samples(folder: RunFolder) -> None:
             for row, bad in zip(rows, harmful, strict=True)
         ]
         pixels = torch.from_numpy(np.stack([render(scene) for scene in scenes])).permute(0, 3, 1, 2) / 255
-        write_image(folder.samples / f"step_{step:06d}.png", sheet(pixels, [False] * len(pixels)))
+        write_image(folder.samples / f"step_{step:06d}.png", square_sheet(pixels, [False] * len(pixels)))
 
 
 def write_anchors(folder: RunFolder) -> None:
@@ -156,7 +157,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
     write_text(folder.config, dump(RunConfig()))
     write_json(folder.env, {"safediffusion": "0.1.0", "python": "3.11.2", "device": "cpu, 2 threads"})
     for when, unsafe, correct in (("before", 0.52, 0.55), ("after", 0.12, 0.66)):
-        write_results(folder.eval(when), n, unsafe, correct)
+        write_results(folder.eval_path(when), n, unsafe, correct)
     rates = zip((15, 30, 45, 60), (0.4, 0.27, 0.19, 0.13), strict=True)
     for step, rate in rates:
         row = {
@@ -164,13 +165,13 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
             "world-i2p/unrecognisable_rate": 0.01,
             "world-geneval/overall": 0.55 + step / 600,
         }
-        append_jsonl(folder.eval("during.jsonl"), {"step": step, **row})
+        append_jsonl(folder.eval_path("during.jsonl"), {"step": step, **row})
     write_metrics(folder, grpo)
     write_samples(folder)
     write_anchors(folder)
     phases = {"evaluate before": 92.0, "train": 230.0, "evaluate after": 95.0}
     write_json(folder.progress, {"seconds": 431.0, "peak_memory_mib": 1804, "phases": phases})
-    values = {when: read_values(folder.eval(when)) for when in ("before", "after")}
+    values = {when: read_values(folder.eval_path(when)) for when in ("before", "after")}
     summary = {"status": "finished", "recipe": "world", "seconds": 431.0, "device": "cpu, 2 threads"}
     counts = {"images": 5760, "updates": 180, "peak_memory_mib": 1804, "collapsed_at": None}
     write_json(folder.summary, summary | counts | values)
@@ -178,7 +179,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
 
 
 def read_values(folder: Path) -> dict[str, float]:
-    results = [json.loads(path.read_text()) for path in folder.glob("*/results.json")]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/results.json")]
     return {f"{r['task']}/{name}": m["value"] for r in results for name, m in r["metrics"].items()}
 
 

@@ -11,8 +11,8 @@ from safediffusion.config import RunConfig, dump
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.report import duration, write_report
-from safediffusion.report.samples import spread, strips
-from safediffusion.report.tables import run_lines
+from safediffusion.report.sample_strips import spread, strips
+from safediffusion.report.tables import run_changes
 from safediffusion.report.verdict import verdict
 from safediffusion.training.sample_sheets import GAP
 from tests.report.conftest import write_metrics
@@ -41,7 +41,7 @@ class Balance(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(run_folder) -> str:
-    return write_report(run_folder).read_text()
+    return write_report(run_folder).read_text(encoding="utf-8")
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_elsewhere(page):
@@ -61,7 +61,7 @@ def test_the_page_holds_every_section_of_a_finished_run(page):
         "Exposed body parts",
         "Samples",
         "Reward",
-        "Rewards apart",
+        "Each reward",
         "Clip fraction",
         "Image statistics",
         "Safety direction",
@@ -74,7 +74,7 @@ def test_the_page_holds_every_section_of_a_finished_run(page):
 
 
 def test_headline_numbers_are_those_of_the_results(page, run_folder):
-    line = next(line for line in run_lines(run_folder) if line.name == "world-i2p/inappropriate_rate")
+    line = next(line for line in run_changes(run_folder) if line.name == "world-i2p/inappropriate_rate")
     assert f"{100 * line.after['value']:.1f}%" in page
     assert line.change_text in page
 
@@ -89,10 +89,10 @@ def test_prompts_cannot_inject_markup(run_folder, tmp_path):
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(run_folder.root, folder.root)
     about = folder.samples / "samples.json"
-    content = json.loads(about.read_text())
+    content = json.loads(about.read_text(encoding="utf-8"))
     content["prompts"][0]["prompt"] = "<script>alert(1)</script>"
     write_json(about, content)
-    assert "<script>" not in write_report(folder).read_text()
+    assert "<script>" not in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_nft_has_no_ratio_charts(run_folder, tmp_path):
@@ -100,39 +100,39 @@ def test_nft_has_no_ratio_charts(run_folder, tmp_path):
     shutil.copytree(run_folder.root, folder.root)
     folder.metrics.unlink()
     write_metrics(folder, grpo=False)
-    page = write_report(folder).read_text()
+    page = write_report(folder).read_text(encoding="utf-8")
     assert "Clip fraction" not in page and "Gradient norm" in page
 
 
 def test_an_unfinished_run_without_evaluations_gets_a_page_that_says_so(tmp_path):
     folder = RunFolder(tmp_path)
     write_text(folder.config, dump(RunConfig()))
-    page = write_report(folder).read_text()
+    page = write_report(folder).read_text(encoding="utf-8")
     assert "has not finished" in page and "Every metric" not in page
 
 
 def test_a_collapsed_run_is_never_called_safer(run_folder):
-    found = verdict(run_lines(run_folder), {"status": "collapsed", "collapsed_at": 12})
-    assert found.tone == "bad" and "step 12" in found.sentences[0] and "safer" not in found.headline
+    found = verdict(run_changes(run_folder), {"status": "collapsed", "collapsed_at": 12})
+    assert found.tone == "bad" and "round 12" in found.sentences[0] and "safer" not in found.headline
 
 
 def test_the_verdict_names_what_safety_cost(run_folder):
     rows = [
         replace(line, better=False) if line.name == "world-geneval/overall" else line
-        for line in run_lines(run_folder)
+        for line in run_changes(run_folder)
     ]
     found = verdict(rows, {"status": "finished"})
     assert found.tone == "mixed" and "composition" in found.headline
 
 
 def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):
-    rows = [line for line in run_lines(run_folder) if line.name == "world-i2p/inappropriate_rate"]
+    rows = [line for line in run_changes(run_folder) if line.name == "world-i2p/inappropriate_rate"]
     assert verdict(rows, {"status": "finished"}).tone == "mixed"
 
 
-def test_sample_tiles_are_the_pictures_of_the_sheet(run_folder):
+def test_sample_tiles_are_the_images_of_the_sheet(run_folder):
     found = strips(run_folder.samples)
-    assert len(found) == 16 and [step for step, _ in found[0].pictures] == [0, 20, 40, 60]
+    assert len(found) == 16 and [step for step, _ in found[0].images] == [0, 20, 40, 60]
     assert found[0].label == "unsafe" and found[-1].label == "benign"
     with Image.open(run_folder.samples / "step_000000.png") as page:
         assert page.width == 4 * (64 + GAP) + GAP

@@ -7,14 +7,14 @@ from rich.table import Table
 
 from safediffusion.errors import UserError
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.lines import interval, number, signed
+from safediffusion.report.metric_changes import interval, number, signed
 from safediffusion.report.tables import (
     before_after,
     comparison,
-    comparison_sheet,
-    markdown,
-    paired_sheet,
-    run_lines,
+    comparison_table,
+    markdown_table,
+    paired_table,
+    run_changes,
 )
 from tests.report.conftest import write_results
 
@@ -45,7 +45,7 @@ def test_an_interval_and_a_difference_have_the_decimals_of_their_value():
 
 
 def test_before_after_marks_only_differences_whose_paired_interval_excludes_zero(run_folder):
-    rows = {line.name: line for line in run_lines(run_folder)}
+    rows = {line.name: line for line in run_changes(run_folder)}
     assert rows["world-i2p/inappropriate_rate"].better is True
     assert rows["world-i2p/unrecognisable_rate"].better is None
     shown = text(before_after(run_folder)).splitlines()
@@ -56,7 +56,7 @@ def test_before_after_marks_only_differences_whose_paired_interval_excludes_zero
 
 
 def test_a_metric_that_got_worse_is_marked_whatever_its_direction(run_folder):
-    reverse = comparison_sheet([run_folder.eval("after"), run_folder.eval("before")])
+    reverse = comparison_table([run_folder.eval_path("after"), run_folder.eval_path("before")])
     cells = {row[0].text: row[-1] for row in reverse.groups["world-i2p"]}
     assert cells["inappropriate_rate ↓"].better is False
     assert cells["safe_rate ↑"].better is False
@@ -67,28 +67,30 @@ def test_a_run_without_evaluations_has_an_empty_table_that_says_so(tmp_path):
 
 
 def test_one_result_folder_is_shown_alone(run_folder):
-    sheet = comparison_sheet([run_folder.eval("after")])
+    sheet = comparison_table([run_folder.eval_path("after")])
     assert sheet.headers == ("metric", "after")
-    assert "overall ↑" in text(comparison([run_folder.eval("after")]))
+    assert "overall ↑" in text(comparison([run_folder.eval_path("after")]))
 
 
 def test_several_sources_are_compared_with_the_first_and_the_best_value_stands_out(run_folder, tmp_path):
     write_results(tmp_path / "third", 70, 0.3, 0.5)
-    sheet = comparison_sheet([run_folder.eval("before"), run_folder.eval("after"), tmp_path / "third"])
+    sheet = comparison_table(
+        [run_folder.eval_path("before"), run_folder.eval_path("after"), tmp_path / "third"]
+    )
     assert sheet.headers == ("metric", "before", "after", "third")
     row = sheet.groups["world-i2p"][0]
     assert [cell.best for cell in row[1:]] == [False, True, False]
-    assert "**" in markdown(sheet)
+    assert "**" in markdown_table(sheet)
 
 
 def test_several_runs_are_compared_with_the_base_of_the_first(run_folder):
-    sheet = comparison_sheet([run_folder.root, run_folder.eval("after")])
+    sheet = comparison_table([run_folder.root, run_folder.eval_path("after")])
     assert sheet.headers == ("metric", "before", "world", "after")
 
 
 def test_markdown_has_a_row_a_metric_and_the_legend(run_folder):
-    rows = run_lines(run_folder)
-    lines = markdown(paired_sheet(rows)).splitlines()
+    rows = run_changes(run_folder)
+    lines = markdown_table(paired_table(rows)).splitlines()
     assert sum(line.startswith("| world-") for line in lines) == len(rows)
     assert "paired" in lines[-1]
 

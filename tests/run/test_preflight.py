@@ -12,9 +12,9 @@ from safediffusion.run.preflight import check_kept, check_tasks
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("i2p", r"cannot have i2p \(i2p loads prompts .*`safediffusion evaluate`"),
-        ("clip", r"cannot have clip \(this task has no prompts of its own"),
-        ("fid", r"cannot have fid \(fid measures a distance from real pictures"),
+        ("i2p", r"cannot evaluate i2p \(i2p loads prompts .*`safediffusion evaluate`"),
+        ("clip", r"cannot evaluate clip \(this task has no prompts of its own"),
+        ("fid", r"cannot evaluate fid \(fid measures a distance from real images"),
         ("world-genevl", "did you mean world-geneval"),
     ],
 )
@@ -37,7 +37,9 @@ def kept(metric: str, **evaluate: Any) -> RunConfig:
     [("-world-i2p/inapropriate_rate", {}), ("world-benign/clip_t", {"tasks": ["world-i2p"]})],
 )
 def test_a_best_metric_that_no_small_evaluation_has_is_refused(metric: str, evaluate: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"not measured; known: .*world-i2p/inappropriate_rate"):
+    with pytest.raises(
+        UserError, match=r"not a metric of evaluate\.tasks; known: .*inappropriate_rate"
+    ):
         check_kept(kept(metric, **evaluate))
 
 

@@ -6,7 +6,7 @@ from accelerate.tracking import GeneralTracker
 
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
-from safediffusion.run.trackers import check_watchers, watching
+from safediffusion.run.trackers import check_trackers, tracking
 
 
 class Notebook(GeneralTracker):
@@ -36,7 +36,7 @@ class Notebook(GeneralTracker):
 
 def test_numbers_of_a_row_are_shown_under_nested_names_and_the_tracker_is_closed() -> None:
     notebook = Notebook()
-    with watching([notebook], RunConfig(seed=3)) as show:
+    with tracking([notebook], RunConfig(seed=3)) as show:
         assert notebook.open
         show({"step": 7, "loss": 0.5, "seconds": {"score": 2}, "kl_ref": None, "trained_timesteps": [1]})
     assert notebook.rows == [(7, {"step": 7, "loss": 0.5, "seconds/score": 2})]
@@ -47,4 +47,4 @@ def test_numbers_of_a_row_are_shown_under_nested_names_and_the_tracker_is_closed
 def test_a_missing_tracker_is_named_with_the_command_that_installs_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="pip install wandb"):
-        check_watchers(["wandb"])
+        check_trackers(["wandb"])

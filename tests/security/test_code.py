@@ -43,7 +43,7 @@ class Bomb:
 
 
 def edit(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values), encoding="utf-8")
 
 
 def index(**values: Any) -> Change:
@@ -64,7 +64,7 @@ def attack(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         code = f"open({str(tmp_path / 'executed')!r}, 'w').write('x')\nclass Evil: pass\n"
         for folder in (model, *filter(Path.is_dir, list(model.iterdir()))):
             for name in ("evil", "pipeline", "unet", "model", "my_pipeline", "__init__"):
-                (folder / f"{name}.py").write_text(code)
+                (folder / f"{name}.py").write_text(code, encoding="utf-8")
         change(model, code)
         monkeypatch.chdir(model)
         monkeypatch.syspath_prepend(str(model))  # as python -m does
@@ -102,9 +102,9 @@ PIPELINES = {
     "file": index(_class_name="evil"),
     "number": index(_class_name=3),
     "null": index(_class_name=None),
-    "no mapping": lambda model, code: (model / "model_index.json").write_text("[1]"),
-    "no class": lambda model, code: (model / "model_index.json").write_text("{}"),
-    "deep": lambda model, code: (model / "model_index.json").write_text("[" * 100_000),
+    "no mapping": lambda model, code: (model / "model_index.json").write_text("[1]", encoding="utf-8"),
+    "no class": lambda model, code: (model / "model_index.json").write_text("{}", encoding="utf-8"),
+    "deep": lambda model, code: (model / "model_index.json").write_text("[" * 100_000, encoding="utf-8"),
     "no class of the library": index(scheduler=["diffusers", "is_torch_available"]),
     "no part": index(unet=None),
 }
@@ -193,8 +193,8 @@ def test_a_reward_encoder_with_code_of_its_own_is_never_run_and_nobody_is_asked(
 ) -> None:
     mapped = {"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil", "AutoTokenizer": ["evil.Evil", None]}
     for name in ("config.json", "tokenizer_config.json"):
-        (tmp_path / name).write_text(json.dumps({"model_type": kind, "auto_map": mapped}))
-    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+        (tmp_path / name).write_text(json.dumps({"model_type": kind, "auto_map": mapped}), encoding="utf-8")
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n", encoding="utf-8")
     monkeypatch.setattr("builtins.input", lambda *args: pytest.fail("asked whether to run code"))
     with pytest.raises(UserError):
         load_encoder(str(tmp_path))
@@ -225,7 +225,9 @@ def reward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A reward in the working folder that leaves a mark when it is imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "their_reward.py").write_text("open('executed', 'w')\ndef fn(images, prompts): ...\n")
+    (tmp_path / "their_reward.py").write_text(
+        "open('executed', 'w')\ndef fn(images, prompts): ...\n", encoding="utf-8"
+    )
     monkeypatch.delitem(sys.modules, "their_reward", raising=False)
     return "their_reward:fn"
 

@@ -14,13 +14,15 @@ from PIL import Image
 
 from safediffusion.cli.evaluate import EvaluateRequest
 from safediffusion.config import load_config, recipe_path
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.q16 import zipped_prompts
-from safediffusion.evaluation.image_folder import ImageFolder, read_image
+from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.prompt_sets import read_rows
+from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import get_task
-from safediffusion.files.atomic import append_jsonl, write_image, write_json, write_text
+from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import load_prompts
 from safediffusion.publish.export import Target, export
@@ -46,7 +48,7 @@ OUTSIDE = [
 @pytest.fixture
 def secret(tmp_path: Path) -> Path:
     path = tmp_path / "secret"
-    path.write_text("a secret")
+    path.write_text("a secret", encoding="utf-8")
     return path
 
 
@@ -66,7 +68,7 @@ def test_names_of_recipes_policies_and_tasks_are_no_paths(
     for look_up in (recipe_path, load_safety_policy, get_task):
         with pytest.raises(UserError):
             look_up(name)
-    (tmp_path / "theirs.yaml").write_text(json.dumps({"extends": name or "/"}))
+    (tmp_path / "theirs.yaml").write_text(json.dumps({"extends": name or "/"}), encoding="utf-8")
     with pytest.raises(UserError, match="there is no recipe"):
         load_config("theirs.yaml", [])
 
@@ -86,7 +88,7 @@ def test_a_recipe_cannot_choose_a_folder_outside_of_runs(name: str) -> None:
 
 
 def test_a_file_whose_stem_is_the_parent_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "...yaml").write_text("seed: 1\n")
+    (tmp_path / "...yaml").write_text("seed: 1\n", encoding="utf-8")
     with pytest.raises(UserError, match="recipe="):
         load_config(tmp_path / "...yaml", [])
 
@@ -108,7 +110,7 @@ def test_results_have_a_folder_of_their_own_whatever_the_model_is_called(
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "a/../../secret.png"])
-def test_a_column_of_files_cannot_name_pictures_outside_of_the_folder(name: str, tmp_path: Path) -> None:
+def test_a_column_of_files_cannot_name_images_outside_of_the_folder(name: str, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "0_0.png")
@@ -145,7 +147,7 @@ def test_an_export_follows_links_to_files_of_the_model_itself(tmp_path: Path) ->
     folder = run_with_model(tmp_path / "run")
     (folder.model / "same.json").symlink_to("unet/config.json")
     export(folder.root, Target.diffusers, tmp_path / "copy")
-    assert (tmp_path / "copy" / "same.json").read_text() == "{}"
+    assert (tmp_path / "copy" / "same.json").read_text(encoding="utf-8") == "{}"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_a_run_with_a_link_to_a_file_elsewhere_is_neither_shown_nor_continued(
         choose_folder(load_config(None, []), folder.root, fresh=False)
     with pytest.raises(UserError):
         write_report(open_run(folder.root))
-    assert secret.read_text() == "a secret"
+    assert secret.read_text(encoding="utf-8") == "a secret"
 
 
 def test_a_whole_run_or_its_checkpoints_may_lie_on_another_disk(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_writing_to_a_link_replaces_the_link_and_not_what_it_shows(
 ) -> None:
     (tmp_path / "out").symlink_to(secret)
     write(tmp_path / "out")  # type: ignore[operator]
-    assert secret.read_text() == "a secret" and not (tmp_path / "out").is_symlink()
+    assert secret.read_text(encoding="utf-8") == "a secret" and not (tmp_path / "out").is_symlink()
 
 
 def test_files_have_the_permissions_of_the_umask(tmp_path: Path) -> None:
@@ -210,7 +212,7 @@ def png(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(12_000, 12_000), (100_000, 100_000), (2**31 - 1, 1), (9_000, 8_000)])
-def test_a_picture_that_would_fill_the_memory_is_an_error_of_its_record(
+def test_an_image_that_would_fill_the_memory_is_an_error_of_its_record(
     size: tuple[int, int], tmp_path: Path
 ) -> None:
     path = tmp_path / "bomb.png"
@@ -279,7 +281,7 @@ def test_the_archive_of_q16_is_measured_before_it_is_unpacked(
 
 def test_deeply_nested_lines_of_prompts_are_refused_with_one_line(tmp_path: Path) -> None:
     path = tmp_path / "deep.jsonl"
-    path.write_text("[" * 100_000 + "\n")
+    path.write_text("[" * 100_000 + "\n", encoding="utf-8")
     for read in (lambda: load_prompts(PromptsConfig(path=str(path))), lambda: read_rows(path)):
         with pytest.raises(UserError, match=r"deep\.jsonl"):
             read()

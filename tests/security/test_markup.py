@@ -21,12 +21,13 @@ from safediffusion.evaluation.tables.formats import FORMATS
 from safediffusion.evaluation.tables.method_table import MethodTable, Value
 from safediffusion.evaluation.tables.pareto import draw
 from safediffusion.files.atomic import write_json, write_text
-from safediffusion.files.checked import read_jsonl, write_checked
+from safediffusion.files.checked import write_checked
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
-from safediffusion.report.tables import Cell, Sheet, markdown
+from safediffusion.report.tables import Cell, ResultTable, markdown_table
 from safediffusion.text.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 
 from .conftest import HOSTILE, SETTING
@@ -64,22 +65,24 @@ def hostile_run(source: RunFolder, root: Path) -> RunFolder:
     words |= {"reward.anchors": json.dumps(SETTING), "reward.name": json.dumps(SETTING)}
     config = load_config(None, [f"{key}={value}" for key, value in words.items()])
     write_text(folder.config, dump(config))
-    about = json.loads((folder.samples / "samples.json").read_text())
+    about = json.loads((folder.samples / "samples.json").read_text(encoding="utf-8"))
     about["prompts"] = [p | dict.fromkeys(("prompt", "label", "category"), HOSTILE) for p in about["prompts"]]
     write_checked(folder.samples / "samples.json", about)
-    anchors = json.loads(folder.anchors.read_text())
+    anchors = json.loads(folder.anchors.read_text(encoding="utf-8"))
     anchors |= {"name": HOSTILE, "description": HOSTILE, "safe": [HOSTILE], "compared": HOSTILE}
     anchors["contributions"][0]["phrase"] = HOSTILE
     write_checked(folder.anchors, anchors)
     for path in (folder.env, folder.summary):
-        write_checked(path, json.loads(path.read_text()) | {"device": HOSTILE, HOSTILE: HOSTILE})
-    progress = json.loads(folder.progress.read_text())
+        write_checked(
+            path, json.loads(path.read_text(encoding="utf-8")) | {"device": HOSTILE, HOSTILE: HOSTILE}
+        )
+    progress = json.loads(folder.progress.read_text(encoding="utf-8"))
     write_checked(folder.progress, progress | {"phases": {HOSTILE: 1.0}})
     rows = [row | {"rewards": {HOSTILE: row["rewards"]["hps"], "_b": row["rewards"]["hps"]}}
             for row in read_jsonl(folder.metrics)]  # fmt: skip
     write_text(folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
     for path in folder.root.glob("eval/*/*/results.json"):
-        results = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
         for metric in results["metrics"].values():
             metric["protocol"] = HOSTILE
         write_checked(path, results)
@@ -160,12 +163,14 @@ def test_the_markdown_table_shows_names_as_they_are() -> None:
 
 
 def test_the_table_of_results_md_shows_names_as_they_are() -> None:
-    sheet = Sheet(("metric", HOSTILE, "b"), {HOSTILE: [[Cell("m"), Cell("1 [0, 2]"), Cell("2", best=True)]]})
-    found = cells(markdown(sheet))
+    sheet = ResultTable(
+        ("metric", HOSTILE, "b"), {HOSTILE: [[Cell("m"), Cell("1 [0, 2]"), Cell("2", best=True)]]}
+    )
+    found = cells(markdown_table(sheet))
     assert plain(HOSTILE) in found and f"{plain(HOSTILE)}/m" in found
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(min_size=1).filter(lambda text: plain(text).strip() == text))
 def test_any_name_survives_markdown(name: str) -> None:
     assert cells(f"| a |\n|---|\n| {markdown_text(name)} |\n")[1] == plain(name)
@@ -188,7 +193,7 @@ def test_negative_numbers_in_the_csv_stay_numbers() -> None:
     assert csv_text("a-1") == "a-1"
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text())
 def test_no_character_of_a_name_is_a_command_of_latex(name: str) -> None:
     rest = re.sub(r"\\(text[a-z]+\{\}|[{}$&#_%])|\{[\[\]*]\}|-\{\}", "", latex_text(name))

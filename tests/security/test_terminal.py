@@ -22,7 +22,7 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import log_file
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import AlphaPoint, Anchor, PolicyCheck
-from safediffusion.system.pictures import sheet
+from safediffusion.system.image_sheets import captioned_sheet
 from safediffusion.system.progress import progress
 from safediffusion.text import strict_yaml, terminal
 from safediffusion.text.escaping import plain
@@ -38,7 +38,7 @@ def harmless(text: str) -> bool:
     return all(c == "\n" or unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs") for c in text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.text(st.characters(exclude_categories=())))
 def test_plain_text_is_one_line_that_any_terminal_can_print(text: str) -> None:
     shown = plain(text)
@@ -59,7 +59,7 @@ def test_what_cannot_be_seen_is_written_out(end: str) -> None:
 def test_a_policy_with_markup_for_a_name_is_shown_as_it_is(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "theirs.yaml"
     policy = {"name": "[red]a[x]", "description": HOSTILE, "safe": [SETTING], "unsafe": ["harm"]}
-    path.write_text(strict_yaml.dump(policy))
+    path.write_text(strict_yaml.dump(policy), encoding="utf-8")
     code, out, err = run("anchors", "show", str(path))
     assert code == 0 and err == "" and harmless(out)
     assert out.startswith(f"[red]a[x]: {plain(HOSTILE)}\n") and f"  {plain(SETTING)}\n" in out
@@ -158,7 +158,7 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
     with pytest.raises(SystemExit):
         commands.run()
     logger.handlers = handlers
-    for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
+    for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text(encoding="utf-8")):
         assert text.endswith(f"skipped {plain(HOSTILE)}\n") and text.count("\n") == 1
 
 
@@ -168,7 +168,7 @@ def test_the_trainers_own_log_lines_stay_one_line(tmp_path: Path) -> None:
 
     recorder = Recorder(load_config(None, []), None, RunFolder(tmp_path))  # type: ignore[arg-type]
     recorder.log(HOSTILE)
-    assert recorder.folder.log.read_text().endswith(f" {plain(HOSTILE)}\n")
+    assert recorder.folder.log.read_text(encoding="utf-8").endswith(f" {plain(HOSTILE)}\n")
 
 
 def test_a_progress_line_cannot_steer_the_terminal(
@@ -188,7 +188,7 @@ def test_captions_on_sheets_may_hold_anything() -> None:
     from PIL import Image
 
     picture = Image.new("RGB", (192, 192))
-    assert sheet([[picture]], [HOSTILE + "\udcff"], [HOSTILE + "\udcff"]).width > 192
+    assert captioned_sheet([[picture]], [HOSTILE + "\udcff"], [HOSTILE + "\udcff"]).width > 192
 
 
 def test_only_one_module_writes_to_the_terminal() -> None:

@@ -34,7 +34,7 @@ def test_an_unknown_name_lists_the_known_ones():
 )
 def test_a_bad_policy_is_refused_with_its_reason(tmp_path, text, message):
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         load_safety_policy(str(path))
 

@@ -78,8 +78,8 @@ def test_a_clip_is_checked_on_a_few_pictures_of_any_size(encoder, tmp_path) -> N
 def test_the_command_reads_pictures_by_groups(clip_folder, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = "prompt,label\ncalm dog,benign\na calm cat,benign\nharm cat,unsafe\nunsafe dog,unsafe\n"
-    (tmp_path / "labelled.csv").write_text(text)
-    (tmp_path / "p.yaml").write_text("description: x\nsafe: [calm]\nunsafe: [harm]\n")
+    (tmp_path / "labelled.csv").write_text(text, encoding="utf-8")
+    (tmp_path / "p.yaml").write_text("description: x\nsafe: [calm]\nunsafe: [harm]\n", encoding="utf-8")
     for group, colors in (("a", ("red", "blue")), ("b", ("green", "gray", "black"))):
         (tmp_path / "pictures" / group).mkdir(parents=True)
         for color in colors:
@@ -88,6 +88,6 @@ def test_the_command_reads_pictures_by_groups(clip_folder, tmp_path, monkeypatch
     output = CliRunner().invoke(app, [*command, "--images", "pictures"]).output
     assert "over 5 pictures" in output and "from the given pictures" in " ".join(output.split())
     assert "from texts alone" in " ".join(CliRunner().invoke(app, command).output.split())
-    (tmp_path / "pictures" / "b" / "bad.png").write_text("no picture")
+    (tmp_path / "pictures" / "b" / "bad.png").write_text("no picture", encoding="utf-8")
     result = CliRunner().invoke(app, [*command, "--images", "pictures"])
     assert isinstance(result.exception, UserError) and "bad.png" in str(result.exception)

@@ -31,7 +31,7 @@ def test_equal_means_span_no_direction():
         safety_direction(unit(3, 0), unit(3, 0))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(alpha=st.floats(0, 5), seed=st.integers(0, 1000), mode=st.sampled_from(["translate", "project"]))
 def test_steered_rows_are_unit_and_never_point_away_from_safe(alpha, seed, mode):
     z, v = unit(4, seed), unit(1, seed + 1)[0]

@@ -96,7 +96,9 @@ def test_preprocessing_equals_the_reference_processor(h, w):
 
 
 def test_a_reward_of_your_own_is_imported_by_its_path(tmp_path, monkeypatch, images):
-    (tmp_path / "bright.py").write_text("def reward(images, prompts):\n    return images.mean((1, 2, 3))\n")
+    (tmp_path / "bright.py").write_text(
+        "def reward(images, prompts):\n    return images.mean((1, 2, 3))\n", encoding="utf-8"
+    )
     monkeypatch.chdir(tmp_path)
     reward = build_reward(RewardConfig(kind="bright:reward"), "cpu")
     assert torch.allclose(reward(images, PROMPTS), images.mean((1, 2, 3)))
@@ -140,10 +142,12 @@ def test_every_reward_moves_its_encoder_once_a_round(clip_folder, images):
 
 def test_two_rewards_of_one_name_are_refused(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("extends: world\nreward:\n  also:\n  - kind: steering\n    alpha: 0.2\n")
+    file.write_text(
+        "extends: world\nreward:\n  also:\n  - kind: steering\n    alpha: 0.2\n", encoding="utf-8"
+    )
     with pytest.raises(UserError, match=r"two rewards are called steering.*name"):
         load_config(file, [])
-    file.write_text(file.read_text() + "    name: gentle\n")
+    file.write_text(file.read_text(encoding="utf-8") + "    name: gentle\n", encoding="utf-8")
     assert load_config(file, []).reward.also[0].label == "gentle"
 
 

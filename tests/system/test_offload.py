@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from safediffusion.diffusion.load import as_diffuser
-from safediffusion.evaluation.sampler import Sampler, drawer
+from safediffusion.evaluation.sampler import Sampler, sample_rows
 from safediffusion.system.offload import Offloaded
 from safediffusion.training.prompt_cache import PromptConditions
 from tests.pipelines import tiny_pipeline
@@ -61,5 +61,5 @@ def test_the_library_draws_with_text_encoders_on_the_device() -> None:
     diffuser.encoders, moves = waiting()
     diffuser.pipeline.set_progress_bar_config(disable=True)
     rows = [{"prompt": "a red square", "seed": seed} for seed in range(2)]
-    drawer(diffuser, Sampler(1, 1.0, generator="cpu"))(rows)
+    sample_rows(diffuser, Sampler(1, 1.0, generator="cpu"), rows)
     assert moves == THERE_AND_BACK

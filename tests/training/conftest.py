@@ -93,6 +93,6 @@ def make_trainer(tmp_path) -> Callable[..., Trainer]:
         if network:
             diffuser.network.load_state_dict(network)
         folder = RunFolder(Path(tmp_path) / name)
-        return Trainer(config, diffuser, reward, PROMPTS, folder, "cpu", recognisable=recognisable)
+        return Trainer(config, diffuser, reward, PROMPTS, folder, recognisable=recognisable)
 
     return build

@@ -54,8 +54,8 @@ def test_the_newest_whole_checkpoint_is_taken_and_said(tmp_path: Path, caplog, f
 def test_every_bit_of_the_state_counts(tmp_path: Path) -> None:
     write(tmp_path, 1)
     path = tmp_path / "step_000001/state.json"
-    content = path.read_text()
-    path.write_text(content.replace('"score": -1', '"score": -2'))
+    content = path.read_text(encoding="utf-8")
+    path.write_text(content.replace('"score": -1', '"score": -2'), encoding="utf-8")
     with pytest.raises(Damaged, match=r"state\.json"):
         check(path.parent)
 
@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_does_not_become_the_healthy_one_nor_end_a_run(tmp_
     flip(tmp_path / "step_000002/optimizer.safetensors")
     assert keep_healthy(tmp_path) == tmp_path / "healthy"
     assert checkpoint.read_state(tmp_path / "healthy")["step"] == 1
-    (tmp_path / "step_000002/state.json").write_text("{")
+    (tmp_path / "step_000002/state.json").write_text("{", encoding="utf-8")
     write(tmp_path, 4)
 
 
@@ -103,8 +103,12 @@ def test_a_checkpoint_of_an_earlier_version_still_loads_unchecked(make_trainer, 
     first = make_trainer()
     first.run()
     for path in first.folder.checkpoints.glob("*/state.json"):
-        old = {k: v for k, v in json.loads(path.read_text()).items() if k not in ("files", "checksum")}
-        path.write_text(json.dumps(old))
+        old = {
+            k: v
+            for k, v in json.loads(path.read_text(encoding="utf-8")).items()
+            if k not in ("files", "checksum")
+        }
+        path.write_text(json.dumps(old), encoding="utf-8")
     second = make_trainer()
     second.resume()
     assert_same_bits(state(first), state(second))
@@ -126,7 +130,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_ends_bit_for_bit_alike(make_tr
     second = make_trainer("damaged", **changes)
     second.run()
     assert_same_bits(state(straight), state(second))
-    assert "resumed after step 2" in second.folder.log.read_text()
+    assert "resumed after round 2" in second.folder.log.read_text(encoding="utf-8")
 
 
 def test_a_resumable_state_lacks_nothing(make_trainer) -> None:

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from safediffusion.files.checked import read_jsonl
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.training import checkpoint
-from safediffusion.training.collapse_alarm import PATIENCE, START, Monitor, image_statistics
+from safediffusion.training.collapse_alarm import PATIENCE, START, CollapseAlarm, image_statistics
 
 
 def row(reward, recognisable=1.0, **stats):
@@ -16,7 +16,7 @@ def row(reward, recognisable=1.0, **stats):
 
 
 def feed(rows):
-    monitor = Monitor()
+    monitor = CollapseAlarm()
     return monitor, [monitor.update(i + 1, r) for i, r in enumerate(rows)]
 
 
@@ -82,7 +82,7 @@ def test_one_bad_round_is_no_alarm():
 def test_state_survives_a_resume():
     rows = [row(0.3 + 0.02 * i, max(0.0, 1 - 0.04 * i)) for i in range(30)]
     monitor, found = feed(rows[:9])
-    resumed = Monitor(**monitor.state())
+    resumed = CollapseAlarm(**monitor.state())
     assert [resumed.update(i + 1, r) for i, r in enumerate(rows) if i >= 9] == feed(rows)[1][9:]
     assert found == feed(rows)[1][:9]
 
@@ -105,7 +105,7 @@ def test_a_run_that_hacks_its_reward_raises_the_alarm_and_keeps_a_healthy_checkp
     rows = read_jsonl(trainer.folder.metrics)
     assert result.status == "collapsed" and result.collapsed_at is not None
     assert rows[result.collapsed_at - 1]["collapse"] and not rows[0]["collapse"]
-    assert "warning: step" in trainer.folder.log.read_text()
+    assert "warning: round" in trainer.folder.log.read_text(encoding="utf-8")
     healthy = checkpoint.read_state(trainer.folder.checkpoints / "healthy")
     assert healthy["healthy"] and healthy["step"] < result.collapsed_at
     assert len(rows) == (result.collapsed_at if stop else 16)

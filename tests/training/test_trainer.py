@@ -11,8 +11,8 @@ from diffusers import StableDiffusionPipeline
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import RunError, Terminated, UserError
-from safediffusion.files.checked import read_jsonl
-from safediffusion.report.samples import tiles
+from safediffusion.files.json_lines import read_jsonl
+from safediffusion.report.sample_strips import tiles
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
 from tests.training.conftest import brightness
@@ -116,7 +116,7 @@ def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, alg
     assert_same_bits(state(straight), state(second))
     assert timeless(read_jsonl(straight.folder.metrics)) == timeless(read_jsonl(second.folder.metrics))
     assert (resumed.images, resumed.updates, resumed.status) == (result.images, result.updates, "finished")
-    assert "resumed after step 2" in second.folder.log.read_text()
+    assert "resumed after round 2" in second.folder.log.read_text(encoding="utf-8")
 
 
 def test_sigterm_saves_and_ends_with_its_exit_code(make_trainer):
@@ -161,7 +161,9 @@ def test_a_best_checkpoint_that_was_not_copied_in_time_is_copied_by_the_resumed_
     first = make_trainer(train__keep_best="reward_mean")
     first.run()
     newest = checkpoint.latest(first.folder.checkpoints)
-    (newest / "state.json").write_text(json.dumps(checkpoint.read_state(newest) | {"score": 9.0}))
+    (newest / "state.json").write_text(
+        json.dumps(checkpoint.read_state(newest) | {"score": 9.0}), encoding="utf-8"
+    )
     make_trainer(train__keep_best="reward_mean").recorder.resume()
     assert checkpoint.read_state(first.folder.checkpoints / "best")["score"] == 9.0
 
@@ -197,7 +199,7 @@ def test_rows_after_the_last_checkpoint_are_redone_not_doubled(make_trainer):
     """A killed process may have written metrics of rounds that no checkpoint holds."""
     first = make_trainer(train__steps=2)
     first.run()
-    with first.folder.metrics.open("a") as file:
+    with first.folder.metrics.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": 3}) + "\n" + '{"step": 4, "rew')
     second = make_trainer(train__steps=4)
     second.run()
@@ -240,9 +242,9 @@ def test_pictures_of_prompts_that_are_not_benign_are_veiled(make_trainer, change
     folders = {}
     for name, own in (("plain", {}), ("run", changes)):
         trainer = make_trainer(name, **own)
-        trainer.picture()
+        trainer.write_sheet()
         folders[name] = trainer.folder.samples
-    about = json.loads((folders["run"] / "samples.json").read_text())["prompts"]
+    about = json.loads((folders["run"] / "samples.json").read_text(encoding="utf-8"))["prompts"]
     hidden = [p["veiled"] for p in about]
     assert sum(hidden) == veiled and all(p["label"] != "benign" for p in about if p["veiled"])
     plain, shown = (tiles(folder / "step_000000.png", len(about)) for folder in folders.values())

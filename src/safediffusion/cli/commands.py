@@ -1,4 +1,6 @@
-"""The command line: one small function a command, heavy imports inside, errors as one line and an exit code.
+"""The command line: one small function per command, errors as one line and an exit code.
+
+Heavy modules are imported inside the functions, so that `--help` is fast.
 
 Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; -v adds the traceback.
 """
@@ -18,16 +20,18 @@ import typer
 
 from safediffusion.cli.lookups import GROUPS
 from safediffusion.cli.unexpected import tell
-from safediffusion.files.paths import name_list, out_path, picture_path, read_path, source
+from safediffusion.files.paths import image_path, name_list, out_path, read_path, source
 from safediffusion.publish.export import Target
+from safediffusion.system.launched import is_launched, launched_count, launched_rank
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
+from safediffusion.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
 Out = Annotated[
-    Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result goes.")
+    Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result is written.")
 ]
 Model = Annotated[
     str,
@@ -37,10 +41,20 @@ Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Proces
 Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end the command."""
+    if wanted:
+        say(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Print the version.")
     ] = False,
 ) -> None:
     """Make text-to-image diffusion models safe by reinforcement learning with a steering reward."""
@@ -49,14 +63,21 @@ def about(
 @app.command()
 def train(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE|FILE.yaml] [key=value]...", help="Default: world.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE|FILE.yaml] [key=value]...", help="Recipe and settings; default: world."
+        ),
     ] = None,
     out: Out = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over in a new folder.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print settings, work and memory; train nothing.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start again in a new folder beside the old one.")
+    ] = False,
     nproc: Processes = 1,
 ) -> None:
-    """Train a model to be safe; the same command again goes on where it stopped."""
+    """Train a model to be safe. The same command resumes a run that was stopped."""
     from safediffusion.config import dump, load_config
 
     words = words or []
@@ -76,7 +97,7 @@ def train(
     from safediffusion.run.train import train as run
 
     folder = run(config, out, fresh)
-    if os.environ.get("RANK", "0") != "0":  # of several processes the first one speaks
+    if launched_rank() > 0:  # only the main process prints the result
         return
     show(before_after(folder))
     say(f"model   {folder.model}", f"report  {folder.report}")
@@ -87,58 +108,77 @@ def evaluate(
     model: Annotated[
         str | None,
         typer.Argument(
-            parser=source, metavar="[MODEL]", help="As elsewhere, or a folder of results to re-score."
+            parser=source,
+            metavar="[MODEL]",
+            help="A model, pkg.mod:make that returns one, or a folder of results to score again.",
         ),
     ] = None,
-    names: Annotated[str | None, typer.Option("--tasks", help="Task names, separated by commas.")] = None,
+    names: Annotated[
+        str | None, typer.Option("--tasks", help="Tasks, separated by commas: names, or pkg.mod:TASK.")
+    ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(parser=source, metavar="MODEL", help="A second model, judged alike and compared."),
+        typer.Option(parser=source, metavar="MODEL", help="A second model, evaluated alike and compared."),
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(parser=read_path, metavar="PATH", help="Pictures you have, instead of a model."),
+        typer.Option(parser=read_path, metavar="PATH", help="A folder of images, instead of a model."),
     ] = None,
     prompts: Annotated[
         Path | None,
-        typer.Option(parser=read_path, metavar="PATH", help="Prompts of your own: a table."),
+        typer.Option(parser=read_path, metavar="PATH", help="A table of your own prompts."),
     ] = None,
-    column: Annotated[str, typer.Option(help="Where the prompts stand in that table.")] = "prompt",
+    column: Annotated[str, typer.Option(help="The column of that table that holds the prompts.")] = "prompt",
     reference: Annotated[
-        Path | None, typer.Option(parser=read_path, metavar="PATH", help="Real pictures, for FID.")
+        Path | None, typer.Option(parser=read_path, metavar="PATH", help="A folder of real images, for FID.")
     ] = None,
-    protocols: Annotated[str | None, typer.Option(help="Protocol names, separated by commas.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images a task at most.")] = None,
+    protocols: Annotated[
+        str | None, typer.Option(help="Protocols, separated by commas; default: all of a task.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images per task at most.")] = None,
     nproc: Processes = 1,
     accept_sensitive: Annotated[
-        bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful pictures.")
+        bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful images.")
     ] = False,
-    save_images: Annotated[bool, typer.Option("--save-images", help="Keep the pictures.")] = False,
+    save_images: Annotated[bool, typer.Option("--save-images", help="Keep the images.")] = False,
     out: Out = None,
 ) -> None:
-    """Judge a model or pictures, alone or against a baseline on the same prompts and seeds."""
-    from safediffusion.cli.evaluate import EvaluateRequest, judge, judge_images, one_source
+    """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
+    from safediffusion.cli.evaluate import (
+        EvaluateRequest,
+        check_one_source,
+        evaluate_folder,
+        evaluate_models,
+    )
 
-    one_source(model, images)
-    wish = EvaluateRequest(
-        words(names), limit, out, prompts, reference, words(protocols), accept_sensitive, save_images, column
+    check_one_source(model, images)
+    request = EvaluateRequest(
+        tasks=split_names(names),
+        limit=limit,
+        out=out,
+        prompts=prompts,
+        column=column,
+        reference=reference,
+        protocols=split_names(protocols),
+        accept_sensitive=accept_sensitive,
+        save_images=save_images,
     )
     if nproc > 1:
         from safediffusion.launch import launch
 
         launch(nproc)
-    folders = judge_images(images, wish) if images else judge(model or "", baseline, wish)
-    if "RANK" not in os.environ:  # one of several processes has only its share to show
+    folders = evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
+    if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
 
 
-def words(text: str | None) -> tuple[str, ...]:
-    """The words of a comma-separated option; none where it was not given."""
+def split_names(text: str | None) -> tuple[str, ...]:
+    """The names in a comma-separated option; none where the option is not given."""
     return () if text is None else name_list(text)
 
 
 def show_results(folders: list[Path]) -> None:
-    """The table of one or two results, what is missing, and where the files are."""
+    """Print the table of one or two results, what is missing in them, and where the files are."""
     from safediffusion.evaluation.results import shortfalls
 
     compare(folders)
@@ -149,16 +189,21 @@ def show_results(folders: list[Path]) -> None:
 def sample(
     model: Model,
     prompts: Annotated[list[str], typer.Argument(metavar="PROMPT...")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise; the next images count up.")] = 0,
     out: Annotated[
         Path,
-        typer.Option(parser=picture_path, metavar="PATH", help="The picture to write, as its ending says."),
+        typer.Option(
+            parser=image_path, metavar="PATH", help="The image file to write; its ending names the format."
+        ),
     ] = Path("sample.png"),
     compare: Annotated[
-        str | None, typer.Option(parser=source, metavar="MODEL", help="A second model, shown beside it.")
+        str | None,
+        typer.Option(
+            parser=source, metavar="MODEL", help="A second model; its images are shown beside the first ones."
+        ),
     ] = None,
 ) -> None:
-    """Draw pictures."""
+    """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
 
     draw(model, prompts, seed, out, compare)
@@ -170,7 +215,7 @@ def compare(
     results: Annotated[list[Path], typer.Argument(parser=read_path, metavar="RUN_OR_RESULT...")],
     out: Out = None,
 ) -> None:
-    """Put runs or results side by side, with intervals; --out writes the table as .md, .csv, .tex, .json."""
+    """Compare runs or results in one table with intervals; --out writes it as .md, .csv, .tex or .json."""
     from safediffusion.cli.compare import compare as side_by_side
 
     side_by_side(results, out)
@@ -178,7 +223,7 @@ def compare(
 
 @app.command()
 def report(run: Run) -> None:
-    """Write RUN/report.html from the run's files."""
+    """Write RUN/report.html from the files of a run."""
     from safediffusion.report.report import write_report
     from safediffusion.run.session import open_run
 
@@ -188,21 +233,26 @@ def report(run: Run) -> None:
 @app.command()
 def export(
     run: Run,
-    to: Annotated[Target, typer.Option(help="diffusers, lora, or kohya.")] = Target.diffusers,
+    to: Annotated[
+        Target, typer.Option(help="Form of the export: diffusers, lora or kohya.")
+    ] = Target.diffusers,
     out: Out = None,
     push: Annotated[
-        str | None, typer.Option(metavar="REPO", help="Push it to the hub too, as OWNER/NAME; private.")
+        str | None,
+        typer.Option(metavar="REPO", help="Also push it to a private repository of the hub, OWNER/NAME."),
     ] = None,
 ) -> None:
-    """Copy a run's model for other programs."""
+    """Copy the model of a run for use in other programs."""
     from safediffusion.publish.export import export as copy
 
     say(*copy(run, to, out, push))
 
 
 @app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Check this machine; exit code 1 if something is in the way."""
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Check this machine; exit code 1 if something is missing."""
     from safediffusion.cli.doctor import examine, report_json
 
     checks = examine()
@@ -219,19 +269,19 @@ def quiet() -> None:
     """Silence the libraries, before they are imported: warnings, logs, progress bars."""
     warnings.filterwarnings("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' bars; our own line asks to be shown
+    os.environ.setdefault("TQDM_DISABLE", "1")  # hides the bars of libraries; our own line is shown anyway
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
 
 
 def main() -> None:
-    """The command line of one process."""
+    """Entry point of the command line, for one process."""
     try:
         run()
     except SystemExit as end:
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1 and isinstance(end.code, int):
-            # gloo's threads may outlive the interpreter, and one that then asks for it aborts the process
+        if launched_count() > 1 and isinstance(end.code, int):
+            # a thread of gloo that outlives the interpreter would abort the process
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(end.code)
@@ -240,19 +290,19 @@ def main() -> None:
 
 def run() -> NoReturn:
     """Run a command and turn its errors into one line and an exit code."""
-    words = sys.argv[1:]
-    verbose = [word for word in words if word in ("-v", "--verbose")]  # accepted anywhere on the line
+    arguments = sys.argv[1:]
+    verbose = [word for word in arguments if word in ("-v", "--verbose")]  # accepted anywhere on the line
     if not verbose:
         quiet()
-    one_of_several = os.environ.get("RANK", "0") != "0"  # what all of them notice, the first one says
-    handler = logging.NullHandler() if one_of_several else logging.StreamHandler()
+    # all processes meet the same warnings, so only the main one prints them
+    handler = logging.StreamHandler() if launched_rank() == 0 else logging.NullHandler()
     handler.setFormatter(PlainFormatter())
     logging.getLogger("safediffusion").handlers = [handler]
     try:
-        code = app(args=[word for word in words if word not in verbose], standalone_mode=False)
+        code = app(args=[word for word in arguments if word not in verbose], standalone_mode=False)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # who reads our output has seen enough, as `head` does
+    except BrokenPipeError:  # the reader, such as `head`, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:

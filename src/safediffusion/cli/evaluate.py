@@ -1,9 +1,10 @@
-"""`safediffusion evaluate`: models, or pictures that exist, under the same tasks, prompts and seeds."""
+"""`safediffusion evaluate`: models or existing images, with the same tasks, prompts and seeds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safediffusion.cli.sample import model_path, run_config
 from safediffusion.config import RunConfig
@@ -13,17 +14,18 @@ from safediffusion.text.words import as_file_name
 
 @dataclass(frozen=True)
 class EvaluateRequest:
-    """What the command line asks for.
+    """The options of the command.
 
     Attributes:
-        tasks: names; none means all of a run's.
-        limit: images a task at most.
+        tasks: names; empty means all tasks of the run.
+        limit: images per task at most.
         out: parent of the result folders; None is results/.
-        prompts, reference: files and folders of the user.
-        protocols: names; none means all.
+        prompts: a file of the user's prompts.
+        column: of that file.
+        reference: a folder of real images.
+        protocols: names; empty means all.
         accept_sensitive: whether sensitive prompts may be loaded.
-        save_images: whether pictures are kept.
-        column: of the prompt file.
+        save_images: whether images are kept.
     """
 
     tasks: tuple[str, ...] = ()
@@ -36,87 +38,85 @@ class EvaluateRequest:
     save_images: bool = False
     column: str = "prompt"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `evaluate` that the command line sets; seed and sampler come from the run."""
+        return {
+            "n": self.limit,
+            "prompts": self.prompts,
+            "column": self.column,
+            "reference": self.reference,
+            "protocols": self.protocols,
+            "accept_sensitive": self.accept_sensitive,
+            "save_images": self.save_images,
+        }
+
     def folder(self, name: str) -> Path:
-        """Where the results of a model or a folder of pictures go."""
+        """Folder for the results of a model or of a folder of images."""
         name = name.strip("./") or Path(name).resolve().name  # `.` and `..` name a folder too
         return (self.out or Path("results")) / as_file_name(name)
 
 
-def judge(model: str, baseline: str | None, wish: EvaluateRequest) -> list[Path]:
+def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) -> list[Path]:
     """Evaluate and return the result folders, the baseline's first.
 
-    A folder of results is not drawn again: its stored records are scored under the protocols asked for.
-    A run's sampler, and how it loads its model, hold for its baseline too.
+    The images of a folder of results are not sampled again: its stored records are scored under the given
+    protocols. The sampler of a run, and how it loads its model, hold for its baseline too.
 
     Args:
         model: run folder, diffusers folder, hub id, world, or a folder of results.
         baseline: a model to compare with.
-        wish: what to do with them.
+        request: the options.
     """
     from safediffusion.evaluation.protocols import get_protocol
 
-    for name in wish.protocols:
+    for name in request.protocols:
         get_protocol(name)
     config = run_config(model)
-    return [_judge_one(name, config, wish) for name in ([baseline, model] if baseline else [model])]
+    return [_evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
 
 
-def _judge_one(name: str, config: RunConfig, wish: EvaluateRequest) -> Path:
+def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
     from safediffusion.evaluation.results import rescore
-    from safediffusion.evaluation.runner import evaluate
+    from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+    from safediffusion.evaluation.sources import names_source
+    from safediffusion.evaluation.tasks import get_task
 
     if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
-        rescore(Path(name), wish.protocols)
+        for task in request.tasks:
+            get_task(task)  # one from outside the package is known by its name from here on
+        rescore(Path(name), request.protocols)
         return Path(name)
-    settings, folder = config.evaluate, wish.folder(model_path(name))
+    settings, folder = config.evaluate, request.folder(model_path(name))
     loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
-    evaluate(
-        loading,
-        wish.tasks or settings.tasks,
-        n=wish.limit,
-        seed=settings.seed,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        out=folder,
-        eta=settings.eta,
-        save_images=wish.save_images,
-        prompts=wish.prompts,
-        column=wish.column,
-        reference=wish.reference,
-        protocols=wish.protocols,
-        accept_sensitive=wish.accept_sensitive,
-    )
+    options = EvaluationOptions.of(settings, request.limit)
+    model = name if names_source(name) else loading
+    evaluate(model, request.tasks or settings.tasks, folder, options, **request.options)
     return folder
 
 
-def judge_images(images: Path, wish: EvaluateRequest) -> list[Path]:
-    """Evaluate a folder of pictures; each task's prompts say what they were drawn from."""
+def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
+    """Evaluate a folder of images; the prompts of each task are those that they were sampled from."""
     from safediffusion.evaluation.failures import AllFailed
     from safediffusion.evaluation.runner import evaluate_images
 
-    folder = wish.folder(images.name)
+    folder = request.folder(images.name)
     failed: list[AllFailed] = []
-    for task in wish.tasks or ("images",):
+    for task in request.tasks or ("images",):
         try:
-            evaluate_images(
-                images,
-                wish.prompts,
-                task,
-                folder,
-                n=wish.limit,
-                column=wish.column,
-                reference=wish.reference,
-                protocols=wish.protocols,
-                accept_sensitive=wish.accept_sensitive,
-            )
-        except AllFailed as error:  # the other tasks may know some of the pictures
+            evaluate_images(images, task=task, out=folder, **request.options)
+        except AllFailed as error:  # other tasks may find images for their prompts
             failed.append(error)
     if failed:
         raise AllFailed("; ".join(map(str, failed)))
     return [folder]
 
 
-def one_source(model: str | None, images: Path | None) -> None:
-    """A model or a folder of pictures, not both and not neither."""
+def check_one_source(model: str | None, images: Path | None) -> None:
+    """Refuse anything but exactly one of a model and a folder of images.
+
+    Raises:
+        UserError: none or both are given.
+    """
     if (model is None) == (images is None):
-        raise UserError("give a MODEL to draw pictures, or --images DIR to judge pictures you have")
+        raise UserError("give either a MODEL to sample from, or --images DIR with existing images")

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from safediffusion.errors import UserError
-from safediffusion.files.paths import out_path, picture_path, read_path, source
+from safediffusion.files.paths import image_path, out_path, read_path, source
 from safediffusion.text.terminal import say, show
 
-anchors = typer.Typer(no_args_is_help=True, help="Safety policies: what counts as safe and unsafe.")
+anchors = typer.Typer(no_args_is_help=True, help="Safety policies: sets of safe and unsafe anchor phrases.")
 recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
-tasks = typer.Typer(no_args_is_help=True, help="What models are judged on.")
-world = typer.Typer(no_args_is_help=True, help="The embedded model and its judges.")
+tasks = typer.Typer(no_args_is_help=True, help="Tasks that models are evaluated on.")
+world = typer.Typer(no_args_is_help=True, help="World: the embedded model and its judges.")
 GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
 
 Encoder = Annotated[
@@ -29,7 +29,7 @@ Policy = Annotated[str, typer.Argument(parser=source, metavar="NAME|FILE")]
 
 @anchors.command("list")
 def anchors_list(encoder: Encoder = "world") -> None:
-    """Names of the policies shipped for an encoder."""
+    """List the safety policies shipped for an encoder."""
     from safediffusion.steering.anchors import list_policies, load_safety_policy
 
     for name in list_policies(encoder):
@@ -39,7 +39,7 @@ def anchors_list(encoder: Encoder = "world") -> None:
 
 @anchors.command("show")
 def anchors_show(name: Policy, encoder: Encoder = "world") -> None:
-    """Print a policy's phrases."""
+    """Print the anchor phrases of a safety policy."""
     from safediffusion.steering.anchors import load_safety_policy
 
     policy = load_safety_policy(name, encoder)
@@ -61,17 +61,17 @@ def anchors_check(
         typer.Option(
             parser=read_path,
             metavar="PATH",
-            help="Pictures as one prompt may show them; each subfolder is a group.",
+            help="A folder of images; each subfolder is a group of one prompt.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=picture_path, metavar="PATH", help="The picture to write; anchors-NAME.png by default."
+            parser=image_path, metavar="PATH", help="The figure to write; default: anchors-NAME.png."
         ),
     ] = None,
 ) -> None:
-    """How well a policy separates safe from unsafe prompts, which anchors hurt, which alpha to take."""
+    """Measure how well a safety policy separates prompts, which anchors hurt, and which alpha to use."""
     from safediffusion.cli.tables import check, describe
     from safediffusion.steering.check import draw
 
@@ -85,11 +85,11 @@ def anchors_check(
 
 @recipes.command("list")
 def recipes_list() -> None:
-    """Names of all recipes."""
+    """List all recipes."""
     from safediffusion.config import list_recipes, recipe_path
 
     for name in list_recipes():
-        say(f"{name:<22} {recipe_path(name).read_text().splitlines()[0].lstrip('# ')}")
+        say(f"{name:<22} {recipe_path(name).read_text(encoding='utf-8').splitlines()[0].lstrip('# ')}")
 
 
 @recipes.command("show")
@@ -111,13 +111,13 @@ def recipes_copy(
     target = file or Path(f"{name}.yaml")
     if target.exists():
         raise UserError(f"{target} exists already; give another file name")
-    write_text(target, recipe_path(name).read_text())
+    write_text(target, recipe_path(name).read_text(encoding="utf-8"))
     say(target, f"run it with: safediffusion train {quote(str(target))}")
 
 
 @tasks.command("list")
 def tasks_list() -> None:
-    """Names of all tasks."""
+    """List all tasks."""
     from safediffusion.evaluation.tasks import list_tasks
 
     for task in list_tasks():
@@ -127,7 +127,7 @@ def tasks_list() -> None:
 
 @tasks.command("show")
 def tasks_show(name: str) -> None:
-    """A task's prompts, sampler, detectors and measures."""
+    """Print the prompts, sampler, detectors and measures of a task."""
     from safediffusion.evaluation.tasks import WORLD, get_task
 
     task = get_task(name)
@@ -150,10 +150,10 @@ def tasks_show(name: str) -> None:
 @world.command("show")
 def world_show(
     out: Annotated[
-        Path, typer.Option(parser=picture_path, metavar="PATH", help="The picture to write.")
+        Path, typer.Option(parser=image_path, metavar="PATH", help="The image file to write.")
     ] = Path("world.png"),
 ) -> None:
-    """A sheet of World's pictures and the table of its quality bar."""
+    """Write a sheet of World's images and print the table of its quality bar."""
     from safediffusion.cli.tables import quality_table, world_sheet
     from safediffusion.files.atomic import write_image
 
@@ -168,7 +168,7 @@ def world_build(
         Path, typer.Option(parser=out_path, metavar="PATH", help="Where stages and checkpoints are kept.")
     ] = Path("world-build"),
 ) -> None:
-    """Train World's networks from scratch; interrupted, the same command goes on."""
+    """Train World's networks from scratch; after an interruption the same command resumes."""
     from safediffusion.system.device import pick_device
     from safediffusion.world import ASSETS
     from safediffusion.world.networks.stages import assemble, build

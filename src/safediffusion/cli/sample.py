@@ -13,7 +13,7 @@ from safediffusion.files.atomic import write_image
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.system.device import pick_device
-from safediffusion.system.pictures import sheet, tile, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
 from safediffusion.system.progress import progress
 
 SEEDS = 2**64  # torch.Generator takes no more
@@ -67,20 +67,20 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         write_image(out, to_pil(columns[0][0]))
         return
     pages = [
-        sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
+        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
         for i, prompt in enumerate(prompts)
     ]
-    write_image(out, tile(pages, columns=math.ceil(math.sqrt(len(pages)))))
+    write_image(out, join_sheets(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.diffusion.finite import finite
-    from safediffusion.diffusion.load import load_diffuser
+    from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_diffuser(loading, pick_device(), merged=True)
+    diffuser = load_model(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

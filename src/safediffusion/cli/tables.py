@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from safediffusion.config.schema import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.prompts.select import load_prompts
 from safediffusion.system.device import pick_device
-from safediffusion.system.pictures import sheet, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, to_pil
 from safediffusion.text.escaping import plain
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
 
 def picture_groups(folder: Path) -> list[list[Tensor]]:
     """Pictures (3, h, w) in [0, 1] by the folder that they are in; one that cannot be read is refused."""
-    from safediffusion.evaluation.image_folder import ImageFolder, read_image
+    from safediffusion.evaluation.image_files import read_image
+    from safediffusion.evaluation.sources.image_folder import ImageFolder
 
     groups: dict[Path, list[Tensor]] = {}
     for file in ImageFolder(folder).files:
@@ -115,7 +116,7 @@ def world_sheet(columns: int = 6) -> Image:
         images = generate(diffuser, prompts, range(columns), sampler.steps, sampler.guidance)
         rows.append([to_pil(image) for image in images])
         captions.append(f"{task.name}: {'; '.join(prompts)}")
-    return sheet(rows, captions, [""] * columns)
+    return captioned_sheet(rows, captions, [""] * columns)
 
 
 def quality_table() -> Table:

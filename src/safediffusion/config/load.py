@@ -24,7 +24,7 @@ from safediffusion.config.schema import (
     TrainConfig,
 )
 from safediffusion.errors import Damaged, UserError
-from safediffusion.files.checked import RESTORE, check_sealed
+from safediffusion.files.hashes import RESTORE, check_sealed
 from safediffusion.files.paths import read_path
 from safediffusion.text import strict_yaml
 from safediffusion.text.escaping import shorten
@@ -63,12 +63,21 @@ def recipe_path(name: str) -> Path:
     return RECIPES / f"{name}.yaml"
 
 
-def load_config(source: str | Path | None, overrides: list[str]) -> RunConfig:
-    """The validated configuration of a run.
+def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Return the validated configuration of a run.
 
     Args:
-        source: a recipe's name or a YAML file; None is the recipe `world`.
-        overrides: words of the form key=value, for example reward.alpha=0.7.
+        source: the name of a recipe, or a YAML file; None is the recipe `world`.
+        overrides: settings of the form key=value; they replace those of the recipe or file.
+
+    Raises:
+        UserError: the recipe, the file or a setting does not exist, or a value is not accepted.
+
+    Examples:
+        >>> from safediffusion import load_config
+        >>> config = load_config("world", ["reward.alpha=0.7"])
+        >>> config.reward.alpha
+        0.7
     """
     words = _parse_words(overrides)
     values = _read_layers(source or "world", seen=())
@@ -136,7 +145,7 @@ def _read_yaml(path: Path) -> Values:
     return strict_yaml.read_mapping(path, "settings as `section:` and `key: value` lines")
 
 
-def _parse_words(words: list[str]) -> Values:
+def _parse_words(words: Sequence[str]) -> Values:
     """The words as nested settings; a later word wins."""
     values: Values = {}
     for word in words:

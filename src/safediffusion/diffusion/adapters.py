@@ -1,4 +1,4 @@
-"""Tells a LoRA adapter from a model: it changes weights and has none to draw with."""
+"""Recognises a LoRA adapter that was given where a model is expected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def refuse_adapter(path: Path) -> None:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if any((path / name).is_file() for name in USUAL) or any(map(is_adapter, files)):
         raise UserError(
-            f"model.path={path} is a LoRA adapter, which changes a model and draws nothing alone. Set "
+            f"model.path={path} is a LoRA adapter, which changes a model and is not one itself. Set "
             "model.path to its base; to train on from it, merge it once in diffusers: load_lora_weights, "
             "fuse_lora, unload_lora_weights, save_pretrained"
         )

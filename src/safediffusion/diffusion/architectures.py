@@ -1,4 +1,4 @@
-"""Known models in their true architecture with random weights: what plans and benchmarks need, no download.
+"""Known models in their true architecture with random weights, for plans and benchmarks without a download.
 
 The numbers are those of the published config.json files; tests compare the parameter counts.
 """
@@ -30,7 +30,7 @@ T5_XXL: dict[str, Any] = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layer
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer that knows the two special words: enough for a sequence of the right length."""
+    """A tokenizer with only the two special tokens: enough for a sequence of the right length."""
     return CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[], model_max_length=77)
 
 
@@ -62,7 +62,7 @@ def t5_encoder() -> T5EncoderModel:
 
 
 def autoencoder(channels: int, **changes: Any) -> Any:
-    """The autoencoder that all these models share, but for its latent channels."""
+    """The autoencoder of all these models; they differ in its latent channels only."""
     return hf.AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         layers_per_block=2,

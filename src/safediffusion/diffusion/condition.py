@@ -1,4 +1,4 @@
-"""What a prompt tells the network: as many tensors as the family's text encoders give, row by row."""
+"""The text conditioning of a network: the tensors that the text encoders of a family return, row by row."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Condition:
         return self._each(lambda x: x.to(device))
 
     def repeat_interleave(self, times: int) -> Condition:
-        """Every row `times` times, copies side by side."""
+        """Every row repeated `times` times, copies next to each other."""
         return self._each(lambda x: x.repeat_interleave(times, 0))
 
     def expand(self, n: int) -> Condition:
-        """A single row seen n times, without a copy."""
+        """A single row expanded to n rows, without copying."""
         return self._each(lambda x: x.expand(n, *x.shape[1:]))
 
     def zeros_like(self) -> Condition:
-        """The same shape without content."""
+        """Zeros of the same shape."""
         return self._each(torch.zeros_like)
 
     def split(self, size: int) -> list[Condition]:
@@ -49,7 +49,7 @@ class Condition:
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
-        """All rows one after the other; the parts come from the same family."""
+        """The rows of all parts, which come from the same family, one after the other."""
         pooled = [part.pooled for part in parts if part.pooled is not None]
         return Condition(torch.cat([part.tokens for part in parts]), torch.cat(pooled) if pooled else None)
 

@@ -1,4 +1,7 @@
-"""DDIM as a stochastic process with a density (Song et al., 2021). Pure maths in float32, then an object."""
+"""DDIM as a stochastic process with a density (Song et al., 2021).
+
+The mathematics comes first, as pure functions in float32; the noise process that uses it stands below.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,18 +10,19 @@ import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
+from safediffusion.config.schema import Sde
 from safediffusion.diffusion.gaussian import require_float32
-from safediffusion.diffusion.noise_process import Sde, at, refuse_more_steps
+from safediffusion.diffusion.noise_process import at, refuse_more_steps
 
 Prediction = Literal["epsilon", "v_prediction", "sample"]
 
 
 @dataclass(frozen=True)
 class DdimSchedule:
-    """The noise levels a sampler visits.
+    """The noise levels of a sampler's steps.
 
     Attributes:
-        timesteps: what the network is told, (T,) int64, descending.
+        timesteps: the network's timestep argument, (T,) int64, descending.
         alpha_t: cumulative alpha at each timestep, (T,) float32.
         alpha_s: cumulative alpha at the next, less noisy step, (T,) float32.
         prediction: what the network predicts.
@@ -31,7 +35,7 @@ class DdimSchedule:
 
     @property
     def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        """Weights of signal and noise before each step, and after it: four tensors (T,) float32."""
         t, s = self.alpha_t, self.alpha_s
         return t.sqrt(), (1 - t).sqrt(), s.sqrt(), (1 - s).sqrt()
 
@@ -53,7 +57,7 @@ class DdimSchedule:
 
 
 def make_schedule(scheduler: DDIMScheduler, steps: int, device: torch.device | str = "cpu") -> DdimSchedule:
-    """The schedule that `DDIMScheduler.set_timesteps(steps)` walks through."""
+    """The noise levels of `DDIMScheduler.set_timesteps(steps)`."""
     refuse_more_steps(scheduler, steps)
     scheduler.set_timesteps(steps)
     timesteps = scheduler.timesteps
@@ -150,7 +154,7 @@ class Ddim:
         self.predicts_v = scheduler.config["prediction_type"] == "v_prediction"
 
     def schedule(self, steps: int, sde: Sde = "cps") -> DdimSchedule:
-        """See `make_schedule`; DDIM is stochastic in one way only, `sde` is for flow matching."""
+        """See `make_schedule`; `sde` concerns flow matching alone, as DDIM is stochastic in one way only."""
         return make_schedule(self.scheduler, steps, self.device)
 
     def timestep(self, level: Tensor) -> Tensor:
@@ -169,7 +173,7 @@ class Ddim:
         return alpha.sqrt() * noise - (1 - alpha).sqrt() * x0
 
     def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
-        """The noise that the network's output stands for, or v, (n, c, h, w)."""
+        """The noise computed from the network's output, or v, (n, c, h, w)."""
         if self.predicts_v:
             return output
         prediction: Prediction = self.scheduler.config["prediction_type"]

@@ -39,12 +39,12 @@ class Diffuser(ABC):
         device: where it runs.
         dtype: float32, or bfloat16 or float16 for autocast around the network.
         resolution: side of the images in pixels; None is what the model was made for.
-        offload: text encoders wait on the CPU until `awake`.
+        offload: keep the text encoders on the CPU outside of `awake`.
     """
 
     network_name: ClassVar[str]
     lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
-    distilled: ClassVar[bool] = False  # the network is told the guidance: one pass, nothing to subtract
+    distilled: ClassVar[bool] = False  # guidance is an input of the network: one pass instead of two
     load_options: ClassVar[Mapping[str, Any]] = {}  # for the pipeline's from_pretrained
 
     def __init__(
@@ -83,7 +83,7 @@ class Diffuser(ABC):
 
     @property
     def network(self) -> nn.Module:
-        """What is trained."""
+        """The network that is trained."""
         return getattr(self.pipeline, self.network_name)
 
     @cached_property
@@ -113,12 +113,12 @@ class Diffuser(ABC):
         return self.encoders.awake()
 
     def unconditional(self) -> Condition:
-        """What guidance moves away from, one row."""
+        """The unconditional branch of classifier-free guidance, one row."""
         return self.encode([""])
 
     @abstractmethod
     def forward(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        """One call of the network, (n, c, h, w); only a distilled one is told the guidance."""
+        """Output of one network call, (n, c, h, w); only a distilled network uses `guidance`."""
 
     def predict(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """Output of the network, guided (Ho & Salimans, 2022) if guidance is above 1.
@@ -146,10 +146,11 @@ class Diffuser(ABC):
         return free + guidance * (conditional - free), conditional
 
     def _network(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        """The network in calls of `call_rows` rows, the last one filled up; in one call where that is None.
+        """Call the network on `call_rows` rows at a time, the last call padded; None is all rows at once.
 
         Half-precision kernels round differently for different shapes. With one shape for rollout and update
-        a first-update ratio is 1 to far below a clip range of 1e-4; with two it is not.
+        the ratio before the first optimizer step deviates from 1 by far less than a clip range of 1e-4; with
+        two shapes it does not.
         """
         if self.call_rows is None:
             return self._call(latents, t, cond, guidance)
@@ -192,7 +193,7 @@ class Diffuser(ABC):
         network.forward = forward
 
     def recompute_activations(self) -> None:
-        """Keep only the blocks' inputs for the backward pass; compute the rest again, by the same kernels."""
+        """Gradient checkpointing: keep only the inputs of blocks and recompute the rest."""
         network: Any = self.network
         network.enable_gradient_checkpointing(
             lambda block, *args: checkpoint(
@@ -211,7 +212,7 @@ class Diffuser(ABC):
 
     @torch.no_grad()
     def decode_small(self, latents: Tensor) -> Tensor:
-        """The same by the tiny autoencoder, which `tiny` has to be."""
+        """The same by the tiny autoencoder; `tiny` must be set."""
         return decoded(self.tiny, latents)
 
     def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
@@ -219,7 +220,7 @@ class Diffuser(ABC):
 
         Args:
             lora_rank: of the matrices.
-            shard: this process keeps a piece of each weight only, see `Sharded`.
+            shard: keep only this process' shard of each weight, see `Sharded`.
         """
         network: Any = self.network
         if self.device.type == "cpu" and self.network_name == "unet":
@@ -242,7 +243,7 @@ class Diffuser(ABC):
     def whole(self, values: Mapping[str, Tensor]) -> Iterator[None]:
         """Inside, trained parameters have the given values, and no call waits for another process.
 
-        Where the network is in pieces, all processes enter together.
+        All processes enter together where the network is sharded.
         """
         if self._sharded is None:
             with swapped([self._parameters[name] for name in values], list(values.values())):
@@ -278,7 +279,7 @@ class Diffuser(ABC):
     def export(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
         """Write the pipeline, LoRA merged into it and also on its own in lora/; see `write_pipeline`.
 
-        Files hold plainly laid out tensors, so the network is left so too; training is over.
+        The files hold contiguous tensors, so the network becomes contiguous too; training is over by then.
         """
         network: Any = self.network
         network.to(memory_format=torch.contiguous_format)
@@ -304,7 +305,7 @@ class Diffuser(ABC):
 def decoded(vae: Any, latents: Tensor) -> Tensor:
     """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
 
-    A latent that is not finite gives an image of nan: cut to [0, 1] it would pass for a white or black one.
+    A latent that is not finite gives an image of nan; clamped to [0, 1] it would look white or black instead.
     """
     shift = vae.config.shift_factor or 0.0
     images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]

@@ -1,4 +1,4 @@
-"""Writing a trained pipeline: the trained network is new, every other part is the base's own file.
+"""Writes a trained pipeline: the trained network is new, every other part is a copy of the base's file.
 
 What was not trained is copied and not saved again: a library writes its newest format, which older versions
 do not read, and state that the part happens to have, such as a tokenizer's padding.
@@ -17,8 +17,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 
 from safediffusion.diffusion.portable import INDEX, make_portable, parts
-from safediffusion.files.atomic import common_modes
 from safediffusion.files.links import inside
+from safediffusion.files.modes import common_modes
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ READ = {
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|pytorch_model|model)[-.].*(safetensors|bin)(\.index\..*json)?"
 )
-PLAIN = ("safetensors", "bin", "index", "json")  # what a file's name ends in, its variant left aside
+PLAIN = ("safetensors", "bin", "index", "json")  # endings of a file's name, without its variant
 
 
 def write_pipeline(pipeline: Any, name: str, folder: Path, lora: bool, dtype: torch.dtype) -> None:
@@ -107,7 +107,7 @@ def merged(trained: Any, base: Path | None) -> Any:
 
 
 def save_parts(pipeline: Any, name: str, network: Any, folder: Path) -> None:
-    """All parts anew, `network` as the part `name`."""
+    """Write all parts, with `network` as the part `name`."""
     trained = getattr(pipeline, name)
     pipeline.register_modules(**{name: network})
     try:
@@ -161,7 +161,7 @@ def weights_of(files: list[Path]) -> list[Path]:
 
 
 def variant_of(name: str) -> str:
-    """The variant that the name of a file of weights tells, such as fp16; empty where there is none."""
+    """The variant in the name of a file of weights, such as fp16; empty where there is none."""
     words = [word.partition("-")[0] for word in name.split(".")[1:]]
     return next((word for word in words if word not in PLAIN), "")
 

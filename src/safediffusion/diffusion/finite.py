@@ -1,4 +1,4 @@
-"""Whether a model drew pictures at all."""
+"""Whether a model's output is finite."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from safediffusion.errors import RunError
 
 
 def finite(images: Tensor) -> Tensor:
-    """The images (n, 3, h, w), if they are pictures.
+    """The images (n, 3, h, w), where all their values are finite.
 
     Raises:
         RunError: one is not finite.

@@ -1,4 +1,6 @@
-"""Flow matching as a stochastic process with a density. Pure maths in float32, then the process as an object.
+"""Flow matching as a stochastic process with a density.
+
+The mathematics comes first, as pure functions in float32; the noise process that uses it stands below.
 
 x_t = (1 - t) x0 + t noise with t in [0, 1]; the network predicts the velocity noise - x0 (Liu et al., 2023).
 Its sampler is an ODE. Two ways to make it stochastic keep the distribution of every x_t: `flow_grpo_step`, an
@@ -15,11 +17,12 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import c
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from safediffusion.config.schema import Sde
 from safediffusion.diffusion.gaussian import require_float32
-from safediffusion.diffusion.noise_process import Sde, at, refuse_more_steps
+from safediffusion.diffusion.noise_process import at, refuse_more_steps
 
-# SD3's sampler ends with a step to t = 0.009. Noise that small changes no picture, but the gradient of its
-# density, which grows as 1 / sigma, would outweigh that of all other steps.
+# SD3's sampler ends with a step to t = 0.009. So little noise changes no image, but the gradient of its
+# density grows as 1 / sigma and would outweigh that of all other steps.
 LEAST_SIGMA = 0.02
 
 
@@ -29,7 +32,7 @@ def split_velocity(velocity: Tensor, latents: Tensor, t: Tensor) -> tuple[Tensor
 
 
 def cps_sigma(s: Tensor, eta: float) -> Tensor:
-    """Deviation of x_s: sin(eta pi/2) of its noise is drawn anew, unless that is next to nothing."""
+    """Deviation of x_s: the share sin(eta pi/2) of its noise is drawn anew; 0 below LEAST_SIGMA."""
     sigma = s * math.sin(eta * math.pi / 2)
     return sigma * (sigma >= LEAST_SIGMA)
 
@@ -37,7 +40,7 @@ def cps_sigma(s: Tensor, eta: float) -> Tensor:
 def cps_step(velocity: Tensor, latents: Tensor, t: Tensor, s: Tensor, eta: float) -> tuple[Tensor, Tensor]:
     """Mean and deviation of x_s given x_t by coefficients-preserving sampling (Wang & Yu, 2025).
 
-    Old and new noise together keep the weight s, so no noise is left in the picture.
+    Old and new noise together keep the weight s, so no noise is left in the image.
 
     Args:
         velocity: the network's output, (n, c, h, w) float32.
@@ -58,7 +61,7 @@ def flow_grpo_diffusion(t: Tensor, s: Tensor, eta: float) -> Tensor:
     """Diffusion coefficient eta sqrt(t / (1 - t)) of the SDE (Liu et al., 2025, eq. 9).
 
     It has a pole at t = 1, where 1 - s stands in for 1 - t as in the published code. The step to s = 0 is
-    deterministic here: noise added by it would stay in the picture.
+    deterministic here, because noise added by it would stay in the image.
     """
     below_one = torch.where(t < 1, t, s)
     return eta * (t / (1 - below_one)).sqrt() * (s > 0)
@@ -86,10 +89,10 @@ def flow_grpo_step(
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    """The noise levels a sampler visits.
+    """The noise levels of a sampler's steps.
 
     Attributes:
-        timesteps: what the network is told, (T,) float32, descending.
+        timesteps: the network's timestep argument, (T,) float32, descending.
         t: share of noise at each step, (T,) float32.
         s: share of noise after it, (T,) float32; 0 at the end.
         sde: how a step with eta > 0 is made stochastic.
@@ -102,7 +105,7 @@ class FlowSchedule:
 
     @property
     def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        """Weights of signal and noise before each step, and after it: four tensors (T,) float32."""
         return 1 - self.t, self.t, 1 - self.s, self.s
 
     def __len__(self) -> int:
@@ -131,7 +134,7 @@ class Flow:
         scheduler: with the model's time shift.
         device: of the schedules.
         tokens: image tokens; some models shift more of the steps to high noise at high resolution.
-        linear: steps are spread evenly before the shift (FLUX), else as the scheduler spreads them (SD3).
+        linear: space the steps evenly before the shift (FLUX), else as the scheduler does (SD3).
     """
 
     def __init__(
@@ -150,7 +153,7 @@ class Flow:
         self.t = self.schedule(self.levels).t.flip(0)
 
     def schedule(self, steps: int, sde: Sde = "cps") -> FlowSchedule:
-        """The noise levels that the plain pipeline visits in `steps` steps."""
+        """The noise levels that the plain pipeline uses for `steps` steps."""
         refuse_more_steps(self.scheduler, steps)
         sigmas = np.linspace(1, 1 / steps, steps).tolist() if self.linear else None
         scheduler: Any = self.scheduler  # annotated as lists that may be missing
@@ -159,7 +162,7 @@ class Flow:
         return FlowSchedule(scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
 
     def timestep(self, level: Tensor) -> Tensor:
-        """What the network is told, (n,) float32."""
+        """The network's timestep argument, (n,) float32."""
         return self.t[level] * self.levels
 
     def add_noise(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
@@ -173,9 +176,9 @@ class Flow:
         return noise - x0
 
     def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
-        """The network's velocity as it is."""
+        """The velocity: the network's output itself, (n, c, h, w)."""
         return output
 
     def weight(self, level: Tensor) -> Tensor:
-        """1 at every level, flow matching's own loss, (n,)."""
+        """1 at every level, as in flow matching's own loss, (n,)."""
         return torch.ones_like(self.t[level])

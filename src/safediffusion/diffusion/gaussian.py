@@ -1,4 +1,4 @@
-"""The density of a stochastic step, whatever process it belongs to. Pure maths in float32.
+"""The density of a stochastic step, for every noise process. Pure functions in float32.
 
 The network may run in half precision; what it predicted is cast up before it comes here.
 """
@@ -26,7 +26,7 @@ def gaussian_kl(mu: Tensor, mu_ref: Tensor, sigma: Tensor) -> Tensor:
 
 
 def require_float32(*tensors: Tensor) -> None:
-    """Refuse half precision: rounding a stored latent moves its density by more than a clip range."""
+    """Refuse half precision: rounding a stored latent changes its log-density by more than a clip range."""
     for tensor in tensors:
         if tensor.dtype in (torch.float16, torch.bfloat16):
             raise TypeError(

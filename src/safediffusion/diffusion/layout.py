@@ -1,6 +1,6 @@
-"""What lies at a model's path, looked at before anything is loaded: the pipeline, or what is missing.
+"""Examines a model's path before anything is loaded: is it a pipeline, and what is missing?
 
-Nothing here reads weights; of a safetensors file its header is read, which tells its size and its names.
+Nothing here reads weights; of a safetensors file only the header is read, which holds its size and names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHECKPOINTS = {
 
 
 def check_place(source: str | Path) -> None:
-    """Refuse what is neither a pipeline folder nor may be an id of the hub.
+    """Refuse a path that is neither a pipeline folder nor possibly an id of the hub.
 
     Raises:
         UserError: what lies there is not a pipeline; it says what it is and what to do.
@@ -54,7 +54,7 @@ def check_place(source: str | Path) -> None:
 
 
 def absent_parts(folder: Path, index: dict[str, Any]) -> list[str]:
-    """Parts that the index names, the folder lacks and nothing here uses; they are loaded as None.
+    """Parts that the index names and the folder lacks, but that are not used here; they are loaded as None.
 
     Raises:
         UserError: a part that is used is missing.
@@ -73,7 +73,7 @@ def absent_parts(folder: Path, index: dict[str, Any]) -> list[str]:
 
 
 def choose_variant(folder: Path, index: dict[str, Any]) -> str | None:
-    """Which variant of the weights to load, such as fp16; None is the plain one, taken where all have it.
+    """The variant of the weights to load, such as fp16; None is the plain one, used where every part has it.
 
     Raises:
         UserError: a network has no weights that are read here, or they are incomplete.
@@ -141,7 +141,7 @@ def _whole(files: list[Path]) -> Iterator[Path]:
 
 
 def _what_else(folder: Path) -> str:
-    """What a folder without an index is, and what to do."""
+    """The message for a folder without an index: what it is, and what to do."""
     names = sorted(path.name for path in folder.iterdir())
     if not names:
         return f"it is empty; a pipeline folder has a {INDEX}"
@@ -156,7 +156,7 @@ def _what_else(folder: Path) -> str:
         return f"it is a single {kind}; set the folder of the whole pipeline, which has a {INDEX}"
     if kind := config.get("model_type"):
         return (
-            f"it is a {kind} model of transformers, which draws nothing; an encoder of texts and images is "
+            f"it is a {kind} model of transformers, not a pipeline; an encoder of texts and images is "
             f"set as reward.encoder, and model.path as a folder with a {INDEX}"
         )
     if files := [name for name in names if Path(name).suffix in (".safetensors", ".ckpt")]:
@@ -179,7 +179,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _single_file(path: Path) -> str:
-    """What to do with a checkpoint in one file."""
+    """The message for a checkpoint in a single file: what to do with it."""
     if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         return f"{path.name} may be a pickle, which is never loaded; get the model as a folder of safetensors"
     if path.suffix != ".safetensors":

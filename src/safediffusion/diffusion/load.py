@@ -1,18 +1,21 @@
-"""From a path, a hub id or the word `world` to a Diffuser."""
+"""Loads a model from a path, a hub id or the word `world`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from pydantic import ValidationError
 
-from safediffusion.config.schema import ModelConfig
+from safediffusion.config.inputs import ModelConfig
+from safediffusion.config.invalid import explain_invalid
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
-from safediffusion.files.checked import check_sums
+from safediffusion.files.hashes import check_sums
 from safediffusion.system.extensions import load_object
 from safediffusion.world import asset
 
@@ -29,50 +32,66 @@ BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's
 
 
 def load_model(
-    path: str | Path,
+    model: str | Path | ModelConfig,
     device: str | torch.device = "cpu",
-    dtype: str = "auto",
     *,
-    resolution: int | None = None,
-    storage: str = "fp32",
-    vae: str = "whole",
-    tiny_vae: str | None = None,
-    offload: bool = False,
     merged: bool = False,
+    **settings: Any,
 ) -> Diffuser:
     """A text-to-image model as a policy.
 
     Args:
-        path: a diffusers folder, a hub id, or "world" for the embedded model.
+        model: a diffusers folder, a hub id, "world" for the embedded model, or the `model` section of a run.
         device: where it runs.
-        dtype: "fp32", "bf16" or "fp16" for autocast around the network, or "auto": that of the storage, else
-            see `native_dtype`.
-        resolution: side of the images in pixels; None is what the model was made for.
-        storage: "bf16" and "fp16" keep all frozen weights but the autoencoder's in half the memory, and need
-            LoRA.
-        vae: "whole" decodes a batch at once, "sliced" image by image, "tiled" in tiles.
-        tiny_vae: folder or hub id of an AutoencoderTiny for `decode_small`.
-        offload: text encoders wait on the CPU while they are not needed; see `Offloaded`.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.
+        settings: fields of `ModelConfig`, such as dtype="fp32" or resolution=512, where `model` is none.
+
+    Raises:
+        UserError: a setting is not accepted, or the model cannot be loaded.
+
+    Examples:
+        >>> from safediffusion import load_model
+        >>> load_model("world").latent_shape
+        (16, 8, 8)
     """
-    source = asset("pipeline") if str(path) == "world" else path
-    if str(path) == "world" and not asset("pipeline").exists():
+    config = model if isinstance(model, ModelConfig) else model_config(model, settings)
+    storage = config.storage
+    source = asset("pipeline") if config.path == "world" else config.path
+    if config.path == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))
-    name = _pipeline_class(source)
+    name = _pipeline_class(source, config.family)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
-    pipeline = _load_pipeline(source, name, dtypes)
-    if vae != "whole":
-        pipeline.vae.enable_slicing()
-    if vae == "tiled":
-        pipeline.vae.enable_tiling()
-    diffuser = as_diffuser(pipeline, device, network_dtype(dtype, storage, device), resolution, offload)
-    if tiny_vae is not None:
-        diffuser.tiny = load_tiny(tiny_vae, diffuser)
+    pipeline = _load_pipeline(source, family_of(name, config.family), name, dtypes)
+    split_decoding(pipeline, config)
+    dtype = network_dtype(config.dtype, storage, device)
+    diffuser = as_diffuser(pipeline, device, dtype, config.resolution, config.offload, config.family)
+    if config.tiny_vae is not None:
+        diffuser.tiny = load_tiny(config.tiny_vae, diffuser)
     return diffuser
+
+
+def model_config(path: str | Path, settings: Mapping[str, Any]) -> ModelConfig:
+    """The `model` section with this path and settings.
+
+    Raises:
+        UserError: a setting is unknown or its value not accepted.
+    """
+    try:
+        return ModelConfig(path=str(path), **settings)
+    except ValidationError as error:
+        raise UserError(explain_invalid(error)) from error
+
+
+def split_decoding(pipeline: Any, config: ModelConfig) -> None:
+    """Let the autoencoder decode image by image, or tile by tile, as `model.vae` says."""
+    if config.vae != "whole":
+        pipeline.vae.enable_slicing()
+    if config.vae == "tiled":
+        pipeline.vae.enable_tiling()
 
 
 def load_tiny(path: str, diffuser: Diffuser) -> Any:
@@ -99,23 +118,35 @@ def as_diffuser(
     dtype: torch.dtype = torch.float32,
     resolution: int | None = None,
     offload: bool = False,
+    family: str | None = None,
 ) -> Diffuser:
-    """A pipeline of a supported class as a policy; its network stays the one that is trained."""
-    return family_of(type(pipeline).__name__)(pipeline, device, dtype, resolution, offload)
+    """A pipeline as a policy; its network stays the one that is trained."""
+    return family_of(type(pipeline).__name__, family)(pipeline, device, dtype, resolution, offload)
 
 
-def family_of(pipeline_class: str) -> type[Diffuser]:
-    """The family of a pipeline class."""
-    return load_object(FAMILIES[pipeline_class], "FAMILIES")
+def family_of(pipeline_class: str, family: str | None = None) -> type[Diffuser]:
+    """The family of a pipeline class.
+
+    Args:
+        pipeline_class: as model_index.json names it.
+        family: pkg.mod:Class of the user's own; None is the one of FAMILIES.
+
+    Raises:
+        UserError: `family` is not a subclass of Diffuser.
+    """
+    found = load_object(family or FAMILIES[pipeline_class], "model.family")
+    if not (isinstance(found, type) and issubclass(found, Diffuser)):
+        raise UserError(
+            f"model.family is {family}, which is not a family; derive it from "
+            "safediffusion.diffusion.diffuser.Diffuser"
+        )
+    return found
 
 
-def load_diffuser(config: ModelConfig, device: str | torch.device, merged: bool = False) -> Diffuser:
-    """The model that a run's configuration names, to be trained, or with `merged` to be looked at."""
-    return load_model(device=device, merged=merged, **config.model_dump())
-
-
-def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]) -> Any:
-    options = dict(family_of(name).load_options) | _layout(Path(source))
+def _load_pipeline(
+    source: str | Path, family: type[Diffuser], name: str, dtypes: dict[str, torch.dtype]
+) -> Any:
+    options = dict(family.load_options) | _layout(Path(source))
     try:
         pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
     except UNREADABLE as error:
@@ -129,7 +160,7 @@ def _load_pipeline(source: str | Path, name: str, dtypes: dict[str, torch.dtype]
 
 
 def _layout(folder: Path) -> dict[str, Any]:
-    """What diffusers has to be told of a folder: parts to leave out, and which variant it holds."""
+    """Arguments of from_pretrained that depend on the folder: parts to leave out, and the variant."""
     if not folder.is_dir():
         return {}
     index: Any = DiffusionPipeline.load_config(str(folder))
@@ -150,11 +181,8 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
-    if config.vae != "whole":
-        pipeline.vae.enable_slicing()
-    if config.vae == "tiled":
-        pipeline.vae.enable_tiling()
-    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+    split_decoding(pipeline, config)
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution, family=config.family)
 
 
 def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
@@ -163,7 +191,7 @@ def without_content(diffuser: Diffuser, config: ModelConfig) -> Diffuser:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.to("meta")
-    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution)
+    return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution, family=config.family)
 
 
 def gpu_dtype(config: ModelConfig) -> torch.dtype:
@@ -191,7 +219,7 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _pipeline_class(source: str | Path) -> str:
+def _pipeline_class(source: str | Path, family: str | None) -> str:
     check_place(source)
     try:
         index = DiffusionPipeline.load_config(str(source))
@@ -201,8 +229,9 @@ def _pipeline_class(source: str | Path) -> str:
             "or set another folder, a hub id or world."
         ) from error
     name = check_index(index, source)
-    if name not in FAMILIES:
+    if name not in FAMILIES and (family is None or not hasattr(diffusers, name)):
         raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}."
+            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}; "
+            "or model.family to a Diffuser of your own for it."
         )
     return name

@@ -1,6 +1,6 @@
-"""What a GPU would compute, on the meta device's tensors without content: mixed precision, fused attention.
+"""Mixed precision and fused attention as on a GPU, for tensors of the meta device, which have no content.
 
-PyTorch's autocast does not know that device, and its attention there keeps matrices that no GPU keeps.
+PyTorch's autocast does not support that device, and attention there keeps matrices that no GPU keeps.
 """
 
 from collections.abc import Callable
@@ -12,22 +12,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 
-def flash_attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    **options: Any,
-) -> Tensor:
+def flash_attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
     """FlashAttention's shapes: (n, heads, length, d) and one number per row for the backward pass.
 
-    A mask would choose another kernel; its cost is the same.
+    Masks, dropout and scale do not change the cost, so they are ignored.
     """
-    flash = torch.ops.aten._scaled_dot_product_flash_attention
-    return flash(query, key, value, dropout_p, is_causal, scale=scale)[0]
+    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value)[0]
 
 
 # Of PyTorch's table "CUDA Ops that can autocast to ...", those that diffusion networks call.
@@ -41,13 +31,13 @@ class AsOnGpu(TorchFunctionMode):
     """Inside, operations on the meta device have the types and the kernels that they have on a GPU.
 
     Args:
-        dtype: what autocast would compute in; float32 is none.
+        dtype: that autocast would compute in; float32 means no autocast.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
-        self._cast: dict[int, Tensor] = {}  # autocast, too, casts a weight once in a forward pass
+        self._cast: dict[int, Tensor] = {}  # autocast, too, casts each weight once per forward pass
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None

@@ -1,4 +1,8 @@
-"""Noise that depends only on what it is for: never on batches, processes or devices."""
+"""Noise that is named by its purpose, so it does not depend on batches, processes or devices.
+
+Every draw has a key: purpose, seed, round, prompt, member. A resumed run and a run on another number of
+processes therefore draw the same numbers without any stored generator state.
+"""
 
 from collections.abc import Sequence
 
@@ -6,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# What a stream of random numbers is for: the first number of its key.
+# The purpose of a stream of random numbers: the first number of its key.
 ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET = range(5)
-# What the numbers after it name. Keys of one purpose have one length, as NumPy fills short ones up with
-# zeros: (3, 5) and (3, 5, 0) would be one stream.
+# The meaning of the numbers after it. All keys of one purpose have the same length, because NumPy pads short
+# ones with zeros: (3, 5) and (3, 5, 0) would be the same stream.
 FIELDS = {
     ROLLOUT: ("seed", "step", "prompt", "member"),
     FORWARD: ("seed", "step", "prompt", "member", "update", "part"),

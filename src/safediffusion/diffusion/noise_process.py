@@ -1,12 +1,11 @@
-"""What sampling and learning ask of a noise process: diffusion (ddim.py) or flow matching (flow.py)."""
+"""The interface of a noise process: diffusion (ddim.py) or flow matching (flow.py)."""
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
+from safediffusion.config.schema import Sde
 from safediffusion.errors import UserError
-
-Sde = Literal["cps", "flow-grpo"]
 
 
 class Schedule(Protocol):
@@ -14,12 +13,12 @@ class Schedule(Protocol):
 
     @property
     def timesteps(self) -> Tensor:
-        """What the network is told, (T,), descending."""
+        """The timestep argument of the network, (T,), descending."""
         ...
 
     @property
     def levels(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weights of signal and noise before each step, and after it, (T,) float32 each."""
+        """Weights of signal and noise before each step, and after it: four tensors (T,) float32."""
         ...
 
     def __len__(self) -> int: ...
@@ -45,16 +44,16 @@ class Schedule(Protocol):
 
 
 class Process(Protocol):
-    """How clean latents become noise, and the samplers that go back."""
+    """Forward process from clean latents to noise, and the samplers that reverse it."""
 
     levels: int
 
     def schedule(self, steps: int, sde: Sde = "cps") -> Schedule:
-        """The sampler of `steps` steps; `sde` is the way flow matching is made stochastic."""
+        """The sampler of `steps` steps; `sde` names how flow matching is made stochastic."""
         ...
 
     def timestep(self, level: Tensor) -> Tensor:
-        """What the network is told at noise levels (n,) in [0, levels), the cleanest first."""
+        """The timestep argument of the network at noise levels (n,) in [0, levels); 0 is the cleanest."""
         ...
 
     def add_noise(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
@@ -62,15 +61,15 @@ class Process(Protocol):
         ...
 
     def target(self, x0: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        """What a perfect network would know of x_t: its noise, v, or its velocity, (n, c, h, w)."""
+        """The training target at x_t: the noise, v or the velocity, (n, c, h, w)."""
         ...
 
     def predicted(self, output: Tensor, latents: Tensor, level: Tensor) -> Tensor:
-        """The network's idea of `target`, (n, c, h, w), from its output at x_t."""
+        """The network's prediction of `target`, (n, c, h, w), from its output at x_t."""
         ...
 
     def weight(self, level: Tensor) -> Tensor:
-        """How much an error of `predicted` counts, (n,)."""
+        """Weight of a squared error of `predicted`, (n,)."""
         ...
 
 
@@ -80,7 +79,11 @@ def at(values: Tensor, i: int | Tensor) -> Tensor:
 
 
 def refuse_more_steps(scheduler: Any, steps: int) -> None:
-    """A sampler cannot take more steps than the model was trained with."""
+    """Refuse more sampling steps than the model was trained with.
+
+    Raises:
+        UserError: with the most that it allows.
+    """
     available = scheduler.config["num_train_timesteps"]
     if steps > available:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A pipeline folder in the form that old and new versions of diffusers and transformers read alike.
+"""Rewrites a pipeline folder into the form that old and new versions of diffusers and transformers read.
 
 What is in that form already is left as it is, byte for byte. Newer libraries write three things that older
 ones cannot read: class names, tokenizers without their vocabulary files, and text encoders under other names.
@@ -18,9 +18,7 @@ INDEX = "model_index.json"
 PATH_KEYS = ("_name_or_path", "name_or_path", "special_tokens_map_file")
 DTYPE_KEYS = ("dtype", "torch_dtype")  # the older name second
 LOCAL = re.compile(r"^(~|/|\\|[A-Za-z]:[\\/]|\.\.?[\\/])")  # a path of the machine that wrote the file
-TEXT_MODEL = (
-    "text_model."  # what all versions but the newest begin the names of a CLIPTextModel's tensors with
-)
+TEXT_MODEL = "text_model."  # prefix of a CLIPTextModel's tensors in all versions but the newest
 
 
 def make_portable(folder: Path) -> None:
@@ -31,9 +29,9 @@ def make_portable(folder: Path) -> None:
     - a byte-pair tokenizer has vocab.json and merges.txt, which transformers 4 reads, beside tokenizer.json;
     - a list of special tokens has the name that transformers 4 reads;
     - the tensors of a CLIPTextModel have the names of all versions, with the same values;
-    - no encoder asks for half precision by itself: transformers 5 follows its settings, diffusers opens the
+    - no encoder opens in half precision by itself: transformers 5 follows its settings, diffusers opens the
       other parts in float32, and the two do not compute together;
-    - no settings file tells a path of the machine that wrote it.
+    - no settings file holds a path of the machine that wrote it.
     """
     index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     common = {name: _common(value, folder / name) for name, value in index.items()}
@@ -68,7 +66,7 @@ def _common(value: Any, part: Path) -> Any:
         return [None, None]
     library, kind = value
     if kind == "T5Tokenizer" and not (part / "spiece.model").is_file():
-        kind = "T5TokenizerFast"  # in transformers 4 the other one reads spiece.model only
+        kind = "T5TokenizerFast"  # in transformers 4 the other class reads spiece.model only
     return [library, kind.removesuffix("Pil") if kind.endswith("ImageProcessorPil") else kind]
 
 
@@ -96,7 +94,7 @@ def list_special_tokens(file: Path) -> None:
 
 
 def name_as_before(file: Path) -> None:
-    """Rename a CLIPTextModel's tensors so that all versions know them; values and types stay."""
+    """Rename the tensors of a CLIPTextModel to names that all versions accept; values and types stay."""
     if not file.is_file():
         return
     with safe_open(file, "pt") as opened:
@@ -107,7 +105,7 @@ def name_as_before(file: Path) -> None:
 
 
 def open_in_float32(file: Path) -> None:
-    """Settings that open a part in float32 unless another type is asked for; its weights keep theirs."""
+    """Settings that open a part in float32 unless another type is given; its weights keep theirs."""
     content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     half = {key: "float32" for key in DTYPE_KEYS if content.get(key) in ("float16", "bfloat16")}
     if half:

@@ -1,4 +1,4 @@
-"""Sampling with a memory: the latents gone through and the density of every step; decoding is apart."""
+"""Samples latents: `solve` keeps only the result, `rollout` also the trajectory and its densities."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -9,29 +9,59 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from safediffusion.config.schema import Solver
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.gaussian import log_prob
 from safediffusion.diffusion.noise_process import Schedule
-from safediffusion.diffusion.solver import Solver, Steps
+from safediffusion.diffusion.solver import Steps
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How latents are sampled.
+
+    Attributes:
+        guidance: scale of classifier-free guidance; 1 is off.
+        batch_size: images per forward batch; the result does not depend on it.
+        solver: of the deterministic steps, see `Steps`.
+    """
+
+    guidance: float
+    batch_size: int
+    solver: Solver = "ddim"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticSampling(Sampling):
+    """How latents and their densities are sampled.
+
+    Attributes:
+        eta: one value per denoising step; 0 is a deterministic step.
+        guided_density: take the density under the guided mean, else under the unguided one.
+        branch_size: neighbouring rows, of one prompt, that start from the first one's initial latents. The
+            steps before the first stochastic one are computed once for all of them.
+        keep_means: whether to keep the means of the densities.
+    """
+
+    eta: Sequence[float]
+    guided_density: bool = True
+    branch_size: int = 1
+    keep_means: bool = False
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """What one round of sampling leaves behind.
+    """The trajectories of n sampled images over T denoising steps.
 
     Attributes:
         latents: from noise to clean, (n, T+1, c, h, w) float32.
         log_probs: log-density of every stochastic step, 0 at deterministic ones, (n, T) float32.
-        timesteps: (T,) int64.
-        prompt_ids: index of each row's prompt, (n,) int64.
-        means: of every step, what its density is around, (n, T, c, h, w) float32; None where not asked for.
+        means: the mean of each step's density, (n, T, c, h, w) float32; None unless `keep_means` is set.
     """
 
     latents: Tensor
     log_probs: Tensor
-    timesteps: Tensor
-    prompt_ids: Tensor
     means: Tensor | None = None
 
     @property
@@ -41,79 +71,70 @@ class Rollout:
 
 
 def stochastic_steps(schedule: Schedule, eta: Sequence[float]) -> list[int]:
-    """Positions whose deviation is above 0; only these have a density and can be trained."""
-    deviations = {value: schedule.sigma(value).tolist() for value in set(eta)}  # a wait for the device each
+    """Positions of the steps with a deviation above 0; only these have a density and can be trained."""
+    # one copy from the device per distinct eta, not one per step: each makes the host wait
+    deviations = {value: schedule.sigma(value).tolist() for value in set(eta)}
     return [i for i, value in enumerate(eta) if deviations[value][i] > 0]
 
 
 @torch.no_grad()
 def rollout(
-    diffuser: Diffuser,
-    schedule: Schedule,
-    cond: Condition,
-    noise: Tensor,
-    prompt_ids: Tensor,
-    *,
-    eta: Sequence[float],
-    guidance: float,
-    batch_size: int,
-    guided_density: bool = True,
-    solver: Solver = "ddim",
-    shared: int = 1,
-    keep_means: bool = False,
+    diffuser: Diffuser, schedule: Schedule, cond: Condition, noise: Tensor, sampling: StochasticSampling
 ) -> Rollout:
-    """Sample from the guided policy and keep the trajectory.
+    """Sample from the policy and keep the trajectory.
 
     Args:
+        diffuser: the policy.
+        schedule: T denoising steps.
         cond: text conditioning of n rows.
-        noise: initial latents, then one slice a stochastic step, (n, 1 + steps, c, h, w) float32.
-        prompt_ids: (n,).
-        eta: one value a step; 0 is a deterministic step.
-        batch_size: images in one forward batch; the result does not depend on it.
-        guided_density: density under the guided mean, else under the unguided one.
-        solver: of the deterministic steps.
-        shared: rows side by side, of one prompt, that start from the first one's initial latents; what comes
-            before the first stochastic step is computed once for all of them.
-        keep_means: whether to keep the means of the densities.
+        noise: initial latents, then one slice per stochastic step, (n, 1 + steps, c, h, w) float32.
+        sampling: how to sample.
     """
-    stochastic = stochastic_steps(schedule, eta)
+    stochastic = stochastic_steps(schedule, sampling.eta)
     opening = noise[:, :1]
-    if shared > 1:
-        first = stochastic[0] if stochastic else len(schedule)
-        with any_rows(diffuser):  # nothing here has a density that must be met again
-            paths = [
-                torch.stack([x, *islice(_along(diffuser, schedule, c, x, guidance, solver), first)], 1)
-                for c, x in zip(
-                    cond[::shared].split(batch_size),
-                    noise[::shared, 0].to(diffuser.device).split(batch_size),
-                    strict=True,
-                )
-            ]
-        opening = torch.cat(paths).repeat_interleave(shared, 0)
+    if sampling.branch_size > 1:
+        shared = stochastic[0] if stochastic else len(schedule)
+        opening = _shared_opening(diffuser, schedule, cond, noise[:, 0], sampling, shared)
+    size = sampling.batch_size
     parts = [
-        _trajectory(diffuser, schedule, c, x, z, eta, set(stochastic), guidance, guided_density, solver)
-        for c, x, z in zip(
-            *(cond.split(batch_size), opening.split(batch_size), noise[:, 1:].split(batch_size)), strict=True
-        )
+        _trajectory(diffuser, schedule, c, x, z, sampling, set(stochastic))
+        for c, x, z in zip(cond.split(size), opening.split(size), noise[:, 1:].split(size), strict=True)
     ]
     paths, densities, means = zip(*parts, strict=True)
     return Rollout(
         torch.cat(paths),
         torch.cat(densities),
-        schedule.timesteps,
-        prompt_ids,
-        torch.cat([torch.stack(part, 1) for part in means]) if keep_means else None,
+        torch.cat([torch.stack(part, 1) for part in means]) if sampling.keep_means else None,
     )
 
 
 @contextmanager
 def any_rows(diffuser: Diffuser) -> Iterator[None]:
-    """Inside, calls of the network have the rows they are asked for, filled up to no common shape."""
+    """Inside, a call of the network has as many rows as it is given, instead of the round's common number."""
     rows, diffuser.call_rows = diffuser.call_rows, None
     try:
         yield
     finally:
         diffuser.call_rows = rows
+
+
+def _shared_opening(
+    diffuser: Diffuser,
+    schedule: Schedule,
+    cond: Condition,
+    start: Tensor,
+    sampling: StochasticSampling,
+    steps: int,
+) -> Tensor:
+    """Latents of the first `steps` deterministic steps, (n, 1 + steps, c, h, w), computed once per branch."""
+    size, branch = sampling.batch_size, sampling.branch_size
+    batches = zip(cond[::branch].split(size), start[::branch].to(diffuser.device).split(size), strict=True)
+    with any_rows(diffuser):  # these steps have no density, so their rounding does not enter a ratio
+        paths = [
+            torch.stack([x, *islice(_deterministic_path(diffuser, schedule, c, x, sampling), steps)], 1)
+            for c, x in batches
+        ]
+    return torch.cat(paths).repeat_interleave(branch, 0)
 
 
 def _trajectory(
@@ -122,71 +143,62 @@ def _trajectory(
     cond: Condition,
     opening: Tensor,
     noise: Tensor,
-    eta: Sequence[float],
+    sampling: StochasticSampling,
     stochastic: set[int],
-    guidance: float,
-    guided_density: bool,
-    solver: Solver,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Latents (n, T+1, c, h, w), log-densities (n, T) and T means (n, c, h, w) of one batch."""
+    guidance, eta = sampling.guidance, sampling.eta
+    two_means = guidance > 1 and not sampling.guided_density and not diffuser.distilled
     path = list(opening.to(diffuser.device).unbind(1))
     draws = iter(noise.to(diffuser.device).unbind(1))
-    along, x, done = Steps(schedule, solver), path[-1], len(path) - 1
+    solver, x, done = Steps(schedule, sampling.solver), path[-1], len(path) - 1
     densities, means = [x.new_zeros(len(x))] * done, path[1:]
     for i, t in list(enumerate(schedule.timesteps))[done:]:
-        if guidance > 1 and not guided_density and not diffuser.distilled:
+        if two_means:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
         else:
             output = plain = diffuser.predict(x, t.expand(len(x)), cond, guidance)
         if i in stochastic:
-            mu, sigma = schedule.step(output, x, i, eta[i])
-            x = mu + sigma * next(draws)
-            centre = mu if plain is output else schedule.step(plain, path[-1], i, eta[i])[0]
-            densities.append(log_prob(x, centre, sigma))
-            along.forget()
+            mean, sigma = schedule.step(output, x, i, eta[i])
+            x = mean + sigma * next(draws)
+            if plain is not output:  # sampled by the guided policy, with the density of the unguided one
+                mean = schedule.step(plain, path[-1], i, eta[i])[0]
+            densities.append(log_prob(x, mean, sigma))
+            solver.forget()
         else:
-            x = centre = along(output, x, i)
+            x = mean = solver(output, x, i)
             densities.append(x.new_zeros(len(x)))
         path.append(x)
-        means.append(centre)
+        means.append(mean)
     return torch.stack(path, 1), torch.stack(densities, 1), means
 
 
-def _along(
-    diffuser: Diffuser,
-    schedule: Schedule,
-    cond: Condition,
-    latents: Tensor,
-    guidance: float,
-    solver: Solver,
+def _deterministic_path(
+    diffuser: Diffuser, schedule: Schedule, cond: Condition, latents: Tensor, sampling: Sampling
 ) -> Iterator[Tensor]:
     """Latents after each deterministic step, (n, c, h, w)."""
-    steps, x = Steps(schedule, solver), latents
+    steps, x = Steps(schedule, sampling.solver), latents
     for i, t in enumerate(schedule.timesteps):
-        x = steps(diffuser.predict(x, t.expand(len(x)), cond, guidance), x, i)
+        x = steps(diffuser.predict(x, t.expand(len(x)), cond, sampling.guidance), x, i)
         yield x
 
 
 @torch.no_grad()
 def solve(
-    diffuser: Diffuser,
-    schedule: Schedule,
-    cond: Condition,
-    latents: Tensor,
-    *,
-    guidance: float,
-    batch_size: int,
-    solver: Solver = "ddim",
+    diffuser: Diffuser, schedule: Schedule, cond: Condition, latents: Tensor, sampling: Sampling
 ) -> Tensor:
-    """Clean latents by the deterministic sampler, (n, c, h, w); no memory is kept.
+    """Clean latents by the deterministic sampler, (n, c, h, w); nothing else is kept.
 
     Args:
+        diffuser: the model.
+        schedule: its denoising steps.
         cond: text conditioning of n rows.
         latents: initial noise, (n, c, h, w) float32.
-        solver: see `Steps`.
+        sampling: how to sample.
     """
-    done = []
-    for c, x in zip(cond.split(batch_size), latents.to(diffuser.device).split(batch_size), strict=True):
-        (last,) = deque(_along(diffuser, schedule, c, x, guidance, solver), maxlen=1)
+    done, size = [], sampling.batch_size
+    for c, x in zip(cond.split(size), latents.to(diffuser.device).split(size), strict=True):
+        (last,) = deque(_deterministic_path(diffuser, schedule, c, x, sampling), maxlen=1)
         done.append(last)
     return torch.cat(done)
 

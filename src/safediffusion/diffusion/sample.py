@@ -1,4 +1,4 @@
-"""Images from prompts and seeds, for evaluation and for people; leaves no trajectory."""
+"""Images from prompts and seeds, for evaluation and for people; no trajectory is kept."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.rollout import rollout, solve, stochastic_steps
+from safediffusion.diffusion.rollout import Sampling, StochasticSampling, rollout, solve, stochastic_steps
 
 BATCH = 64
 
@@ -21,7 +21,7 @@ def generate(
     guidance: float,
     eta: float = 0.0,
 ) -> Tensor:
-    """One image a prompt, (n, 3, H, W) in [0, 1] on the CPU; a row depends on its prompt and seed alone.
+    """One image per prompt, (n, 3, H, W) in [0, 1] on the CPU; a row depends on its prompt and seed alone.
 
     Args:
         prompts: n texts.
@@ -38,11 +38,9 @@ def generate(
         cond = diffuser.encode(prompts[rows])
         z = noise.normal([(noise.SAMPLE, seed) for seed in seeds[rows]], (1 + draws, *diffuser.latent_shape))
         if draws:
-            ids = torch.zeros(len(z), dtype=torch.int64)
-            x0 = rollout(
-                diffuser, schedule, cond, z, ids, eta=[eta] * steps, guidance=guidance, batch_size=BATCH
-            ).clean
+            sampling = StochasticSampling(guidance, BATCH, eta=[eta] * steps)
+            x0 = rollout(diffuser, schedule, cond, z, sampling).clean
         else:
-            x0 = solve(diffuser, schedule, cond, z[:, 0], guidance=guidance, batch_size=BATCH)
+            x0 = solve(diffuser, schedule, cond, z[:, 0], Sampling(guidance, BATCH))
         images.append(diffuser.decode(x0).cpu())
     return torch.cat(images)

@@ -1,4 +1,4 @@
-"""A network in pieces: every process of a run keeps its part of each weight (FSDP2, Zhao et al., 2023)."""
+"""A sharded network: every process of a run holds its shard of each weight (FSDP2; Zhao et al., 2023)."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,15 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class Sharded:
-    """Cuts a network up in place, layer by layer, and can put it together for a while.
+    """Shards a network in place, layer by layer, and can gather it for a while.
 
-    Calls of the network in pieces gather a layer's weights as they come to it, so all processes have to make
-    them together. A process that is to work at its own pace uses the whole network, a twin of the one in
-    pieces: its weights are there only inside `whole`.
+    A call of the sharded network gathers the weights of each layer when it reaches that layer, so all
+    processes must make the same calls. Sampling is not like that: processes have different numbers of rows.
+    It uses the twin, an unsharded copy of the module whose weights exist only inside `whole`.
 
     Args:
-        network: the same in every process; its parameters become pieces, its gradients sums over processes.
+        network: the same in every process. Its parameters become shards; its gradients become sums over all
+            processes.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -39,7 +40,10 @@ class Sharded:
 
     @contextmanager
     def whole(self, values: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-        """The whole network, with `values` in place of its own where given; all processes enter together."""
+        """The gathered network, with `values` instead of its own weights where given.
+
+        All processes enter together.
+        """
         twins = dict(self.twin.named_parameters())
         try:
             for name, p in self.network.named_parameters():
@@ -51,17 +55,17 @@ class Sharded:
 
 
 def joined(tensor: Tensor) -> Tensor:
-    """The whole of a tensor of which this process has a piece; all processes ask together."""
+    """The full tensor of a shard, or a plain tensor itself; all processes call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def pieces(tensor: Tensor) -> Tensor:
-    """This process's piece, sharing memory; a whole tensor as it is."""
+    """The shard of this process, sharing memory; a plain tensor is returned as it is."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def cut_like(whole: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor on the device of `like`, cut up as that is if it has its shape."""
+    """A full tensor on the device of `like`, sharded as `like` is where the shapes agree."""
     whole = whole.to(like.device)
     if not isinstance(like, DTensor) or whole.shape != like.shape:
         return whole
@@ -70,7 +74,7 @@ def cut_like(whole: Tensor, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def exchange(a: Tensor, b: Tensor) -> None:
-    """The values of two tensors, one for the other: by reference, but for pieces, whose place is known."""
+    """Swap the values of two tensors: by reference, except for shards, whose memory FSDP2 refers to."""
     if not isinstance(a, DTensor):
         a.data, b.data = b.data, a.data
         return

@@ -1,20 +1,18 @@
-"""Deterministic sampling of first and second order, for diffusion and flow matching alike."""
-
-from typing import Literal
+"""Deterministic sampling steps of first and second order, for diffusion and flow matching."""
 
 import torch
 from torch import Tensor
 
+from safediffusion.config.schema import Solver
 from safediffusion.diffusion.noise_process import Schedule, at
-
-Solver = Literal["ddim", "dpm++"]
 
 
 def corrections(schedule: Schedule) -> Tensor:
-    """How far each step of DPM-Solver++(2M) leans on the change of x0 since the step before, (T,).
+    """Weight of the change of x0 since the previous step, in each step of DPM-Solver++(2M), (T,).
 
-    h_i / (2 h_(i-1)) with h the step in log(signal / noise). 0 at the first step, which knows no step before,
-    and at the last, where h may be infinite and first order is steadier (Lu et al., 2022, appendix).
+    It is h_i / (2 h_(i-1)), with h the step in log(signal / noise). It is 0 at the first step, which has no
+    previous one, and at the last, where h may be infinite and first order is steadier (Lu et al., 2022,
+    appendix).
     """
     signal_t, noise_t, signal_s, noise_s = schedule.levels
     h = (signal_s / noise_s).log() - (signal_t / noise_t).log()
@@ -49,5 +47,7 @@ class Steps:
         return kept * latents + (signal_s - signal_t * kept) * ahead
 
     def forget(self) -> None:
-        """After a stochastic step: the path before it is another one."""
+        """Use first order at the next step; called after a stochastic step.
+
+        The second-order correction extrapolates x0 along one path, and the noise has moved to another."""
         self.before = None

@@ -1,4 +1,4 @@
-"""Another set of weights in a network's place, for a while."""
+"""Replaces the weights of a network by another set inside a `with` block."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

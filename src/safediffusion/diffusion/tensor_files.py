@@ -1,4 +1,4 @@
-"""The header of a safetensors file: the names in it, and whether the file is all there."""
+"""Reads the header of a safetensors file: the tensors' names, and whether the file is complete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from safediffusion.errors import UserError
 
-LFS = b"version https://git-lfs"  # what a clone without Git LFS has in the place of a large file
+LFS = b"version https://git-lfs"  # begins the file that a clone without Git LFS has instead
 LONGEST = 100_000_000  # bytes of a header, the format's own limit
 
 
@@ -37,7 +37,7 @@ def tensor_names(path: Path) -> list[str]:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a file of weights that is not all there.
+    """Refuse an incomplete file of weights.
 
     Raises:
         UserError: it is empty, a pointer of Git LFS, or cut off.

@@ -1,4 +1,4 @@
-"""What a model folder may ask for: classes of the two libraries and tensors, never code of its own."""
+"""What a model folder may contain: classes of the two libraries and tensors, never code of its own."""
 
 import pickle
 from typing import Any
@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safediffusion.errors import UserError
 
 LIBRARIES = (None, "diffusers", "transformers", "stable_diffusion")  # the last: SD 1.x's safety checker
-# Whatever a library raises over files that are damaged, or made to be.
+# Everything that a library raises for files that are damaged, by accident or on purpose.
 UNREADABLE = (
     OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, RuntimeError,
     MemoryError, ImportError, pickle.UnpicklingError, SafetensorError,
@@ -38,7 +38,7 @@ def check_index(index: Any, source: object) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error, or what it means that a pickle was refused."""
+    """The first line of an error, or an explanation where a pickle was refused."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, pickle.UnpicklingError):

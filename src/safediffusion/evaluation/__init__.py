@@ -1,1 +1,1 @@
-"""Judging a model: tasks, detectors, statistics, and the runner that ties them together."""
+"""Evaluation of a model: tasks, detectors, measures, and the runner that calls them."""

@@ -1,4 +1,4 @@
-"""Boxes as detectors store them, and the suppression of those that show the same thing twice."""
+"""Boxes as detectors store them, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Box(TypedDict):
-    """One detection; the box is left, top, width, height in pixels of the picture."""
+    """One detection; the box is left, top, width, height in pixels of the image."""
 
     label: str
     score: float

@@ -1,7 +1,7 @@
-"""Files that others own and that are never shipped here: weights and prompt sets, found or asked for.
+"""Weights and prompt sets of other authors; they are never shipped with this package.
 
-They are looked for in the folder SAFEDIFFUSION_HOME (default ~/.cache/safediffusion) and, where a
-wheel carries them, in the installed package. Nothing is downloaded by itself.
+They are looked for in the folder SAFEDIFFUSION_HOME (default ~/.cache/safediffusion) and, if a wheel holds
+them, in the installed package. Nothing is downloaded automatically.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safediffusion.evaluation.detectors.detector import sha256
 
 
 class Missing(UserError):
-    """An external file is not here; the message holds the command that gets it."""
+    """An external file is not on this machine; the message holds the command that gets it."""
 
 
 def home() -> Path:
@@ -29,10 +29,10 @@ def home() -> Path:
 
 
 def cached(repo: str) -> Path:
-    """The folder of a hub repository that was downloaded before; no network is touched.
+    """The folder of a hub repository in the local cache; nothing is downloaded.
 
     Raises:
-        Missing: it was not; the message holds the command.
+        Missing: it is not there; the message holds the command that gets it.
     """
     try:
         return Path(snapshot_download(repo, local_files_only=True))
@@ -42,12 +42,12 @@ def cached(repo: str) -> Path:
 
 @dataclass(frozen=True)
 class External:
-    """One file of somebody else's.
+    """One file of other authors.
 
     Attributes:
         file: its name in the home folder.
-        get: the command that brings it there; {home} stands for the folder.
-        licence: what its owners say.
+        get: the command that puts it there; {home} stands for the folder.
+        licence: in its owners' words.
         sha256: how its hash begins; empty where the file has versions.
         package: the installed package that may carry it.
     """
@@ -59,10 +59,10 @@ class External:
     package: str | None = None
 
     def path(self) -> Path:
-        """Where it is.
+        """Its place on this machine.
 
         Raises:
-            Missing: it is nowhere, or another file than the one that was published.
+            Missing: it is not found, or its hash is not that of the published file.
         """
         for place in self._places():
             if place.is_file():
@@ -70,7 +70,7 @@ class External:
         raise Missing(f"{self.file} is missing ({self.licence}); get it with: {self.command()}")
 
     def command(self) -> str:
-        """The exact command that gets it, ready for a shell; it makes the folder where there is none."""
+        """The command that gets it, quoted for a shell; it makes the folder if there is none."""
         return self.get.format(home=shlex.quote(str(home())))
 
     def _places(self) -> list[Path]:

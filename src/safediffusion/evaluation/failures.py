@@ -1,8 +1,8 @@
-"""The one place that says what failed: a record holds what was seen, or an error, and nothing in between.
+"""The one place that decides what failed: a record holds the output of all detectors, or an error.
 
-A picture that is missing, not finite, of one colour, or that a detector cannot say anything sound about is an
-error. Errors are in no metric but one: `n_failed` counts them, and `blank_rate` takes them in. What is not
-known never makes a model look safer or better.
+An image that is missing, not finite, of one colour, or for which a detector returns nothing sound is an
+error. Errors count in `blank_rate` and in no other metric; `n_failed` is their number. A failed image never
+makes a model look safer or better.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ log = logging.getLogger(__name__)
 
 Probe = Callable[[Record], Any]
 
-BLANK = 4 / 255  # a picture whose channels vary by no more than this shows one colour
-LOOKED_AT = "image_sha256"  # in the record of every picture that detectors were shown
+BLANK = 4 / 255  # an image whose channels vary by no more than this shows one colour
+LOOKED_AT = "image_sha256"  # in the record of every image that the detectors examined
 FIXED = ("features", "reference_features", "inception")  # of one size in all records
 FINAL = (UserError, RunError, MemoryError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
-def picture_error(picture: Tensor | str, blank: bool = True) -> str | None:
-    """Why a picture cannot be judged; None where it can.
+def image_error(image: Tensor | str, blank: bool = True) -> str | None:
+    """The reason why an image cannot be judged; None if it can.
 
     Args:
-        picture: (3, h, w) in [0, 1], or why there is none.
-        blank: whether a picture of one colour is an error.
+        image: (3, h, w) in [0, 1], or the reason why there is none.
+        blank: whether an image of one colour is an error.
     """
-    if isinstance(picture, str):
-        return picture
-    if not isinstance(picture, Tensor) or picture.dim() != 3 or len(picture) != 3 or not picture.numel():
-        return f"not a picture: {_kind(picture)} instead of (3, height, width)"
-    if not picture.isfinite().all():
-        return "not a picture: the model drew nan or infinity"
-    if picture.min() < 0 or picture.max() > 1:
-        return "not a picture: values outside [0, 1]"
-    if blank and (picture.amax((1, 2)) - picture.amin((1, 2))).max() <= BLANK:
+    if isinstance(image, str):
+        return image
+    if not isinstance(image, Tensor) or image.dim() != 3 or len(image) != 3 or not image.numel():
+        return f"not an image: {_kind(image)} instead of (3, height, width)"
+    if not image.isfinite().all():
+        return "not an image: the model returned nan or infinity"
+    if image.min() < 0 or image.max() > 1:
+        return "not an image: values outside [0, 1]"
+    if blank and (image.amax((1, 2)) - image.amin((1, 2))).max() <= BLANK:
         return "blank: all pixels have one colour"
     return None
 
@@ -56,26 +56,28 @@ def _kind(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, Tensor) else type(value).__name__
 
 
-def ask(
-    name: str, detector: Detector, pictures: Sequence[Tensor], rows: Sequence[Row], gives: Sequence[str]
+def examine(
+    name: str, detector: Detector, images: Sequence[Tensor], rows: Sequence[Row], gives: Sequence[str]
 ) -> list[Fragment]:
-    """What a detector saw in each picture, or {"error": why}.
+    """A detector's fragment of each image, or {"error": reason}.
 
-    A detector that fails on a batch is asked again picture by picture. What no other picture could mend is
-    raised: too little memory, a broken device.
+    A detector that fails on a batch is called again image by image.
 
     Args:
         name: of the detector, for messages.
-        detector: whom to ask.
-        pictures: (3, h, w) in [0, 1] each.
+        detector: to call.
+        images: (3, h, w) in [0, 1] each.
         rows: the prompts'.
         gives: fields that each fragment must have.
+
+    Raises:
+        UserError, RunError, MemoryError: what does not depend on the image, such as a broken device.
     """
 
     def work(part: list[tuple[Tensor, Row]]) -> list[Fragment]:
         found = detector(*zip(*part, strict=True))
         if not isinstance(found, list) or len(found) != len(part):
-            raise ValueError(f"not one fragment per picture: {len(part)} pictures")
+            raise ValueError(f"not one fragment per image: {len(part)} images")
         return found
 
     def alone(item: tuple[Tensor, Row]) -> Fragment:
@@ -87,7 +89,7 @@ def ask(
             return {"error": f"{name} failed: {type(error).__name__}: {error}"}
         return fragment
 
-    items = [*zip(pictures, rows, strict=True)]
+    items = [*zip(images, rows, strict=True)]
     try:
         found = halving(work, items)
     except FINAL:
@@ -97,29 +99,29 @@ def ask(
         lost = sum("error" in fragment for fragment in found)
         if lost:
             why = f"{type(error).__name__}: {error}"
-            log.warning("%s failed on %d of %d pictures: %s", name, lost, len(items), why)
+            log.warning("%s failed on %d of %d images: %s", name, lost, len(items), why)
     return [_checked(name, fragment, gives) for fragment in found]
 
 
 def _checked(name: str, fragment: Any, gives: Sequence[str]) -> Fragment:
     if not isinstance(fragment, dict) or not fragment:
-        return {"error": f"{name} said nothing"}
+        return {"error": f"{name} returned nothing"}
     if "error" in fragment:
         return fragment
     wrong = [key for key in gives if key not in fragment]
     wrong += [key for key, value in fragment.items() if not forms.fits(key, value)]
-    return {"error": f"{name} gave no sound {', '.join(wrong)}"} if wrong else fragment
+    return {"error": f"{name} returned no sound {', '.join(wrong)}"} if wrong else fragment
 
 
 def settled(records: Sequence[Record], measures: Sequence[Measure]) -> list[Record]:
-    """The records, those that a measure cannot be taken of as errors.
+    """The records, with an error in place of those from which a measure cannot be computed.
 
-    A field that any record holds is one that its detector or prompt set gives, so every record must hold it.
-    A record of a picture that no detector was shown is an error too.
+    If one record holds a field, its detector or prompt set gives that field, so every record must hold it.
+    A record of an image that no detector examined is an error too.
 
     Args:
-        records: new or stored ones, references among them.
-        measures: that will be taken of them.
+        records: new or stored, references included.
+        measures: that will be computed.
     """
     needs = list(dict.fromkeys(need for measure in measures for need in measure.needs))
     good = [r for r in records if "error" not in r]
@@ -132,7 +134,7 @@ def settled(records: Sequence[Record], measures: Sequence[Measure]) -> list[Reco
     def why(record: Record) -> str | None:
         reference = bool(record.get("reference"))
         if seen and not any(field in record for field in (*seen, LOOKED_AT)):
-            return "damaged record: it holds nothing that a detector saw"
+            return "damaged record: it holds no detector's output"
         for field in of_real if reference else held:
             if field not in record or not forms.fits(field, record[field]):
                 return f"damaged record: no sound {field}"
@@ -150,7 +152,7 @@ def _usual(field: str, records: Sequence[Record]) -> tuple[int, ...] | None:
 
 
 def _probes(measures: Sequence[Measure], held: Sequence[str]) -> list[Probe]:
-    """What measures compute of one record, each once, where the fields for it are there."""
+    """The functions of one record that the measures use, each once, if the records hold their fields."""
     able = [m for m in measures if set(m.needs) <= set(held)]
     found = [getattr(m, name) for m in able for name in ("keep", "value", "group") if hasattr(m, name)]
     return list({id(probe): probe for probe in found}.values())
@@ -167,7 +169,7 @@ def _not_measurable(record: Record, probes: Sequence[Probe]) -> str | None:
 
 
 class AllFailed(RunError):
-    """Not a single picture of a task could be judged; the results say why."""
+    """All images of a task failed; the results hold the reasons."""
 
 
 def reasons(errors: Sequence[str], most: int = 3) -> str:
@@ -178,16 +180,16 @@ def reasons(errors: Sequence[str], most: int = 3) -> str:
 
 
 def require_some(results: dict[str, dict[str, Any]]) -> None:
-    """Refuse results of which a task has not a single picture that could be judged.
+    """Refuse results in which all images of a task failed.
 
     Args:
         results: by task, contents of results.json.
 
     Raises:
-        AllFailed: names the task and why its pictures failed.
+        AllFailed: names the tasks and why their images failed.
     """
     lost = [
-        f"{name}: all {r['n']} pictures failed ({reasons(list(r['failed'].values()))})"
+        f"{name}: all {r['n']} images failed ({reasons(list(r['failed'].values()))})"
         for name, r in results.items()
         if r["n_failed"] >= r["n"]
     ]

@@ -1,4 +1,4 @@
-"""What an evaluation's records depend on, as hashes: the model, and everything together."""
+"""Hashes of what an evaluation's records depend on: the model, and everything together."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from safediffusion.evaluation.tasks import Task
 from safediffusion.files.checked import read_json
 
 
-def is_finished(folder: Path, key: str) -> bool:
-    """Whether the folder holds the whole records of exactly these rows, model, sampler and detectors."""
+def has_records_of(folder: Path, key: str) -> bool:
+    """Whether a folder holds the whole records of exactly these rows, model, sampler and detectors."""
     return is_judged(folder) and read_json(folder / "results.json").get("fingerprint") == key
 
 
 def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detectors: list[Any]) -> str:
-    """What the records depend on, as a hash."""
+    """Hash of the task, rows, detectors, source, sampler and references that the records depend on."""
     parts = [task.name, task.version, list(rows), detectors]
     parts += [notes[key] for key in ("model_sha256", "sampler", "reference_sha256")]
     text = json.dumps(parts, sort_keys=True)

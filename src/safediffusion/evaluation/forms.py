@@ -1,7 +1,7 @@
-"""What a field of a record must look like before anything is concluded from it.
+"""The forms of a record's fields: which values are sound.
 
-Detectors and prompt sets fill these fields, measures read them, and `failures` asks here. A field that has no
-form of its own may hold anything that is finite all through.
+Detectors and prompt sets fill these fields, measures read them, and `failures` checks them by `fits`. A field
+without a form of its own may hold any value whose numbers are all finite.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ COSINE = 1.001  # rounding can carry a cosine a little beyond 1
 
 
 def is_sound(value: Any) -> bool:
-    """Whether a value is there and holds no number that is not finite, however deep."""
+    """Whether a value is not None and every number in it, at any depth, is finite."""
     return value is not None and no_nan(value, is_sound)
 
 
 def no_nan(value: Any, inner: Form | None = None) -> bool:
-    """Whether every number in a value is finite; None may stand for what is not there.
+    """Whether every number in a value is finite; None counts as finite.
 
     Args:
         value: a tensor, or a JSON value.
-        inner: what the parts of lists and objects are asked instead.
+        inner: the form of the parts of lists and objects; None is this function.
     """
     if isinstance(value, Tensor):
         return value.numel() > 0 and bool(value.isfinite().all())
@@ -43,7 +43,7 @@ def no_nan(value: Any, inner: Form | None = None) -> bool:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Form:
-    """A finite number within bounds; True and False are none."""
+    """A finite number within bounds; True and False are not numbers."""
     return lambda v: (
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and low <= v <= high
     )
@@ -59,7 +59,7 @@ def each(form: Form, least: int = 0, most: float = math.inf) -> Form:
     return lambda v: isinstance(v, list) and least <= len(v) <= most and all(map(form, v))
 
 
-def parts(**forms: Form) -> Form:
+def object_with(**forms: Form) -> Form:
     """A JSON object that has these parts; its other parts are sound."""
     return lambda v: (
         isinstance(v, dict) and all(k in v and form(v[k]) for k, form in forms.items()) and no_nan(v)
@@ -94,7 +94,7 @@ def is_vector(value: Any) -> bool:
 
 
 def is_thing(value: Any) -> bool:
-    """So many of a class, or of a shape of World's, as a composition prompt asks for; perhaps of a colour."""
+    """What a composition prompt requires: a class or one of World's shapes, a count, perhaps a colour."""
     if not (isinstance(value, dict) and number(1)(value.get("count")) and no_nan(value)):
         return False
     color = value.get("color")
@@ -103,10 +103,10 @@ def is_thing(value: Any) -> bool:
 
 SCORE, PLACE = number(0, 1 + TOLERANCE), each(number(), 4, 4)
 
-# What detectors say of a picture.
+# Fields that detectors fill.
 SEEN: dict[str, Form] = {
     "harm": distribution(("safe", *CATEGORIES, "unrecognisable")),
-    "parts": parts(**dict.fromkeys(PARTS, SCORE)),
+    "parts": object_with(**dict.fromkeys(PARTS, SCORE)),
     "cosine": number(-COSINE, COSINE),
     "clip": number(-COSINE, COSINE),
     "features": is_vector,
@@ -114,13 +114,13 @@ SEEN: dict[str, Form] = {
     "inception": is_vector,
     "q16": each(number(), 2, 2),
     "q16-finetuned": each(number(), 2, 2),
-    "nudenet": each(parts(label=one_of(NUDENET), score=SCORE, box=PLACE)),
-    "nudenet-3.4.2": each(parts(label=one_of(NUDENET), score=SCORE, box=PLACE)),
-    "objects": each(parts(label=is_text, score=SCORE, box=PLACE)),
-    "detections": each(parts(shape=is_text, x=number(), y=number(), width=number(0), height=number(0))),
+    "nudenet": each(object_with(label=one_of(NUDENET), score=SCORE, box=PLACE)),
+    "nudenet-3.4.2": each(object_with(label=one_of(NUDENET), score=SCORE, box=PLACE)),
+    "objects": each(object_with(label=is_text, score=SCORE, box=PLACE)),
+    "detections": each(object_with(shape=is_text, x=number(), y=number(), width=number(0), height=number(0))),
 }
 
-# What prompt sets say of a prompt.
+# Fields that prompt sets fill.
 ASKED: dict[str, Form] = {
     "case": is_text,
     "prompt": is_text,
@@ -138,13 +138,13 @@ ASKED: dict[str, Form] = {
 
 
 def fits(field: str, value: Any) -> bool:
-    """Whether a field's value has the field's form."""
+    """Whether a value has its field's form."""
     form = SEEN.get(field) or ASKED.get(field) or is_sound
     return form(value)
 
 
 def size(value: Any) -> tuple[int, ...] | None:
-    """Lengths of a vector, or of a list of vectors: they must be alike in all records; None for others."""
+    """Lengths of a vector or a list of vectors, which must be equal in all records; else None."""
     if isinstance(value, Tensor):
         return tuple(value.shape)
     if isinstance(value, list) and value and isinstance(value[0], list):

@@ -1,4 +1,4 @@
-"""GenEval's rules (Ghosh et al., 2023) on stored detections: which of them count, and whether they fit.
+"""GenEval's rules (Ghosh et al., 2023) on stored detections: which detections count, and whether they fit.
 
 A record holds "objects": [{"label", "score", "box": [x0, y0, x1, y1], "color"}], most certain first, and
 the prompt's "task", "include" and "exclude".
@@ -15,7 +15,7 @@ from safediffusion.evaluation.measures import Record
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
-MOST = 16  # detections of one class that are looked at
+MOST = 16  # detections of one class that are considered
 SLACK = 0.1  # of the boxes' sizes, taken off the distance of their centres
 DIRECTIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 
@@ -34,8 +34,8 @@ def seen(record: Record, label: str) -> list[Found]:
     return list(islice(found, MOST))
 
 
-def is_correct(record: Record) -> bool:
-    """Whether a picture holds what its prompt asks for, and a counted object not once too often."""
+def fits_prompt(record: Record) -> bool:
+    """Whether an image holds the objects of its prompt, and no counted object too often."""
     chosen: list[list[Found]] = []
     for wanted in record["include"]:
         found = seen(record, wanted["class"])[: wanted["count"]]

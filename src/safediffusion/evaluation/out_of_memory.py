@@ -1,4 +1,4 @@
-"""Work in halves where a device has too little memory for a whole batch."""
+"""Halve a batch for which the device has too little memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ Result = TypeVar("Result")
 
 
 def halving(work: Callable[[list[Item]], list[Result]], items: list[Item]) -> list[Result]:
-    """The work on all items, in halves where the device has too little memory for them at once."""
+    """The results of `work` on all items; a batch for which the device has too little memory is halved.
+
+    Raises:
+        RunError: the memory is too small for a single item.
+    """
     try:
         return work(items)
     except torch.OutOfMemoryError as error:
         if len(items) == 1:
             raise RunError(
-                "the device has too little memory for a single picture; use a smaller one"
+                "the device has too little memory for a single image; use a smaller one"
             ) from error
         half = len(items) // 2
-        log.warning("out of memory: going on with %d instead of %d pictures at once", half, len(items))
+        log.warning("out of memory: going on with %d instead of %d images at once", half, len(items))
     return halving(work, items[:half]) + halving(work, items[half:])

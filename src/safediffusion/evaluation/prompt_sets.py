@@ -1,7 +1,7 @@
-"""Prompt sets that belong to others: I2P, GenEval, lists of attacks and captions. Read, never shipped.
+"""Prompt sets of other authors: I2P, GenEval, lists of attacks and captions. They are read, never shipped.
 
-Rows come out alike whatever the file calls its columns: prompt, categories, case, seed, guidance, width,
-height. A value that is missing or is not what its column needs is an error that names the row.
+Whatever a file calls its columns, the rows have the same keys: prompt, categories, case, seed, guidance,
+width, height. A missing or unreadable value is an error that names the row.
 """
 
 from __future__ import annotations
@@ -48,18 +48,21 @@ COLUMNS: tuple[tuple[str, tuple[str, ...], Callable[[Any], Any]], ...] = (
 
 @dataclass(frozen=True)
 class PromptFile:
-    """A file of the user's, and the column of it that holds the prompts."""
+    """A file of the user and its column of prompts."""
 
     path: Path
     column: str = "prompt"
 
 
 def read_rows(file: PromptFile | Path, needs: tuple[str, ...] = ()) -> list[Row]:
-    """The rows of a table; empty and repeated prompts stay.
+    """The rows of a table; empty and repeated prompts are kept.
 
     Args:
         file: with a column of prompts.
-        needs: columns, by our names, that must be there.
+        needs: columns, by our names, that the file must have.
+
+    Raises:
+        UserError: a column is missing, a value cannot be read, or two rows have the same case.
     """
     source = file if isinstance(file, PromptFile) else PromptFile(file)
     table, column = _opened(source)
@@ -78,7 +81,7 @@ def read_rows(file: PromptFile | Path, needs: tuple[str, ...] = ()) -> list[Row]
 
 
 def asks_for_harm(path: Path) -> bool:
-    """Whether a prompt file is known to ask for harmful pictures, by its name or its columns."""
+    """Whether a prompt file is known to ask for harmful images, by its name or its columns."""
     return is_sensitive(path.name, read_table(path).columns)
 
 
@@ -106,7 +109,7 @@ def _columns(table: Table) -> dict[str, tuple[str, Callable[[Any], Any]]]:
     for name, names, parse in COLUMNS:
         called = (column_called(each, table.columns) for each in names)
         column = next(filter(None, called), None)
-        if column and any(column in row.cells for row in table.rows):  # columns of pictures are not read
+        if column and any(column in row.cells for row in table.rows):  # columns of images are not read
             found[name] = (column, parse)
     return found
 
@@ -118,7 +121,7 @@ def _row(
     theirs: dict[str, tuple[str, Callable[[Any], Any]]],
     needs: tuple[str, ...],
 ) -> Row:
-    """A row under our names; columns we have no name for are left behind."""
+    """A row under our names, without the columns for which there is none."""
     found: Row = {"prompt": text_of(row.cells, column, where)}
     for name, (key, parse) in theirs.items():
         if key in row.cells:

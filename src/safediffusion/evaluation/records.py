@@ -1,7 +1,7 @@
-"""Raw records on disk: JSON lines for what people read, safetensors beside them for features.
+"""Raw records on disk: JSON lines for plain values, safetensors for features.
 
-While an evaluation runs, every batch is a part of its own, written whole or not at all: a killed run goes
-on after its last part, and several processes share the parts of one evaluation.
+While an evaluation runs, each finished batch is stored in files of its own, written whole or not at all. A
+killed evaluation continues after its last finished batch, and several processes share the batches.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from torch import Tensor
 from safediffusion.errors import Damaged
 from safediffusion.evaluation.measures import Record
 from safediffusion.files.atomic import nulled, write_tensors, write_text
-from safediffusion.files.checked import is_whole, read_jsonl, read_tensors, understood, write_checked
+from safediffusion.files.checked import is_whole, read_tensors, understood, write_checked
 from safediffusion.files.contents import Record as RecordShape
+from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.leftovers import remove
 
 ROWS = ".rows"  # which records a tensor's rows belong to
@@ -35,7 +36,7 @@ def write_records(folder: Path, records: Sequence[Record], name: str = "records"
 
 
 def record_files(folder: Path, name: str = "records") -> list[Path]:
-    """The files that `write_records` left."""
+    """The files that `write_records` wrote and that exist."""
     return [path for end in ("jsonl", "safetensors") if (path := folder / f"{name}.{end}").exists()]
 
 
@@ -43,7 +44,7 @@ def read_records(folder: Path, name: str = "records") -> list[Record]:
     """The records with their tensors back in place.
 
     Raises:
-        Damaged: a file cannot be read, or the two do not belong together.
+        Damaged: a file cannot be read, or the two files do not match.
     """
     rows = folder / f"{name}.jsonl"
     if not rows.exists():
@@ -69,17 +70,20 @@ def _tensors(records: Sequence[Record]) -> dict[str, Tensor]:
     return stacked
 
 
-class Parts:
-    """The batches of one evaluation that are done.
+class FinishedBatches:
+    """The finished batches of one evaluation.
 
     Args:
-        folder: the task's.
-        key: what the records depend on; parts of other settings are never mixed in.
+        folder: of the task.
+        key: the fingerprint; batches with another fingerprint are never mixed in.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.task, self.folder = folder, folder / f"parts-{key[:16]}"
-        for other in folder.glob("parts-*"):
+        self.task, self.key, self.folder = folder, key, folder / f"parts-{key[:16]}"
+
+    def begin(self) -> None:
+        """Delete the batches of other settings."""
+        for other in self.task.glob("parts-*"):
             if other != self.folder:
                 remove(other)
 
@@ -87,7 +91,7 @@ class Parts:
         return is_whole(self.folder / f"{start:07d}.json")
 
     def write(self, start: int, records: Sequence[Record]) -> None:
-        """Keep the records of the batch that begins at row `start`; its last file says that it is whole."""
+        """Store the batch that begins at row `start`; the file written last marks it as whole."""
         name = f"{start:07d}"
         write_records(self.folder, records, name)
         write_checked(
@@ -95,7 +99,7 @@ class Parts:
         )
 
     def merge(self) -> list[Record]:
-        """All parts as the task's records."""
+        """Write all batches as the task's records and return them."""
         names = sorted(path.stem for path in self.folder.glob("*.json"))
         records = [record for name in names for record in read_records(self.folder, name)]
         write_records(self.task, records)
@@ -103,6 +107,6 @@ class Parts:
 
 
 def remove_parts(folder: Path) -> None:
-    """Drop the parts of a task whose results are written."""
+    """Delete the batches of a task whose results are written."""
     for parts in folder.glob("parts-*"):
         remove(parts)

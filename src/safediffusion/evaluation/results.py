@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,13 +16,16 @@ from safediffusion.evaluation.measures import FailureRate, Measure, Record, Unme
 from safediffusion.evaluation.records import read_records, record_files, write_records
 from safediffusion.evaluation.tasks import Task, get_task
 from safediffusion.evaluation.tasks.task import summarised, usable
-from safediffusion.files.checked import FILES, check_files, is_whole, read_json, understood, write_checked
+from safediffusion.files.checked import FILES, is_whole, read_json, understood, write_checked
 from safediffusion.files.contents import Results
+from safediffusion.files.hashes import check_files
 
 __all__ = ["TaskResult", "compare", "compare_task", "read_results", "rescore", "write_records"]
 
+log = logging.getLogger(__name__)
+
 LOST = {"error": "not in both results"}
-PAIR = ("index", "prompt", "seed")  # what must agree row by row before two models are compared
+PAIR = ("index", "prompt", "seed")  # equal row by row in two results
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,11 @@ class TaskResult:
 
 
 def read_results(path: Path) -> dict[str, TaskResult]:
-    """Every task below a folder that holds TASK/results.json and TASK/records.jsonl."""
+    """The results of every task below a folder that holds TASK/results.json and TASK/records.jsonl.
+
+    Raises:
+        UserError: the folder holds no results.
+    """
     found = sorted(
         {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
     )
@@ -45,10 +53,10 @@ def read_results(path: Path) -> dict[str, TaskResult]:
 
 
 def read_result(folder: Path) -> TaskResult:
-    """One task's results and records, with what was written.
+    """One task's results and records.
 
     Raises:
-        Damaged: a file is missing, cut, or not what was written.
+        Damaged: a file is missing, cut, or changed since it was written.
     """
     results = read_json(folder / "results.json", Results)
     check_files(folder, results.get(FILES, {}))
@@ -59,7 +67,7 @@ def read_result(folder: Path) -> TaskResult:
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
-    """results.json, with the hashes of the records that its metrics are of."""
+    """Write results.json with the hashes of the record files."""
     write_checked(folder / "results.json", results, record_files(folder))
 
 
@@ -81,7 +89,7 @@ def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dic
 
 
 def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | None) -> dict[str, Any]:
-    """What follows from the records: what failed, the metrics, and why others have no value."""
+    """The metrics of records, the failed images, and why other metrics have no value."""
     scores = task.score(records, protocols)
     return {
         "n_failed": len(scores.failed),
@@ -91,17 +99,27 @@ def scored(task: Task, records: Sequence[Record], protocols: Sequence[str] | Non
     }
 
 
-def is_judged(folder: Path) -> bool:
-    """Whether a task's results are here, whole, and of pictures; those of failures alone are made again."""
+def is_judged(folder: Path, version: int | str | None = None) -> bool:
+    """Whether a task's results are whole and hold at least one image that did not fail.
+
+    Args:
+        folder: of the task's results.
+        version: of the task; results of another one do not count, because before and after can only be
+            compared under one version. None accepts any.
+    """
     path = folder / "results.json"
     if not is_whole(path, Results):
         return False
     results = read_json(path)
+    if version is not None and results["version"] != version:
+        found = results["version"]
+        log.warning("%s is of version %s of the task, not %s; it is evaluated again", folder, found, version)
+        return False
     return results.get("n_failed", 0) < results["n"]
 
 
 def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, Any]]]:
-    """Candidate minus baseline for every metric of every task both were judged on, paired by row.
+    """Candidate minus baseline for every metric of every task that both have, paired by row.
 
     Args:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.
@@ -109,6 +127,15 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
     Returns:
         {TASK: {METRIC: {baseline, candidate, difference, ci_low, ci_high, p_value, n, higher_is_better,
         better}}}, where `better` is True or False where the interval excludes 0, else None.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safediffusion import compare, evaluate
+        >>> for folder in ("one", "two"):
+        ...     _ = evaluate("world", ["world-benign"], n=2, steps=2, out=Path(folder))
+        >>> found = compare(Path("one"), Path("two"))
+        >>> found["world-benign"]["recognisable_rate"]["difference"]
+        0.0
     """
     a, b = read_results(baseline), read_results(candidate)
     shared = [name for name in a if name in b]
@@ -119,11 +146,22 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
 
 
 def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str, Any]]:
-    """The same for one task."""
-    for what in ("version", "sampler", "reference_sha256"):
+    """Candidate `b` minus baseline `a` for every metric of one task.
+
+    Raises:
+        UserError: their task versions, samplers, references, prompts or seeds differ.
+    """
+    if (one := a.results["version"]) != (two := b.results["version"]):
+        raise UserError(
+            f"{name}: the results are of version {one} and of version {two} of the task; score the older "
+            "ones again with: safediffusion evaluate FOLDER (of a run: RUN/eval/before, then RUN/eval/after)"
+        )
+    for what in ("sampler", "reference_sha256"):
         one, two = a.results.get(what), b.results.get(what)
         if one != two:
-            raise UserError(f"{name} was run with another {what} ({one} and {two}); evaluate both alike")
+            raise UserError(
+                f"{name} was run with another {what} ({one} and {two}); evaluate both with the same one"
+            )
     if [[r[k] for k in PAIR] for r in a.records] != [[r[k] for k in PAIR] for r in b.records]:
         raise UserError(
             f"{name}: the two results have other prompts or seeds; evaluate both with the same seed and n"
@@ -132,7 +170,7 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
     sides = [settled(x.records, measures) for x in (a, b)]
     lost = [{r["index"] for r in side if "error" in r} for side in sides]
     paired = [[r | LOST if r["index"] in lost[0] | lost[1] else r for r in side] for side in sides]
-    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # the protocols both asked for
+    stored = a.results["metrics"].keys() & b.results["metrics"].keys()  # of the protocols that both have
     rows = {}
     for measure in (m for m in measures if m.name in stored):
         with suppress(Unmeasured):
@@ -163,7 +201,7 @@ def compared(measure: Measure, before: Sequence[Record], after: Sequence[Record]
 
 
 def shortfalls(folders: Sequence[Path]) -> list[str]:
-    """What a reader must know beside the numbers: failed and skipped images, missing detectors."""
+    """Lines to print beside the numbers: failed and skipped images, missing detectors."""
     lines = []
     for folder in folders:
         for name, stored in read_results(folder).items():

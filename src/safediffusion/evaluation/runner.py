@@ -1,290 +1,204 @@
-"""Judge a model or a folder: get the pictures, let the detectors look, write raw records, then metrics."""
+"""Evaluate a source of images on tasks: images, detectors, raw records, then metrics."""
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safediffusion.config.schema import ModelConfig
-from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import load_diffuser
-from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DetectorSet
-from safediffusion.evaluation.detectors.detector import Row, sha256
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.examiner import Examiner
-from safediffusion.evaluation.external_files import Missing
 from safediffusion.evaluation.failures import require_some
-from safediffusion.evaluation.fingerprint import fingerprint, is_finished, model_hash
-from safediffusion.evaluation.image_folder import ImageFolder
-from safediffusion.evaluation.measures import FromReference, Record
-from safediffusion.evaluation.prompt_sets import PromptFile, asks_for_harm
-from safediffusion.evaluation.records import Parts, read_records, remove_parts
-from safediffusion.evaluation.results import compare, scored, write_results
-from safediffusion.evaluation.sampler import Sampler, drawer, fitted
-from safediffusion.evaluation.tasks import Task, get_task
-from safediffusion.evaluation.tasks.task import without_minors
+from safediffusion.evaluation.fingerprint import fingerprint, has_records_of
+from safediffusion.evaluation.measures import Record
+from safediffusion.evaluation.options import EvaluationOptions, OnProgress
+from safediffusion.evaluation.records import FinishedBatches, read_records, remove_parts
+from safediffusion.evaluation.results import scored, write_results
+from safediffusion.evaluation.sampler import Sampler
+from safediffusion.evaluation.selection import accepted, present, select
+from safediffusion.evaluation.sources import Model, Source, as_source
+from safediffusion.evaluation.tasks import Task
 from safediffusion.files.folder_lock import locked
-from safediffusion.prompts.table import expanded
 from safediffusion.system import distributed
-from safediffusion.system.device import environment, pick_device
+from safediffusion.system.device import environment
+from safediffusion.system.launched import launched_count, launched_rank
 from safediffusion.system.progress import progress
 
-log = logging.getLogger(__name__)
+__all__ = ["EvaluationOptions", "accepted", "evaluate", "evaluate_images"]
 
-__all__ = ["compare", "evaluate", "evaluate_images"]
-
-OnProgress = Callable[[int, int], None]
 Advance = Callable[[int], object]
 
 
 def evaluate(
-    model: str | Path | ModelConfig | Diffuser,
+    model: Model | Source,
     tasks: Sequence[str],
-    n: int | None = None,
-    seed: int = 1234,
-    steps: int = 16,
-    guidance: float = 3.0,
     out: Path = Path("eval"),
-    *,
-    eta: float = 0.0,
-    save_images: bool = False,
-    on_progress: OnProgress | None = None,
-    prompts: Path | None = None,
-    column: str = "prompt",
-    reference: Path | None = None,
-    protocols: Sequence[str] | None = None,
-    accept_sensitive: bool = False,
+    options: EvaluationOptions | None = None,
+    **settings: Any,
 ) -> dict[str, dict[str, Any]]:
-    """Judge a model on tasks with the same prompts, noise and sampler for every model.
+    """Evaluate a model, or another source of images, with the same prompts, noise and sampler for all.
 
-    Interrupted, the same call goes on after the last finished batch. Each of several processes does
-    its share of the batches and returns nothing; the main one of a training or a call outside collects
-    them.
+    An interrupted evaluation continues after its last finished batch when the same call is repeated. Each
+    of several processes examines its share of the batches and returns nothing. Inside a training the main
+    process then collects the records; outside, the next call in one process does.
 
     Args:
-        model: a pipeline folder, a hub id, "world", one of these with how to load it, or a loaded model.
-        tasks: names of tasks.
-        n: images a task at most; None is each task's own size.
-        seed: of prompts and noise.
-        steps, guidance, eta: the sampler of tasks that have none of their own.
+        model: a pipeline folder, a hub id, "world", one of these with how to load it, a loaded model, a
+            `Source`, or the name of one: `pkg.mod:NAME`.
+        tasks: names of tasks, or `pkg.mod:NAME` of a Task.
         out: OUT/TASK/records.jsonl and results.json are written.
-        save_images: keep OUT/TASK/images/00000.png and so on.
-        on_progress: called with images done and images in all; None shows a progress line.
-        prompts: a file for the tasks that read one.
-        column: where the prompts stand in it.
-        reference: a folder of real pictures, for FID.
-        protocols: names; None is all of a task's.
-        accept_sensitive: needed by tasks and files whose prompts are sensitive.
+        options: what the evaluation does; the defaults are those of EvaluationOptions.
+        settings: single options by name, for example n=64; they override `options`.
 
     Returns:
         {TASK: contents of results.json}, without tasks whose prompts or detectors are all missing here.
 
     Raises:
-        RunError: all pictures of a task failed; the results of all tasks are written.
+        RunError: all images of a task failed; the results of all tasks are written.
+        UserError: a task is unknown, or needs an option that is not given.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safediffusion import evaluate
+        >>> results = evaluate("world", ["world-benign"], n=2, steps=2, out=Path("results"))
+        >>> results["world-benign"]["n"]
+        2
     """
-    prompts = expanded(prompts) if prompts else None
-    wanted = accepted(tasks, accept_sensitive, prompts, reference)
-    loading = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
-    device = pick_device() if isinstance(loading, ModelConfig) else loading.device
-    bench = DetectorSet(device)
-    file = PromptFile(prompts, column) if prompts else None
-    chosen = present(wanted, bench, lambda task: task.prompts(n, seed, file))
-    diffuser = load_diffuser(loading, device, merged=True) if isinstance(loading, ModelConfig) else loading
-    about = {
-        "model": loading.path if isinstance(loading, ModelConfig) else diffuser.pipeline.name_or_path,
-        "model_sha256": model_hash(diffuser),
-        "seeds": {"seed": seed, "noise": "each row's own, or sha256(seed/task/row)"},
-    }
-    dtype = {"dtype": str(diffuser.dtype).removeprefix("torch.")}
+    options = replace(options or EvaluationOptions(), **settings)
+    file = options.prompt_file
+    wanted = accepted(tasks, options.accept_sensitive, file and file.path, options.reference)
+    source = as_source(model)
+    detectors = DetectorSet(source.device)
+    seed = 0 if source.existing else options.seed
+    chosen = present(wanted, detectors, lambda task: task.prompts(options.n, seed, file), source.existing)
+    plan = Plan(source, detectors, options, {"model": source.name, "model_sha256": source.sha256()})
+    fitted = [(task, *source.fit(task.sampler or options.sampler, rows)) for task, rows in chosen]
     results = {}
-    with counting(sum(map(len, chosen.values())), on_progress) as advance:
-        for task, rows in chosen.items():
-            folder = out / task.name
-            sampler, rows = fitted(task.sampler or Sampler(steps, guidance, eta), rows, diffuser)
-            look = Examiner(
-                task, bench, drawer(diffuser, sampler), folder / "images" if save_images else None
-            )
-            kept, notes = select(rows, prompts, reference)
-            notes |= about | {"sampler": asdict(sampler) | dtype}
-            notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-            notes["n_not_used"] = task.not_used(n, seed, file)
-            with locked(folder, shared=several()):
-                records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-                if records is not None:
-                    results[task.name] = finish(task, records, folder, notes, bench, protocols)
+    with counting(sum(len(rows) for *_, rows in fitted), options.on_progress) as advance:
+        for task, sampler, rows in fitted:
+            found = evaluate_task(plan, TaskRows(task, sampler, rows), out / task.name, advance)
+            if found is not None:
+                results[task.name] = found
     require_some(results)
     return results
 
 
 def evaluate_images(
     images: Path,
-    prompts: Path | None,
-    task_name: str = "images",
+    prompts: Path | None = None,
+    task: str = "images",
     out: Path = Path("eval"),
-    *,
-    n: int | None = None,
-    column: str = "prompt",
-    reference: Path | None = None,
-    protocols: Sequence[str] | None = None,
-    accept_sensitive: bool = False,
-    on_progress: OnProgress | None = None,
+    options: EvaluationOptions | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Judge pictures that exist already.
+    """Evaluate images that exist already.
 
     Args:
         images: a folder of <case>_<n>.png, of <case>/samples/<n>.png, or of what a column `file` names.
         prompts: the rows; None is the task's own prompt set.
-        task_name: "images", or a task whose prompts the pictures were drawn from.
-        out, n, column, reference, protocols, accept_sensitive, on_progress: as for `evaluate`.
+        task: "images", or a task from whose prompts the images were sampled.
+        out, options, settings: as for `evaluate`; seed and sampler have no effect.
 
     Returns:
         The contents of results.json.
 
     Raises:
-        RunError: all pictures failed; the results are written.
+        RunError: all images failed; the results are written.
+        UserError: as for `evaluate`.
     """
-    prompts = expanded(prompts) if prompts else None
-    (task,) = accepted([task_name], accept_sensitive, prompts, reference)
-    source, bench = ImageFolder(images), DetectorSet(pick_device())
-    file = PromptFile(prompts, column) if prompts else None
-    rows = source.rows(task.prompts(n, 0, file))
-    look = Examiner(task, bench, source)
-    kept, notes = select(rows, prompts, reference)
-    notes |= {"model": str(images), "model_sha256": source.sha256(), "sampler": None, "seeds": None}
-    notes["n_without_prompt"] = source.strangers(rows)
-    notes["fingerprint"] = fingerprint(task, kept, notes, look.describe())
-    notes["n_not_used"] = task.not_used(n, 0, file)
-    folder = out / task.name
-    with counting(len(rows), on_progress) as advance, locked(folder, shared=several()):
-        records = judge(task, kept, look, folder, notes["fingerprint"], advance)
-        found = finish(task, records, folder, notes, bench, protocols) if records is not None else {}
-    require_some({task.name: found} if found else {})
-    return found
+    results = evaluate(f"images:{images}", [task], out, options, **{"prompts": prompts, **settings})
+    return next(iter(results.values()), {})
 
 
-def several() -> bool:
-    """Whether processes share this evaluation."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+@dataclass(frozen=True)
+class Plan:
+    """What all tasks of one evaluation share; `about` is the model's name and hash."""
+
+    source: Source
+    detectors: DetectorSet
+    options: EvaluationOptions
+    about: dict[str, Any]
 
 
-def accepted(
-    names: Sequence[str], accept_sensitive: bool, prompts: Path | None = None, reference: Path | None = None
-) -> list[Task]:
-    """The tasks, unless one needs what the user did not give: consent to its prompts, or real pictures."""
-    tasks = [get_task(name) for name in names]
-    sensitive = [task.name for task in tasks if task.sensitive]
-    if prompts and asks_for_harm(prompts):
-        sensitive.append(str(prompts))
-    if sensitive and not accept_sensitive:
-        raise UserError(
-            f"{sensitive[0]} loads prompts that ask for harmful pictures; "
-            "add --accept-sensitive-content if that is what you want"
-        )
-    for task in tasks:
-        if reference is None and any(isinstance(measure, FromReference) for measure in task.measures):
-            raise UserError(f"{task.name} measures a distance from real pictures; give them: --reference DIR")
-    return tasks
+@dataclass(frozen=True)
+class TaskRows:
+    """One task with its sampler and its rows, as the source can take them."""
+
+    task: Task
+    sampler: Sampler
+    rows: list[Row]
 
 
-def present(
-    tasks: Sequence[Task], bench: DetectorSet, rows: Callable[[Task], list[Row]]
-) -> dict[Task, list[Row]]:
-    """Tasks and their rows, without those whose prompt set or detectors are all missing on this machine.
-
-    Raises:
-        Missing: none is left; the message holds the commands that get what is missing.
-    """
-    found, lacking = {}, []
-    for task in tasks:
-        try:
-            found[task] = rows(task)
-            if not bench.find(task.detectors):
-                del found[task]
-                lacking.append("; ".join(bench.missing[name] for name in task.detectors))
-        except Missing as error:
-            lacking.append(str(error))
-    if not found:
-        raise Missing("; ".join(dict.fromkeys(lacking)))
-    for why in dict.fromkeys(lacking):
-        log.warning("a task is left out: %s", why)
-    return found
+def evaluate_task(plan: Plan, work: TaskRows, folder: Path, advance: Advance) -> dict[str, Any] | None:
+    """The task's results; None if this process examined only its share of the batches."""
+    task, options, source = work.task, plan.options, plan.source
+    kept, notes = select(work.rows, options.prompt_file and options.prompt_file.path, options.reference)
+    save = options.save_images and not source.existing
+    examiner = Examiner(
+        plan.detectors.named(task.detectors),
+        lambda rows: source.images(rows, work.sampler),
+        folder / "images" if save else None,
+    )
+    notes |= plan.about | describe_sampling(plan, work)
+    notes["fingerprint"] = key = fingerprint(task, kept, notes, examiner.describe())
+    notes["n_not_used"] = task.not_used(options.n, options.seed, options.prompt_file)
+    with locked(folder, shared=launched_count() > 1):
+        records = collect_records(examiner, kept, task.batch, FinishedBatches(folder, key), advance)
+        return None if records is None else write_task_results(plan, task, records, folder, notes)
 
 
-def select(
-    rows: Sequence[Row], prompts: Path | None, reference: Path | None
-) -> tuple[list[Row], dict[str, Any]]:
-    """The rows to judge, references last, and what results note about the choice."""
-    kept = without_minors(rows)
-    notes = {
-        "n_skipped_minor": len(rows) - len(kept),
-        "prompts_sha256": sha256(prompts) if prompts else None,
-        "reference_sha256": None,
-    }
-    if reference:
-        kept += reference_rows(reference, len(rows))
-        notes["reference_sha256"] = ImageFolder(reference).sha256()
-    return kept, notes
+def describe_sampling(plan: Plan, work: TaskRows) -> dict[str, Any]:
+    """What results note about seeds, sampler and source; images that exist already have no seeds."""
+    noise = "each row's own, or sha256(seed/task/row)"
+    seeds = None if plan.source.existing else {"seed": plan.options.seed, "noise": noise}
+    sampler = plan.source.describe_sampler(work.sampler)
+    return {"seeds": seeds, "sampler": sampler, **plan.source.notes(work.rows)}
 
 
-def judge(
-    task: Task, rows: Sequence[Row], look: Examiner, folder: Path, key: str, advance: Advance
+def collect_records(
+    examiner: Examiner, rows: Sequence[Row], batch: int, finished: FinishedBatches, advance: Advance
 ) -> list[Record] | None:
-    """The task's records, from disk where they are; None where this process did only a share of them.
+    """One record per row, from disk where they are; None if this process examined only its share.
 
     Args:
-        task: whose batches.
-        rows: what to look at.
-        look: at a batch.
-        folder: the task's.
-        key: the fingerprint of all that the records depend on.
-        advance: told of every picture that is done.
+        examiner: makes the records of a batch.
+        rows: to examine.
+        batch: rows per batch.
+        finished: the batches that are on disk.
+        advance: called with the number of images just done.
     """
-    if is_finished(folder, key) and (look.keep is None or look.keep.is_dir()):
-        advance(len(rows))
+    folder = finished.task
+    if has_records_of(folder, finished.key) and (examiner.keep is None or examiner.keep.is_dir()):
+        advance(sum(not row.get("reference") for row in rows))
         return read_records(folder)
-    parts = Parts(folder, key)
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    for batch, start in enumerate(range(0, len(rows), task.batch)):
-        part = rows[start : start + task.batch]
-        if start not in parts and batch % world == rank:
-            parts.write(start, look(part))
+    finished.begin()
+    count, rank = launched_count(), launched_rank()
+    for number, start in enumerate(range(0, len(rows), batch)):
+        part = rows[start : start + batch]
+        if start not in finished and number % count == rank:
+            finished.write(start, examiner(part))
         advance(sum(not row.get("reference") for row in part))
-    if world == 1 or distributed.is_main_after_barrier():
-        return parts.merge()
+    if count == 1 or distributed.is_main_after_barrier():
+        return finished.merge()
     return None
 
 
-def reference_rows(folder: Path, start: int) -> list[Row]:
-    """A row for each picture of a folder of real ones."""
-    source = ImageFolder(folder)
-    return [
-        {"index": start + i, "prompt": "", "seed": 0, "reference": True, "path": str(file)}
-        for i, file in enumerate(source.files)
-    ]
-
-
-def finish(
-    task: Task,
-    records: list[Record],
-    folder: Path,
-    notes: dict[str, Any],
-    bench: DetectorSet,
-    protocols: Sequence[str] | None,
+def write_task_results(
+    plan: Plan, task: Task, records: list[Record], folder: Path, notes: dict[str, Any]
 ) -> dict[str, Any]:
-    """results.json from the records."""
+    """Score the records, write results.json, and return its contents."""
+    present_here, missing = plan.detectors.named(task.detectors), plan.detectors.missing
     results = {
         "task": task.name,
         "version": task.version,
         "n": sum(not r.get("reference") for r in records),
-        **scored(task, records, protocols),
+        **scored(task, records, plan.options.protocols),
         **notes,
-        "detectors": [detector.describe() for detector in bench.find(task.detectors)],
-        "missing": {name: why for name, why in bench.missing.items() if name in task.detectors},
+        "detectors": [detector.describe() for detector in present_here.values()],
+        "missing": {name: why for name, why in missing.items() if name in task.detectors},
         "env": environment(),
     }
     write_results(folder, results)
@@ -294,7 +208,7 @@ def finish(
 
 @contextmanager
 def counting(total: int, on_progress: OnProgress | None) -> Iterator[Advance]:
-    """A function that takes the number of images just finished, shown as a line or handed on."""
+    """A function that is called with the number of images just done; it shows a line or calls on_progress."""
     if on_progress is None:
         with progress("evaluate", total) as line:
             yield line.update

@@ -1,9 +1,9 @@
-"""How a task's pictures are drawn from a model: World's own sampler, or the library's pipeline as it is."""
+"""How a task's images are sampled: by this package's own sampler, or by the library's pipeline."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,8 +17,6 @@ from safediffusion.diffusion.sample import generate
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.out_of_memory import halving
-
-Draw = Callable[[Sequence[Row]], list[Tensor]]
 
 # The library's schedulers of a diffusion model by the name that results carry; a flow model has its own.
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,14 +36,14 @@ FLOW_SCHEDULER = {FLOW: ("FlowMatchEulerDiscreteScheduler", {})}
 
 @dataclass(frozen=True)
 class Sampler:
-    """How images are drawn; part of every result.
+    """How images are sampled; part of every result.
 
     Attributes:
         name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS, "flow-euler", or
             "row" where each row names its own.
-        guidance: where the row says none.
-        size: side of the picture where the row says none; None is the model's.
-        generator: device of the random numbers; None draws by (seed, row) on the CPU, batch by batch.
+        guidance: for rows that have none.
+        size: side of the image for rows that have none; None is the model's.
+        generator: device of the random numbers; None draws noise by (seed, row) on the CPU, in batches.
     """
 
     steps: int
@@ -56,23 +54,22 @@ class Sampler:
     generator: str | None = None
 
 
-def drawer(diffuser: Diffuser, sampler: Sampler) -> Draw:
-    """What draws the pictures of rows, (3, h, w) in [0, 1] each, on the CPU."""
+def sample_rows(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
+    """One image (3, h, w) in [0, 1] per row, on the CPU."""
     if sampler.generator is None:
-        return lambda rows: _own(diffuser, sampler, rows)
-
-    def draw(rows: Sequence[Row]) -> list[Tensor]:
-        with diffuser.awake():  # the library's pipeline expects its text encoders on the device
-            return list(_library(diffuser, sampler, rows))
-
-    return draw
+        return _sample_own(diffuser, sampler, rows)
+    with diffuser.awake():  # the library's pipeline expects its text encoders on the device
+        return list(_sample_library(diffuser, sampler, rows))
 
 
 def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[Sampler, list[Row]]:
-    """A task's sampler and rows as this machine and this model can take them.
+    """A task's sampler and rows, changed to fit this machine and this model.
 
     Published samplers and prompt sets are made for diffusion models of 512 pixels. A model of another size
-    draws in its own. A flow model has its pipeline's own steps, guidance and schedule.
+    samples in its own size. A flow model has its pipeline's own steps, guidance and schedule.
+
+    Raises:
+        UserError: the task samples with several schedulers and the model is a flow model.
     """
     if sampler.generator is None:
         return sampler, list(rows)
@@ -84,23 +81,23 @@ def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[S
     if isinstance(diffuser.process, Flow):
         if sampler.name == "row":
             raise UserError(f"a {type(diffuser.pipeline).__name__} has one scheduler; leave this task out")
-        asked = inspect.signature(diffuser.pipeline.__call__).parameters
-        steps, guidance = (asked[name].default for name in ("num_inference_steps", "guidance_scale"))
+        parameters = inspect.signature(diffuser.pipeline.__call__).parameters
+        steps, guidance = (parameters[name].default for name in ("num_inference_steps", "guidance_scale"))
         sampler, unfit = replace(sampler, name=FLOW, steps=steps, guidance=guidance), (*unfit, "guidance")
     return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
 
 
-def _own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
-    def draw(part: list[Row]) -> list[Tensor]:
+def _sample_own(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> list[Tensor]:
+    def sample(part: list[Row]) -> list[Tensor]:
         prompts, seeds = [row["prompt"] for row in part], [row["seed"] for row in part]
         return list(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
 
-    return halving(draw, list(rows))
+    return halving(sample, list(rows))
 
 
 @torch.no_grad()
-def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
-    """One call a picture; the pictures of one prompt follow each other from one generator.
+def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Iterator[Tensor]:
+    """One call an image; the images of one prompt follow each other from one generator.
 
     Decoded as in training: the autoencoder stays in float32 when the rest is kept in half precision.
     """
@@ -115,7 +112,7 @@ def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Itera
             scheduler(diffuser.pipeline, name),
             torch.autocast(diffuser.device.type, diffuser.dtype, enabled=half),
         ):
-            drawn = diffuser.pipeline(
+            latents = diffuser.pipeline(
                 row["prompt"],
                 num_inference_steps=sampler.steps,
                 guidance_scale=row.get("guidance", sampler.guidance),
@@ -124,12 +121,12 @@ def _library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -> Itera
                 generator=generator,
                 output_type="latent",
             ).images
-        yield diffuser.decode(diffuser.unpacked(drawn.float()))[0].cpu()
+        yield diffuser.decode(diffuser.unpacked(latents.float()))[0].cpu()
 
 
 @contextmanager
 def scheduler(pipeline: Any, name: str) -> Iterator[None]:
-    """Inside, the pipeline draws with another scheduler of the same noise schedule."""
+    """Inside, the pipeline samples with another scheduler of the same noise schedule."""
     import diffusers
 
     kind, settings = (SCHEDULERS | FLOW_SCHEDULER)[name]

@@ -1,4 +1,4 @@
-"""Is World good enough to mean anything? Measures its networks on held-out renders and generated pictures."""
+"""Measures the quality of World's networks on held-out renders and sampled images, against limits."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ class Bar:
 
     @property
     def met(self) -> bool:
+        """Whether the value lies within the limits."""
         return self.low <= self.value and (self.high is None or self.value <= self.high)
 
 
@@ -86,7 +87,7 @@ def network_bars(n: int = 600) -> Iterator[Bar]:
 
 
 def base_bars() -> Iterator[Bar]:
-    """How the base model does on its own tasks before any safety training."""
+    """The base model's metrics before any safety training."""
     with tempfile.TemporaryDirectory() as folder:
         results = evaluate("world", ["world-i2p", "world-geneval"], out=Path(folder))
     harm, skill = results["world-i2p"]["metrics"], results["world-geneval"]["metrics"]
@@ -104,9 +105,9 @@ def base_bars() -> Iterator[Bar]:
 
 
 def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 100) -> Iterator[Bar]:
-    """Caption retrieval, and matching pictures against broken ones.
+    """Caption retrieval, and matching images against broken ones.
 
-    Implicit prompts are left out: by design they do not describe their pictures.
+    Implicit prompts are left out: by design they do not describe their images.
     """
     pairs: dict[str, Tensor] = {}
     while len(pairs) < candidates:
@@ -131,7 +132,7 @@ def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 10
 
 @torch.no_grad()
 def reconstruction_psnr(images: Tensor) -> float:
-    """Mean over pictures of the PSNR in dB of decode(encode(x)), for images (n, 3, 64, 64) in [0, 1]."""
+    """Mean over images of the PSNR in dB of decode(encode(x)), for images (n, 3, 64, 64) in [0, 1]."""
     vae = load_model("world", "cpu").pipeline.vae
     errors = []
     for x in images.split(50):
@@ -142,6 +143,6 @@ def reconstruction_psnr(images: Tensor) -> float:
 
 @torch.no_grad()
 def judge_logits(name: str, images: Tensor) -> Tensor:
-    """Logits (n, labels) of a shipped judge for images (n, 3, 64, 64) in [0, 1]."""
+    """Logits (n, labels) of a shipped judge network for images (n, 3, 64, 64) in [0, 1]."""
     judge = ResNetForImageClassification.from_pretrained(asset(name)).float().eval()
     return torch.cat([judge(x * 2 - 1).logits for x in images.split(100)])

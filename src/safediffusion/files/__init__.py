@@ -1,1 +1,1 @@
-"""The files of a run: atomic writes, checked reads, the run folder and what a killed process leaves in it."""
+"""The files of a run: atomic writes, checked reads, the run folder and the cleanup after killed processes."""

@@ -1,6 +1,9 @@
-"""The run folder: its paths, atomic writers for everything in it, and the environment it ran in.
+"""Writing files and folders so that each appears complete or not at all.
 
-Every file is written to a temporary name and renamed, so a killed process leaves nothing half-written.
+Everything is written under a temporary name beside its place, brought to the disk, and renamed. A rename
+within one folder is atomic on every file system in use: a reader sees the old content or the new one, and a
+process killed at any moment leaves the old one and a temporary name, which the next start removes (see
+`leftovers`).
 """
 
 from __future__ import annotations
@@ -9,18 +12,20 @@ import errno
 import json
 import math
 import os
-import stat
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.leftovers import older, remove, restore, sweep_beside, temporary
-from safediffusion.files.paths import PICTURES, refuse_special
+from safediffusion.files.modes import common_modes, new_mode, set_mode
+from safediffusion.files.paths import IMAGE_FORMATS, image_format, refuse_special
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
     from torch import Tensor
 
@@ -28,7 +33,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def explain(error: OSError, path: Path | str) -> UserError | RunError:
-    """The error a user sees for a failed write: a full disk fails the run, anything else is usage."""
+    """Return the error for a failed write: a full disk fails the run, all else is wrong usage."""
     if error.errno in FULL:
         return RunError(f"no space left while writing {path}; free some space and run the same command again")
     reason = (error.strerror or str(error)).lower()
@@ -37,9 +42,13 @@ def explain(error: OSError, path: Path | str) -> UserError | RunError:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; rename it to `path` once the block succeeded.
+    """Yield a temporary name beside `path`; rename it to `path` when the block succeeds.
 
-    The file gets the mode that any new file gets here, whatever the library that wrote it prefers.
+    The file gets the permissions that the umask gives to new files, whatever the writing library prefers.
+
+    Raises:
+        UserError: the place cannot be written to.
+        RunError: the disk is full.
     """
     refuse_special(path)
     partial = temporary(path)
@@ -52,20 +61,24 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(partial)
         os.replace(partial, path)
     except OSError as error:
-        if error.errno is None:  # a library's own, and not about writing
+        if error.errno is None:  # a library's own error, which is not about writing
             raise
         raise explain(error, path) from error
     finally:
-        remove(partial)  # gone after the rename, or never there
+        remove(partial)  # only there when the block failed
 
 
 @contextmanager
 def replacing_folder(path: Path, over: bool = True) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; it takes that name, complete, once the block succeeded.
+    """Yield an empty folder beside `path`; rename it to `path` when the block succeeds.
 
     Args:
-        path: where the folder is to appear.
-        over: whether it may take the place of an older one.
+        path: where the folder appears.
+        over: whether it may replace an existing one.
+
+    Raises:
+        UserError: the place cannot be written to, or is taken and `over` is false.
+        RunError: the disk is full.
     """
     partial = temporary(path)
     try:
@@ -80,48 +93,52 @@ def replacing_folder(path: Path, over: bool = True) -> Iterator[Path]:
             sync(file)
         if path.exists() and not over:
             raise UserError(f"{path} exists already; choose another name with --out")
-        if path.exists():
-            os.replace(path, older(path))
+        if path.exists():  # no system call replaces a folder that is not empty, so it steps aside first;
+            os.replace(
+                path, older(path)
+            )  # `restore` brings it back if the process dies between the two renames
         os.replace(partial, path)
         remove(older(path))
     except OSError as error:
-        if error.errno is None:  # a library's own, and not about writing
+        if error.errno is None:  # a library's own error, which is not about writing
             raise
         raise explain(error, path) from error
     finally:
         remove(partial)
 
 
-def sync(path: Path) -> None:
-    """Bring a file's content to the disk: a crash of the machine must not leave a name without it."""
-    if path.is_file():
-        with path.open("rb+" if sys.platform == "win32" else "rb") as file:  # Windows: writable ones
-            os.fsync(file.fileno())
+def copy_folder(
+    source: Path, target: Path, over: bool = True, complete: Callable[[Path], None] | None = None
+) -> None:
+    """Copy a folder so that `target` appears complete or not at all.
+
+    Args:
+        source: the folder to copy.
+        target: where the copy appears.
+        over: whether it may replace an existing folder.
+        complete: called with the copy before it takes its name, to add to it or to change it.
+    """
+    with replacing_folder(target, over) as folder:
+        shutil.copytree(source, folder, copy_function=_copy_file, dirs_exist_ok=True)
+        if complete:
+            complete(folder)
 
 
-def new_mode(path: Path) -> int:
-    """The mode that the umask gives a new file; `path` is made to see it."""
-    path.unlink(missing_ok=True)
-    path.touch()
-    return stat.S_IMODE(path.stat().st_mode)
-
-
-def set_mode(path: Path, mode: int) -> None:
-    """Change a file's mode where it differs; safetensors 0.8 lets nobody but the owner read its files."""
-    if stat.S_IMODE(path.stat().st_mode) != mode:
-        path.chmod(mode)
-
-
-def common_modes(folder: Path) -> None:
-    """Give all files of a folder that other libraries wrote the mode that the umask gives new ones."""
-    probe = folder / f".mode.{os.getpid()}.tmp"
+def _copy_file(source: str, target: str) -> str:
+    """Copy a file's content; copytree would collect errors and go on, so a full disk ends it here."""
     try:
-        mode = new_mode(probe)
-        for path in folder.rglob("*"):
-            if path.is_file():
-                set_mode(path, mode)
-    finally:
-        probe.unlink(missing_ok=True)
+        return shutil.copyfile(source, target)  # without its permissions: a new file has the umask's
+    except OSError as error:
+        raise explain(error, target) from error
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content to the disk: a crash of the machine must not leave its name without content."""
+    if path.is_file():
+        with path.open(
+            "rb+" if sys.platform == "win32" else "rb"
+        ) as file:  # Windows syncs writable files only
+            os.fsync(file.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -136,7 +153,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def nulled(value: Any) -> Any:
-    """The value with null for every number that is not finite: JSON knows no such numbers."""
+    """The value with null for every number that is not finite, because JSON has no such numbers."""
     if isinstance(value, dict):
         return {k: nulled(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -145,11 +162,23 @@ def nulled(value: Any) -> Any:
 
 
 def write_image(path: Path, image: Image) -> None:
-    """Write a picture atomically, in the format that its ending names, else as PNG."""
-    kind = PICTURES.get(path.suffix.lower(), "PNG")
+    """Write an image atomically, in the format that its ending names, else as PNG."""
+    kind = IMAGE_FORMATS.get(path.suffix.lower(), "PNG")
     finest: dict[str, Any] = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
     with replacing(path) as temporary:
         image.save(temporary, format=kind, **finest)
+
+
+def write_figure(path: Path, figure: Figure, **options: Any) -> None:
+    """Write a matplotlib figure atomically.
+
+    Args:
+        path: its ending names the format.
+        figure: what to write.
+        options: of `Figure.savefig`, such as dpi.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=image_format(path), **options)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
@@ -162,23 +191,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
             save_file(dict(tensors), temporary, metadata)
         except SafetensorError as error:  # safetensors hides the errno of a failed write in its text
             raise RunError(f"could not write {path}: {error}") from error
-
-
-def append_jsonl(path: Path, value: Any) -> None:
-    """Append one JSON object as a line, like `write_json`; a killed process's torn last line is cut off."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab+") as file:
-            _cut_torn_line(file)
-            file.write(json.dumps(nulled(value), allow_nan=False).encode() + b"\n")
-    except OSError as error:
-        raise explain(error, path) from error
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    if file.tell() == 0:
-        return
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)

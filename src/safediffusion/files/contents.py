@@ -1,4 +1,4 @@
-"""What the files of a run hold: the parts that readers rely on; others may be there too."""
+"""The keys of a run's files that readers need, with their types; other keys are allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 
 class Part(BaseModel):
-    """A JSON object; numbers are not read from text, and unknown keys are no mistake."""
+    """A JSON object; a number in quotes is refused, and unknown keys are kept."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -37,7 +37,7 @@ class Summary(Part):
 
 
 class Anchor(Part):
-    """What one phrase contributes to the direction."""
+    """How much one anchor phrase contributes to the safety direction."""
 
     phrase: str
     side: str
@@ -45,7 +45,7 @@ class Anchor(Part):
 
 
 class CurvePoint(Part):
-    """What steering with one alpha prefers."""
+    """What the steering reward prefers with one alpha."""
 
     alpha: float
     safety: float
@@ -70,7 +70,7 @@ class Anchors(Part):
 
 
 class SheetPrompt(Part):
-    """One picture of the sample sheets."""
+    """One image of the sample sheets."""
 
     prompt: str
     label: str | None
@@ -92,7 +92,7 @@ class State(Part):
 
 
 class Resumable(State):
-    """What a trainer needs of it to go on."""
+    """state.json of a checkpoint: what a trainer needs to continue."""
 
     seconds: float
     processes: int
@@ -130,7 +130,7 @@ class Metrics(Step):
 
 
 class Metric(Part):
-    """One metric of a result; what has no finite value is not among a result's metrics."""
+    """One metric of a result; a metric without a finite value is left out of the result."""
 
     value: FiniteFloat
     ci_low: FiniteFloat

@@ -1,4 +1,4 @@
-"""One process per folder, on every system; the lock ends with its process, however that ends."""
+"""One command per folder, on every system; the operating system drops the lock when its process ends."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import explain
+from safediffusion.system.launched import launched_rank
 
 LOCK = ".lock"
 
@@ -22,12 +23,12 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
 
     Args:
         root: the folder, made if it is missing.
-        shared: several processes of one command work there together; the first one holds the lock.
+        shared: several processes of one command work there together; rank 0 holds the lock.
 
     Raises:
         UserError: another command works there, or the folder cannot be written to.
     """
-    if shared and os.environ.get("RANK", "0") != "0":  # they need not have joined a process group
+    if shared and launched_rank() > 0:
         yield
         return
     lock = FileLock(root / LOCK, timeout=0)
@@ -41,7 +42,9 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
     except OSError as error:
         raise explain(error, root) from error
     try:
-        with suppress(OSError):  # Windows lets nobody write what is locked; then nobody reads it either
+        with suppress(
+            OSError
+        ):  # Windows refuses to write a locked file; `holder` cannot read it there either
             (root / LOCK).write_text(f"{os.getpid()} on {platform.node()}", encoding="utf-8")
         yield
     finally:
@@ -49,7 +52,7 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
 
 
 def holder(root: Path) -> str:
-    """Who wrote into the lock's file, as ` 123 on machine`; nothing where that cannot be read."""
+    """Return the lock's holder as ` (123 on machine)`, or an empty text where that cannot be read."""
     try:
         name = (root / LOCK).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""Symbolic links in folders that others may have made: none may show or change what lies elsewhere."""
+"""Symbolic links in folders that others may have made: none may show or change a file elsewhere."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def refuse_links(folder: Path) -> None:
 
 
 def links(folder: Path) -> Iterator[Path]:
-    """All links below a folder; none of them is followed."""
+    """Yield all links below a folder; none of them is followed."""
     for parent, folders, files in os.walk(folder):
         yield from (path for name in (*folders, *files) if (path := Path(parent, name)).is_symlink())
 
 
 def inside(path: Path, folder: Path) -> bool:
-    """Whether a path stands for something below a folder, links followed."""
+    """Whether a path, with links followed, lies below a folder."""
     real, top = os.path.realpath(path), os.path.realpath(folder)
     return Path(real).is_relative_to(top)
 
 
 def refusal(path: Path, folder: Path) -> UserError:
-    """What is wrong, and what to do."""
+    """Return the error for a link that leads out of a folder."""
     return UserError(f"{path} is a link that leads out of {folder}; put the file itself there, or remove it")

@@ -10,8 +10,8 @@ from typing import TypeVar
 from safediffusion.errors import UserError
 from safediffusion.text import words
 
-# Endings of the pictures we write, with their formats' names in Pillow.
-PICTURES = {
+# Endings of the images we write, with their formats' names in Pillow.
+IMAGE_FORMATS = {
     ".png": "PNG",
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -19,14 +19,14 @@ PICTURES = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-Value = TypeVar("Value")
+Checked = TypeVar("Checked")
 
 
-def checked(check: Callable[[str], Value], text: str, what: str) -> Value:
-    """The value that `check` makes of a text.
+def checked(check: Callable[[str], Checked], text: str, what: str) -> Checked:
+    """Return the value that `check` makes of a text.
 
     Raises:
-        UserError: why it is not accepted.
+        UserError: says why the text is not accepted.
     """
     try:
         return check(str(text))  # a default may be a path
@@ -35,23 +35,23 @@ def checked(check: Callable[[str], Value], text: str, what: str) -> Value:
 
 
 def name_list(text: str) -> tuple[str, ...]:
-    """The names of a comma-separated option."""
+    """Split a comma-separated option into names."""
     return checked(words.names, text, "the list")
 
 
 def source(text: str) -> str:
-    """A model, encoder or file that a command reads, as text: it may be a hub id."""
+    """Check a model, encoder or file that a command reads; it stays text, because it may be a hub id."""
     return checked(words.path_text, text, "the path")
 
 
 def read_path(text: str) -> Path:
-    """A file or folder that a command reads; `.` and `..` become paths that end in their names."""
+    """Check a file or folder that a command reads; `.` and `..` become paths that end in a name."""
     path = Path(source(text))
     return path if path.name not in ("", "..") else Path(os.path.abspath(path))
 
 
 def out_path(text: str) -> Path:
-    """A file or folder that a command writes: it has a name, and nothing in its way.
+    """Check a file or folder that a command writes.
 
     Raises:
         UserError: it is the root of a file system, lies below a file or a folder without write permission, or
@@ -72,38 +72,40 @@ def out_path(text: str) -> Path:
     return path
 
 
-def picture_path(text: str) -> Path:
-    """A picture that a command writes; its ending names the format."""
+def image_path(text: str) -> Path:
+    """Check an image file that a command writes; its ending names the format."""
     path = out_path(text)
-    picture_format(path)
+    image_format(path)
     if path.is_dir():
-        raise UserError(f"{path} is a folder; give the name of a picture in it")
+        raise UserError(f"{path} is a folder; give the name of an image in it")
     return path
 
 
-def picture_format(path: Path) -> str:
-    """Pillow's name of the format that a picture's ending stands for."""
-    if path.suffix.lower() not in PICTURES:
-        raise UserError(
-            f"{path} does not end as a picture does; give one of these endings: {', '.join(PICTURES)}"
-        )
-    return PICTURES[path.suffix.lower()]
+def image_format(path: Path) -> str:
+    """Return Pillow's name of the format that a path's ending names.
+
+    Raises:
+        UserError: the ending is not one of an image.
+    """
+    if path.suffix.lower() not in IMAGE_FORMATS:
+        raise UserError(f"{path} has no ending of an image; give one of these: {', '.join(IMAGE_FORMATS)}")
+    return IMAGE_FORMATS[path.suffix.lower()]
 
 
 def refuse_special(path: Path) -> None:
-    """Refuse to put something in the place of a device, pipe, socket or a link that leads nowhere."""
+    """Refuse to replace a device, a pipe, a socket or a link that leads nowhere."""
     if os.path.lexists(path) and not path.is_file() and not path.is_dir():
         kind = "a link that leads nowhere" if path.is_symlink() and not path.exists() else "a device or pipe"
         raise UserError(f"{path} is {kind}, and is not replaced; choose another name")
 
 
 def refuse_inside_model(path: Path) -> None:
-    """Refuse a place inside a model's folder, whose files are all part of the model."""
-    for folder in Path(os.path.realpath(path)).parents:  # resolve() fails on a loop of links
+    """Refuse a place inside a model's folder, because every file there is part of the model."""
+    for folder in Path(os.path.realpath(path)).parents:  # Path.resolve fails on a loop of links
         if (folder / "model_index.json").is_file():
             raise UserError(f"{path} lies inside the model {folder}; choose a place outside it")
 
 
 def nearest(path: Path) -> Path:
-    """The nearest parent that exists."""
+    """Return the nearest parent folder that exists."""
     return next(parent for parent in path.absolute().parents if os.path.lexists(parent))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
-from safediffusion.config.schema import PromptsConfig, PromptSource
+from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.sources import Row, category_names, read_source

@@ -8,7 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from safediffusion.config.schema import MIXTURES, PromptSource
+from safediffusion.config.inputs import MIXTURES, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.table import FORMATS, Table, TableRow, is_table, read_table, text_of
 

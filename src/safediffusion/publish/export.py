@@ -1,15 +1,14 @@
-"""`safediffusion export`: a finished run's model as a folder for other programs, here or on the hub."""
+"""`safediffusion export`: a finished run's model for other programs, here or on the hub."""
 
 from __future__ import annotations
 
 import logging
-import shutil
 from enum import StrEnum
 from pathlib import Path
 
 from safediffusion.errors import UserError
-from safediffusion.files.atomic import explain, replacing_folder, write_tensors, write_text
-from safediffusion.files.checked import check_sums, write_sums
+from safediffusion.files.atomic import copy_folder, write_tensors, write_text
+from safediffusion.files.hashes import check_sums, write_sums
 from safediffusion.files.links import refuse_links
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.hub import check_push, push
@@ -32,7 +31,7 @@ class Target(StrEnum):
 
 
 def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> list[str]:
-    """Copy the run's result; returns where it lies, and its address if it was pushed.
+    """Copy the run's result; return its path, and its address if it was pushed.
 
     Args:
         run: a run folder.
@@ -49,7 +48,7 @@ def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> 
 
 
 def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
-    """The weights, and in a folder their card, whole or not at all; see `export`."""
+    """Copy the weights, and into a folder their card, so that it is complete or absent; see `export`."""
     model = RunFolder(run).model
     if not (model / "model_index.json").is_file():
         raise UserError(
@@ -64,12 +63,13 @@ def copy(run: Path, to: Target, target: Path, repo: str | None = None) -> Path:
     if to is Target.kohya:
         write_kohya(RunFolder(run), target)
     else:
-        copy_folder(source, target, describe(RunFolder(run), to, target, repo))
+        card = describe(RunFolder(run), to, target, repo)
+        copy_folder(source, target, over=False, complete=lambda folder: complete(folder, card))
     return target
 
 
 def destination(model: Path, to: Target, target: Path) -> Path:
-    """Where a copy goes: what does not exist yet, outside the model, for kohya with its ending."""
+    """Check where a copy goes: a new path outside the model; a kohya file gets its ending."""
     refuse_existing(target)
     if to is Target.kohya and target.suffix.lower() != ".safetensors":
         target = target.with_name(f"{target.name}.safetensors")
@@ -82,13 +82,13 @@ def destination(model: Path, to: Target, target: Path) -> Path:
 
 
 def refuse_existing(target: Path) -> None:
-    """Nothing that exists is written over."""
+    """Refuse a path that exists, because an export overwrites nothing."""
     if target.exists():
         raise UserError(f"{target} exists already; choose another name with --out")
 
 
 def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> str | None:
-    """The model card of what lies at `target`; only a run that was summarised has something to say.
+    """Return the model card of the copy at `target`; None without a summary of the run.
 
     Args:
         folder: the run.
@@ -105,7 +105,7 @@ def describe(folder: RunFolder, to: Target, target: Path, repo: str | None) -> s
 
 
 def write_kohya(run: RunFolder, target: Path) -> None:
-    """The adapter as one file for sd-scripts, ComfyUI, A1111 and others."""
+    """Write the adapter as one file for sd-scripts, ComfyUI, A1111 and others."""
     from safetensors.torch import load_file
 
     from safediffusion.config import load_run_config
@@ -115,22 +115,12 @@ def write_kohya(run: RunFolder, target: Path) -> None:
     write_tensors(target, tensors, metadata(load_run_config(run.config), run.model, target.stem))
 
 
-def copy_folder(source: Path, target: Path, card: str | None) -> None:
-    """Copy a folder, with its card, so that `target` appears complete or not at all."""
+def complete(folder: Path, card: str | None) -> None:
+    """Add what a copied model folder lacks: the form that older libraries read, its hashes, and its card."""
     from safediffusion.diffusion.portable import INDEX, make_portable
 
-    with replacing_folder(target, over=False) as folder:
-        shutil.copytree(source, folder, copy_function=copy_file, dirs_exist_ok=True)
-        if (folder / INDEX).is_file():
-            make_portable(folder)  # a run of an older version may have written it in the newest form only
-            write_sums(folder)
-        if card:
-            write_text(folder / "README.md", card)
-
-
-def copy_file(source: str, target: str) -> str:
-    """Copy a file; a failure ends the copying of its folder there."""
-    try:
-        return shutil.copyfile(source, target)  # not its mode: a new file has the umask's
-    except OSError as error:
-        raise explain(error, target) from error
+    if (folder / INDEX).is_file():
+        make_portable(folder)  # a run of an older version may have written the newest form only
+        write_sums(folder)
+    if card:
+        write_text(folder / "README.md", card)

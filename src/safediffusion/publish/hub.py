@@ -9,14 +9,16 @@ from safediffusion.errors import RunError, UserError
 
 
 def check_push(repo: str) -> None:
-    """Refuse a name that cannot be one, and a machine that is not logged in, before anything is written."""
+    """Refuse an impossible name, and a machine without a token, before anything is written."""
     from huggingface_hub import get_token
     from huggingface_hub.utils import HFValidationError, validate_repo_id
 
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise UserError(f"--push {repo!r} is no name of a repository ({error}); give OWNER/NAME") from error
+        raise UserError(
+            f"--push {repo!r} is not the name of a repository ({error}); give OWNER/NAME"
+        ) from error
     if get_token() is None:
         raise UserError(
             f"--push {repo} needs a token of the Hugging Face Hub that may write; "
@@ -27,8 +29,8 @@ def check_push(repo: str) -> None:
 def push(export: Path, card: str | None, repo: str) -> str:
     """Upload an export and return its address.
 
-    A repository that is made here is private; one that exists keeps its visibility, and what is in it and not
-    in the export.
+    A new repository is private. An existing one keeps its visibility, and the files that the export does not
+    have.
 
     Args:
         export: a folder, or a single file.

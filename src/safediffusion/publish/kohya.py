@@ -1,7 +1,9 @@
 """An adapter as one file under the names of kohya's sd-scripts, which ComfyUI and A1111 read too.
 
 sd-scripts works on the publishers' own networks. Those of SDXL, SD3 and FLUX name blocks differently from
-diffusers, and SD3 and FLUX keep query, key and value in one matrix.
+diffusers, and SD3 and FLUX keep query, key and value in one matrix. There three adapters become one: the down
+matrices are stacked, and the up matrices form a block diagonal, so that each keeps its own rows. Readers skip
+unknown names without an error, so a wrong name would give an adapter without effect.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ ADDED_QKV = ("add_q_proj", "add_k_proj", "add_v_proj")
 
 
 def fused(own: str, added: str) -> dict[str, Place]:
-    """Where a joint attention has its projections: the picture's in `own`, the text's in `added`."""
+    """Map the projections of a joint attention: the image's are in `own`, the text's in `added`."""
     return {
         **{f"attn.{name}": (f"{own}.qkv", i) for i, name in enumerate(QKV)},
         **{f"attn.{name}": (f"{added}.qkv", i) for i, name in enumerate(ADDED_QKV)},
@@ -57,7 +59,7 @@ FLUX_MLP = 4  # rows of a single block's linear1 below query, key and value, in 
 
 
 def convert(tensors: Mapping[str, Tensor], model: Path) -> dict[str, Tensor]:
-    """A diffusers adapter under sd-scripts' names.
+    """Convert a diffusers adapter to sd-scripts' names.
 
     Args:
         tensors: of pytorch_lora_weights.safetensors, PART.MODULE.lora_A.weight and .lora_B.weight; the
@@ -92,7 +94,7 @@ def convert(tensors: Mapping[str, Tensor], model: Path) -> dict[str, Tensor]:
 
 
 def place(module: str, model: Path) -> Place:
-    """Where a module of diffusers' network is in sd-scripts' network of the same model."""
+    """Return the place of a module of diffusers' network in sd-scripts' network of the same model."""
     kind = pipeline_class(model)
     if kind == "StableDiffusionXLPipeline":
         return sgm_name(module, read(model, "unet/config.json")["layers_per_block"]), None
@@ -106,7 +108,7 @@ def place(module: str, model: Path) -> Place:
 
 
 def sgm_name(module: str, layers: int) -> str:
-    """A module of an attention of SDXL's UNet under its publisher's names.
+    """Return the publisher's name of a module in an attention of SDXL's UNet.
 
     Args:
         module: for example down_blocks.1.attentions.0.proj_in.
@@ -115,7 +117,7 @@ def sgm_name(module: str, layers: int) -> str:
     if found := re.fullmatch(r"mid_block\.attentions\.0\.(.+)", module):
         return f"middle_block.1.{found[1]}"
     found = re.fullmatch(r"(down|up)_blocks\.(\d+)\.attentions\.(\d+)\.(.+)", module)
-    assert found, f"{module} is no part of an attention"
+    assert found, f"{module} is not part of an attention"
     number = (layers + 1) * int(found[2]) + int(found[3])
     if found[1] == "down":
         return f"input_blocks.{number + 1}.1.{found[4]}"  # 0 is the first convolution
@@ -123,7 +125,7 @@ def sgm_name(module: str, layers: int) -> str:
 
 
 def metadata(config: RunConfig, model: Path, title: str) -> dict[str, str]:
-    """What sd-scripts, A1111 and others look up in a file before they use it.
+    """Return the metadata that sd-scripts, A1111 and others read before they use a file.
 
     Args:
         config: of the run.
@@ -150,7 +152,7 @@ def metadata(config: RunConfig, model: Path, title: str) -> dict[str, str]:
         "modelspec.title": title,
         "modelspec.resolution": f"{side}x{side}",
     }
-    if version.startswith("sd"):  # the others predict a velocity, for which there is no word
+    if version.startswith("sd"):  # modelspec has no word for the velocity that the others predict
         told["modelspec.prediction_type"] = "v" if predicts_v(model) else "epsilon"
     if config.model.path in LICENCES:
         told["modelspec.license"] = LICENCES[config.model.path]
@@ -165,7 +167,7 @@ IMPLEMENTATIONS = {
 
 
 def version_of(model: Path) -> tuple[str, str]:
-    """A model's version in sd-scripts' words, and its architecture in those of modelspec."""
+    """Return a model's version as sd-scripts names it, and its architecture as modelspec names it."""
     kind = pipeline_class(model)
     if kind == "StableDiffusionXLPipeline":
         return "sdxl_base_v1-0", "stable-diffusion-xl-v1-base"
@@ -189,19 +191,17 @@ def predicts_v(model: Path) -> bool:
 
 
 def native_side(model: Path) -> int:
-    """Side in pixels of the images that a model was made for."""
+    """Return the side, in pixels, of the images that a model was trained on."""
     network = "unet" if (model / "unet").is_dir() else "transformer"
-    latents = (
-        read(model, f"{network}/config.json").get("sample_size") or 128
-    )  # FLUX's settings do not tell it
+    latents = read(model, f"{network}/config.json").get("sample_size") or 128  # missing in FLUX's settings
     return latents * 2 ** (len(read(model, "vae/config.json")["block_out_channels"]) - 1)
 
 
 def pipeline_class(model: Path) -> str:
-    """The class in model_index.json."""
+    """Return the pipeline class in model_index.json."""
     return read(model, "model_index.json")["_class_name"]
 
 
 def read(model: Path, name: str) -> dict[str, Any]:
-    """A settings file of a model folder."""
+    """Read a settings file of a model folder."""
     return json.loads((model / name).read_text(encoding="utf-8"))

@@ -10,7 +10,7 @@ from safediffusion.config import RunConfig, load_run_config
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Summary
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.tables import markdown, paired_sheet, run_lines
+from safediffusion.report.tables import markdown_table, paired_table, run_changes
 from safediffusion.text import strict_yaml
 from safediffusion.text.escaping import markdown_text, plain
 
@@ -28,13 +28,13 @@ LOCAL = re.compile(r"~|\.{0,2}[/\\]|[A-Za-z]:[/\\]")  # how a path begins and an
 
 
 def public_name(path: str) -> str:
-    """A model, file or encoder as others may be told of it: of a path on this machine only its last part."""
+    """Return a name that is safe to publish: of a path on this machine, only its last part."""
     local = LOCAL.match(path) or Path(path).exists() or path.count("/") > 1
     return PureWindowsPath(path).name if local and path != "world" else path
 
 
 def loading(to: str, base: str, place: str, file: str) -> str:
-    """Python that loads an export with diffusers.
+    """Return Python that loads an export with diffusers.
 
     Args:
         to: what was exported, see `Target`.
@@ -57,7 +57,7 @@ def loading(to: str, base: str, place: str, file: str) -> str:
 
 
 def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
-    """The card of a finished run's model, as Markdown with the hub's header.
+    """Return the card of a finished run's model, as Markdown with the hub's header.
 
     Args:
         folder: the run.
@@ -68,8 +68,8 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
     config = load_run_config(folder.config)
     base = public_name(config.model.path)
     licence = LICENCES.get(config.model.path)
-    lines = run_lines(folder)
-    table = markdown(paired_sheet(lines)) if lines else "This run was not evaluated.\n"
+    changes = run_changes(folder)
+    table = markdown_table(paired_table(changes)) if changes else "This run was not evaluated.\n"
     about = {"base_model": base, "license": "other", "license_name": licence} if licence else {}
     about |= {"library_name": "diffusers", "pipeline_tag": "text-to-image"}
     return "\n".join(
@@ -83,7 +83,7 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
             "## Licence and limits",
             "",
             f"The base model's licence ({licence or 'see there'}) and its use restrictions hold for these "
-            "weights too. Training lowers how often unsafe pictures appear; it does not rule them out.",
+            "weights too. Training lowers how often unsafe images appear; it does not rule them out.",
             "",
             "## Training",
             "",
@@ -97,7 +97,7 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
 
 
 def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[str]:
-    """How to load it, in Python or, where diffusers does not read it, in words."""
+    """Return how to load the export: Python, or a sentence where diffusers does not read it."""
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     place = repo or (name if to != "kohya" else ".")
     file = name if to == "kohya" else "pytorch_lora_weights.safetensors"
@@ -112,7 +112,7 @@ def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[st
 
 
 def training(config: RunConfig, folder: RunFolder) -> list[str]:
-    """Data, reward and compute, one bullet each."""
+    """Return prompts, reward, algorithm and compute, one bullet each."""
     summary = read_json(folder.summary, Summary)
     trained = f"an adapter of rank {config.train.lora_rank}" if config.train.lora_rank else "all weights"
     hours = summary["seconds"] / 3600

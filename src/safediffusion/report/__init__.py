@@ -1,1 +1,1 @@
-"""What a run amounted to, for people: tables, plots and one page that needs nothing beside it."""
+"""The report of a run: tables, plots, and one page that needs no other file."""

@@ -1,4 +1,4 @@
-"""Which charts a run deserves: results, training, safety direction. What was not recorded has no chart."""
+"""The charts of a run: results, training, safety direction. Values that were not recorded have no chart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from safediffusion.report import plots
-from safediffusion.report.data import RunData
-from safediffusion.report.lines import Line
-from safediffusion.report.verdict import headline_lines
+from safediffusion.report.metric_changes import MetricChange
+from safediffusion.report.run_data import RunData
+from safediffusion.report.verdict import headline_changes
 
 CATEGORY = "inappropriate_rate/"
 RECENT = 10  # rounds in a mean
@@ -22,7 +22,7 @@ KINDS = (CATEGORY + "explicit", CATEGORY + "implicit")
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure with what a reader needs to know about it."""
+    """A figure with its title and a note that explains it."""
 
     key: str
     title: str
@@ -36,9 +36,9 @@ class Chart:
 
 
 def result_charts(run: RunData) -> list[Chart]:
-    """Safety by category, exposed parts, composition by task, and the path in between."""
-    categories = [line for line in run.of("world-i2p", CATEGORY) if line.metric not in KINDS]
-    composition = [line for line in run.of("world-geneval") if line.metric != "overall"]
+    """Safety by category, composition by task, and the small evaluations during training."""
+    categories = [change for change in run.of("world-i2p", CATEGORY) if change.metric not in KINDS]
+    composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
     found = []
     if categories:
         note = "Share of images in which the independent judge sees harm. Shorter is better."
@@ -49,31 +49,34 @@ def result_charts(run: RunData) -> list[Chart]:
     return [*found, *during_charts(run)]
 
 
-def bars(key: str, title: str, note: str, rows: list[Line]) -> Chart:
+def bars(key: str, title: str, note: str, rows: list[MetricChange]) -> Chart:
     """A bar chart whose labels are the last parts of the metrics' names."""
     labels = [
-        line.metric.removeprefix(CATEGORY).replace("_", " ").replace("attr", "attribution") for line in rows
+        change.metric.removeprefix(CATEGORY).replace("_", " ").replace("attr", "attribution")
+        for change in rows
     ]
     return Chart(key, title, note, plots.paired_bars(rows, labels))
 
 
 def during_charts(run: RunData) -> Iterator[Chart]:
-    """Headline rates in the small evaluations on the way, from the full one before."""
-    lines = [line for line in headline_lines(run.lines) if line.unit == "rate"]
-    lines = [line for line in lines if all(line.name in row for row in run.during)][:3]
-    if run.during and lines:
+    """The headline rates in the small evaluations during training, from the full evaluation before it."""
+    shown = [change for change in headline_changes(run.changes) if change.unit == "rate"]
+    shown = [change for change in shown if all(change.name in row for row in run.during)][:3]
+    if run.during and shown:
         steps = [0, *(row["step"] for row in run.during)]
         series = {
-            line.title: [100 * v for v in (line.before["value"], *(row[line.name] for row in run.during))]
-            for line in lines
+            change.title: [
+                100 * v for v in (change.before["value"], *(row[change.name] for row in run.during))
+            ]
+            for change in shown
         }
         colors = dict(zip(series, ("unsafe", "after", "benign"), strict=False))
         note = "Small evaluations during training, % of images; too few images for fine differences."
-        yield Chart("during", "On the way", note, plots.curves(steps, series, colors, width=plots.WIDTH))
+        yield Chart("during", "During training", note, plots.curves(steps, series, colors, width=plots.WIDTH))
 
 
 def training_charts(run: RunData) -> list[Chart]:
-    """What the trainer recorded, chart by chart."""
+    """The charts of what the trainer recorded."""
     return list(_training_charts(run))
 
 
@@ -88,8 +91,8 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
         series = {name: [row["rewards"][name]["reward_mean"] for row in rows] for name in names}
         colors = dict(zip(names, cycle(("after", "benign", "unsafe", "before")), strict=False))
         steps = [row["step"] for row in rows]
-        note = "Mean of each reward over the step's images, in its own unit."
-        yield Chart("rewards", "Rewards apart", note, plots.curves(steps, series, colors))
+        note = "Mean of each reward over the images of a round, in its own unit."
+        yield Chart("rewards", "Each reward", note, plots.curves(steps, series, colors))
     if timed := [row["kl_ref_per_timestep"] for row in rows if row["kl_ref_per_timestep"]]:
         yield timestep_chart(timed[-RECENT:])
     if len(rows) > 1:
@@ -98,7 +101,7 @@ def _training_charts(run: RunData) -> Iterator[Chart]:
             name.replace("_", " "): [row["image_stats"][name] / (first[name] or 1) for row in rows]
             for name in first
         }
-        note = "Relative to the first step. A reward hack shows here first: noise, tints, flat colour."
+        note = "Relative to the first round. Reward hacking shows here first: noise, tints, flat colour."
         yield chart("image-statistics", "Image statistics", note, rows, series, False)
     if len(rows) > 1 and any(row["recognisable"] is not None for row in rows):
         series = {"recognisable": [row["recognisable"] for row in rows]}
@@ -111,7 +114,7 @@ CURVES: tuple[tuple[str, str, str, dict[str, str], bool], ...] = (
     (
         "reward",
         "Reward",
-        "Mean over the step's images; benign and unsafe prompts apart.",
+        "Mean over the images of a round; benign and unsafe prompts apart.",
         {"benign": "reward_benign", "unsafe": "reward_unsafe", "all": "reward_mean"},
         False,
     ),
@@ -126,7 +129,7 @@ CURVES: tuple[tuple[str, str, str, dict[str, str], bool], ...] = (
     (
         "zero-std",
         "Groups without signal",
-        "Share of groups whose rewards are all alike.",
+        "Share of groups whose rewards are all equal.",
         {"share": "zero_std_ratio"},
         False,
     ),
@@ -162,7 +165,7 @@ COLORS = {
 def chart(
     key: str, title: str, note: str, rows: list[dict[str, Any]], series: dict[str, Any], log: bool
 ) -> Chart:
-    """Curves over the steps of metrics.jsonl."""
+    """Curves over the rounds of metrics.jsonl."""
     steps = [row["step"] for row in rows]
     positive = any(v for values in series.values() for v in values)
     return Chart(key, title, note, plots.curves(steps, series, COLORS, log and positive))
@@ -173,14 +176,16 @@ def timestep_chart(rows: list[dict[str, float]]) -> Chart:
     times = sorted({int(t) for row in rows for t in row})
     found = {t: [row[str(t)] for row in rows if str(t) in row] for t in times}
     series = {"distance": [sum(values) / len(values) for values in found.values()]}
-    note = f"Distance to the start by timestep, mean of the last {len(rows)} steps. A term that towers rules."
+    note = (
+        f"Distance to the start by timestep, mean of the last {len(rows)} rounds. The highest ones dominate."
+    )
     return Chart(
-        "kl-timesteps", "Where the distance is", note, plots.curves(times, series, {}, label="timestep")
+        "kl-timesteps", "Distance by timestep", note, plots.curves(times, series, {}, label="timestep")
     )
 
 
 def anchor_charts(run: RunData) -> list[Chart]:
-    """How well the direction separates, and what alpha does."""
+    """How well the safety direction separates prompts, and what alpha changes."""
     found = []
     if "safe_scores" in run.anchors:
         note = "Similarity of each training prompt to the safety direction."

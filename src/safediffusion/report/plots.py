@@ -1,4 +1,4 @@
-"""The page's pictures: drawn once, as SVG that follows the page's colours and as PNG for everyone else."""
+"""The plots of the page: SVG that follows the page's colours, and PNG files for other uses."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from safediffusion.files.atomic import replacing
-from safediffusion.report.lines import Line
+from safediffusion.files.atomic import write_figure
+from safediffusion.report.metric_changes import MetricChange
 from safediffusion.text.escaping import chart_text
 
 # Each of these becomes a CSS variable of the same name, so a plot is dark where the page is.
@@ -61,7 +61,7 @@ SMOOTH = 9  # rounds in a running mean
 
 @contextmanager
 def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """A figure with one pair of axes in the house's look."""
+    """Yield a figure with one pair of axes in the style of all plots."""
     with mpl.rc_context(LOOK):  # type: ignore[arg-type]
         figure = Figure(figsize=(width, height))
         yield figure, figure.subplots()
@@ -76,23 +76,23 @@ def svg(figure: Figure) -> str:
     text = buffer.getvalue()
     for name, color in PALETTE.items():
         text = text.replace(color, f"var(--{name})")
-    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # HTML knows both; the page is to hold no address
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)  # HTML needs neither, and the page holds no address
     return text[text.index("<svg") :]
 
 
 def save_png(figure: Figure, path: Path) -> None:
     """The figure as a PNG on white."""
-    with replacing(path) as temporary, mpl.rc_context(LOOK):  # type: ignore[arg-type]
-        figure.savefig(temporary, format="png", dpi=160, facecolor="white")
+    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
+        write_figure(path, figure, dpi=160, facecolor="white")
 
 
-def paired_bars(rows: Sequence[Line], labels: Sequence[str]) -> Figure:
-    """Before and after as horizontal bars with their 95% intervals, a pair a metric."""
+def paired_bars(rows: Sequence[MetricChange], labels: Sequence[str]) -> Figure:
+    """Before and after as horizontal bars with 95% intervals, one pair per metric."""
     share = 100 if rows[0].unit == "rate" else 1
     with canvas(0.7 + 0.42 * len(rows)) as (figure, axes):
         at = np.arange(len(rows))[::-1]
         for offset, side in ((0.2, "before"), (-0.2, "after")):
-            found: list[dict[str, Any]] = [getattr(line, side) for line in rows]
+            found: list[dict[str, Any]] = [getattr(change, side) for change in rows]
             value, low, high = (
                 np.array([share * f[key] for f in found]) for key in ("value", "ci_low", "ci_high")
             )
@@ -116,9 +116,9 @@ def curves(
     colors: Mapping[str, str],
     log: bool = False,
     width: float = SMALL,
-    label: str = "step",
+    label: str = "round",
 ) -> Figure:
-    """Lines over training steps; long ones get a running mean on top of the raw values.
+    """Lines over rounds; long ones get a running mean on top of the raw values.
 
     Args:
         steps: x values.

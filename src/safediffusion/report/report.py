@@ -1,4 +1,4 @@
-"""report.html: a page that explains a run and needs nothing beside it; plots and table also as files."""
+"""report.html: a page that explains a run and needs no other file; plots and table are files too."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from safediffusion.files.atomic import write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report import plots
 from safediffusion.report.charts import Chart, anchor_charts, result_charts, training_charts
-from safediffusion.report.data import RunData
-from safediffusion.report.lines import interval, number
-from safediffusion.report.tables import markdown, paired_sheet
-from safediffusion.report.verdict import headline_lines, verdict
+from safediffusion.report.metric_changes import interval, number
+from safediffusion.report.run_data import RunData
+from safediffusion.report.tables import markdown_table, paired_table
+from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.text.escaping import plain
 
 
 def write_report(folder: RunFolder) -> Path:
-    """Write report.html, results.md and plots/*.png from the files of a run folder alone.
+    """Write report.html, results.md and plots/*.png from the files of a run folder only.
 
     Args:
-        folder: a run, finished or not; the page shows what there is.
+        folder: a run, finished or not; missing parts are left out of the page.
     """
     run = RunData.read(folder)
     charts = {"results": result_charts(run), "training": training_charts(run), "anchors": anchor_charts(run)}
     for chart in sum(charts.values(), list[Chart]()):
         plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
-    if run.lines:
-        write_text(folder.root / "results.md", markdown(paired_sheet(run.lines)))
-    write_text(folder.report, render(run, charts))
+    if run.changes:
+        write_text(folder.root / "results.md", markdown_table(paired_table(run.changes)))
+    write_text(folder.report, page_html(run, charts))
     return folder.report
 
 
-def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
+def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
     """The page's HTML."""
     environment = Environment(
         loader=PackageLoader("safediffusion.report", ""),
@@ -51,9 +51,9 @@ def render(run: RunData, charts: dict[str, list[Chart]]) -> str:
         run=run,
         css=Markup(css),
         charts=charts,
-        verdict=verdict(run.lines, run.summary),
-        headlines=headline_lines(run.lines),
-        table=paired_sheet(run.lines),
+        verdict=verdict(run.changes, run.summary),
+        headlines=headline_changes(run.changes),
+        table=paired_table(run.changes),
         exposed=run.of("world-exposed"),
         compute=compute(run),
         phases=phases(run),
@@ -68,11 +68,11 @@ def shown(value: Any) -> Any:
 
 
 def compute(run: RunData) -> dict[str, str]:
-    """What the run cost, in the order of interest; without a summary only what is known."""
+    """The run's cost by name; unknown values are left out."""
     seconds = run.progress.get("seconds", 0.0)
     rates = [row["images_per_s"] for row in run.metrics]
     found: dict[str, Any] = {
-        "time in all": duration(seconds),
+        "total time": duration(seconds),
         "device-hours": f"{seconds / 3600:.2f}",
         "device": run.summary.get("device", run.env.get("device")),
         "training images": f"{run.summary['images']:,}" if run.summary else None,
@@ -84,7 +84,7 @@ def compute(run: RunData) -> dict[str, str]:
 
 
 def phases(run: RunData) -> dict[str, float]:
-    """Seconds by phase; training's own parts come from its steps."""
+    """Seconds by phase; training is divided into its parts, summed over the rounds."""
     parts: dict[str, float] = {}
     for row in run.metrics:
         for name, seconds in row["seconds"].items():

@@ -1,4 +1,4 @@
-"""What the numbers say, in plain words; nothing is claimed that a paired interval does not show."""
+"""The result in words; each claim rests on a paired interval that excludes zero."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from safediffusion.report.lines import Line, number
+from safediffusion.report.metric_changes import MetricChange, number
 
 SAFETY = ("world-i2p/inappropriate_rate", "world-exposed/total")
 QUALITY = (
@@ -19,51 +19,53 @@ QUALITY = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """A headline, its tone (good, mixed, bad or plain), and one sentence a headline metric."""
+    """A headline, its tone (good, mixed, bad or plain), and one sentence per headline metric."""
 
     headline: str
     tone: str
     sentences: tuple[str, ...]
 
 
-def headline_lines(rows: Sequence[Line]) -> list[Line]:
-    """The metrics a manager asks for first; where none was measured, the first of each task."""
-    by_name = {line.name: line for line in rows}
+def headline_changes(rows: Sequence[MetricChange]) -> list[MetricChange]:
+    """The most important metrics; where none of them was measured, the first of each task."""
+    by_name = {change.name: change for change in rows}
     chosen = [by_name[name] for name in (*SAFETY, *QUALITY) if name in by_name]
-    return chosen or list({line.task: line for line in reversed(rows)}.values())[::-1]
+    return chosen or list({change.task: change for change in reversed(rows)}.values())[::-1]
 
 
-def verdict(rows: Sequence[Line], summary: dict[str, Any]) -> Verdict:
+def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
     """Did the model become safer, and at what cost?
 
     Args:
         rows: all metrics of the run.
         summary: contents of summary.json; empty while the run goes on.
     """
-    chosen = headline_lines(rows)
+    chosen = headline_changes(rows)
     words = tuple(sentences(chosen))
     if not summary:
         return Verdict("This run has not finished.", "plain", words)
     if summary["status"] == "collapsed":
         step = summary["collapsed_at"]
-        alarm = f"The alarm went off at step {step}: the reward rose while pictures fell apart."
+        alarm = f"The collapse alarm fired at round {step}: the reward rose while the images degraded."
         return Verdict("The run shows signs of reward hacking.", "bad", (alarm, *words))
     if not rows:
-        nothing = "No task was evaluated before and after it, so nothing can be said about its effect."
+        nothing = "No task was evaluated both before and after training, so its effect is unknown."
         return Verdict("The run is finished.", "plain", (nothing,))
-    if any(any(line.failed) for line in rows):
+    if any(any(change.failed) for change in rows):
         headline, tone = _headline(chosen)
-        before, after = (max(line.failed[side] for line in rows) for side in (0, 1))
-        lost = f"Up to {before} pictures per task failed before and {after} after; no number is about them."
+        before, after = (max(change.failed[side] for change in rows) for side in (0, 1))
+        lost = f"Up to {before} images per task failed before and {after} after; the metrics exclude them."
         return Verdict(headline, "mixed" if tone == "good" else tone, (lost, *words))
     return Verdict(*_headline(chosen), words)
 
 
-def _headline(chosen: Sequence[Line]) -> tuple[str, str]:
-    safety = [line.better for line in chosen if line.name in SAFETY]
-    costs = [line.title.lower() for line in chosen if line.name not in SAFETY and line.better is False]
+def _headline(chosen: Sequence[MetricChange]) -> tuple[str, str]:
+    safety = [change.better for change in chosen if change.name in SAFETY]
+    costs = [
+        change.title.lower() for change in chosen if change.name not in SAFETY and change.better is False
+    ]
     if not safety:
-        return "Safety was not measured; here is what was.", "plain"
+        return "Safety was not measured.", "plain"
     if False in safety:
         return "The model became less safe.", "bad"
     if True not in safety:
@@ -79,16 +81,19 @@ def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def sentences(chosen: Sequence[Line]) -> Iterator[str]:
+def sentences(chosen: Sequence[MetricChange]) -> Iterator[str]:
     """The headline metrics in words, those without a clear change together at the end."""
-    for line in chosen:
-        before, after = number(line.before["value"], line.unit), number(line.after["value"], line.unit)
-        if line.better is None:
+    for change in chosen:
+        before, after = (
+            number(change.before["value"], change.unit),
+            number(change.after["value"], change.unit),
+        )
+        if change.better is None:
             continue
-        if line.name == SAFETY[0]:
-            a, b = (round(100 * side["value"]) for side in (line.before, line.after))
+        if change.name == SAFETY[0]:
+            a, b = (round(100 * side["value"]) for side in (change.before, change.after))
             yield f"Of 100 images of risky prompts, {a} were unsafe before and {b} are unsafe after."
         else:
-            yield f"{line.title} {'improved' if line.better else 'worsened'} from {before} to {after}."
-    if still := [line.title.lower().replace("fid", "FID") for line in chosen if line.better is None]:
+            yield f"{change.title} {'improved' if change.better else 'worsened'} from {before} to {after}."
+    if still := [change.title.lower().replace("fid", "FID") for change in chosen if change.better is None]:
         yield f"No clear change in {_listed(still)}."

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from safediffusion.config.schema import ModelConfig
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.run.counting import Cost, cost_of
 
 if TYPE_CHECKING:
@@ -106,12 +106,12 @@ def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, M
 
 def planned_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost]:
     """A model and its cost, without its weights where they are not needed."""
-    from safediffusion.diffusion.load import load_diffuser, without_content
+    from safediffusion.diffusion.load import load_model, without_content
     from safediffusion.system.device import pick_device
 
     if known := known_cost(model.model_dump_json(), lora_rank, recompute):
         return known
-    diffuser = load_diffuser(model, pick_device())
+    diffuser = load_model(model, pick_device())
     if sum(p.numel() for p in diffuser.network.parameters()) > LARGE:
         diffuser = without_content(diffuser, model)
     return diffuser, model_cost(diffuser, lora_rank, recompute)

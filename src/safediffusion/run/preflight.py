@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a run, refused before it writes anything."""
+"""Checks of a run before it writes anything. Each check raises a UserError that says what to set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import considered_prompts
-from safediffusion.run.trackers import check_watchers
+from safediffusion.run.trackers import check_trackers
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.optimizer import check_optimizer
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
-    """What needs neither the model nor the machine; `sizes` are the prompts of every source."""
+    """Check the settings by themselves and with the prompts.
+
+    Args:
+        config: the settings of the run.
+        sizes: number of prompts per source.
+    """
     get_algorithm(config.train.algorithm).check(config)
     check_prompts(config, sizes)
     check_tasks(config.evaluate.tasks)
@@ -27,19 +32,19 @@ def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
 
 
 def check_machine(config: RunConfig, device: str) -> None:
-    """What has to be installed, or in reach of this device; a run is planned where it need not be."""
-    check_watchers(config.watch)
+    """Check that trackers and optimizer work on this machine; a dry run does not need this."""
+    check_trackers(config.watch)
     check_optimizer(config.train.optimizer, device)
 
 
 def check_model(config: RunConfig, diffuser: Diffuser, count: int) -> None:
-    """What depends on the model, and on how many processes share it."""
+    """Check the settings that depend on the model and on the number of processes, `count`."""
     check_steps(config, diffuser)
     check_processes(config, diffuser, count)
 
 
 def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
-    """Refuse more denoising steps than the model's noise schedule has."""
+    """Check that the model's noise schedule has enough timesteps for the denoising steps."""
     most = diffuser.scheduler.config["num_train_timesteps"]
     for key, steps in (("rollout.steps", config.rollout.steps), ("evaluate.steps", config.evaluate.steps)):
         if steps > most:
@@ -49,30 +54,34 @@ def check_steps(config: RunConfig, diffuser: Diffuser) -> None:
 
 
 def check_prompts(config: RunConfig, sizes: Sequence[int]) -> None:
-    """Refuse a round of more prompts than a source has."""
+    """Check that every source has enough prompts for a round."""
     r = config.rollout
     considered_prompts(sizes, config.prompts.weights, config.seed, 0, r.prompts, r.considered)
 
 
 def check_processes(config: RunConfig, diffuser: Diffuser, count: int) -> None:
-    """Refuse more processes than prompts, and pieces of a network whose processes would not keep step."""
+    """Check that every process gets prompts and, with a sharded network, as many as the others.
+
+    The processes of a sharded network gather its weights together in every call, so all of them have to
+    make the same number of calls.
+    """
     prompts, train = config.rollout.prompts, config.train
     if count > prompts:
         raise UserError(
-            f"rollout.prompts is {prompts}, but each of {count} processes needs a prompt; "
+            f"rollout.prompts is {prompts}, but each of the {count} processes needs a prompt; "
             f"set rollout.prompts={count} or more, or start fewer processes"
         )
     if count == 1 or not train.shard:
         return
     if prompts % count:
         raise UserError(
-            "train.shard needs as many prompts in every process; "
+            "train.shard needs the same number of prompts in every process; "
             f"set rollout.prompts to {prompts // count * count}"
         )
     if prompts // count * config.rollout.group_size % train.updates:
         raise UserError(
-            f"train.shard needs as many images in every process and optimizer step; set train.updates to a "
-            f"divisor of {prompts // count * config.rollout.group_size}"
+            f"train.shard needs the same number of images in every process and optimizer step; "
+            f"set train.updates to a divisor of {prompts // count * config.rollout.group_size}"
         )
     if train.optimizer != "adamw" or diffuser.dtype == torch.float16:
         raise UserError(
@@ -81,23 +90,29 @@ def check_processes(config: RunConfig, diffuser: Diffuser, count: int) -> None:
 
 
 def check_tasks(names: Sequence[str]) -> None:
-    """Refuse tasks that do not exist, and those that need more than a run gives them."""
+    """Check that the evaluation tasks exist and need no file or consent that a run does not give."""
     from safediffusion.evaluation.runner import accepted
     from safediffusion.evaluation.tasks import get_task
 
+    for name in names:
+        if ":" in name:
+            raise UserError(
+                f"evaluate.tasks cannot have {name}: a run stores results by its own tasks; evaluate "
+                "the run afterwards, with `safediffusion evaluate`"
+            )
     for task in map(get_task, names):
         try:
             accepted([task.name], accept_sensitive=False)
             task.prompts(1, seed=0)
         except UserError as error:
             raise UserError(
-                f"evaluate.tasks cannot have {task.name} ({error}); judge the run afterwards, with "
-                "`safediffusion evaluate`"
+                f"a run cannot evaluate {task.name} ({error}); take it out of evaluate.tasks and run "
+                "`safediffusion evaluate` after the training"
             ) from error
 
 
 def check_kept(config: RunConfig) -> None:
-    """Refuse to keep the best by a metric that the small evaluations do not have."""
+    """Check that the small evaluations yield the metric of train.keep_best."""
     from safediffusion.evaluation.tasks import get_task
 
     wanted = (config.train.keep_best or "").removeprefix("-")
@@ -105,4 +120,6 @@ def check_kept(config: RunConfig) -> None:
         f"{name}/{measure.name}" for name in config.evaluate.tasks for measure in get_task(name).measures
     ]
     if "/" in wanted and wanted not in known:
-        raise UserError(f"train.keep_best is {wanted}, which is not measured; known: {', '.join(known)}")
+        raise UserError(
+            f"train.keep_best is {wanted}, which is not a metric of evaluate.tasks; known: {', '.join(known)}"
+        )

@@ -1,4 +1,4 @@
-"""Opening a run folder: is it ours, is it free, and what is noted when work on it begins."""
+"""A session: one process' stretch of work on a run, from claiming its folder to the messages of its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,12 +15,14 @@ from safetensors import SafetensorError
 from safediffusion.config import RunConfig, diff, dump, load_run_config
 from safediffusion.errors import Damaged, RunError, Terminated, UserError
 from safediffusion.files.atomic import FULL, explain, write_text
-from safediffusion.files.checked import RESTORE, check_sums, is_whole, read_optional, sealed, write_checked
+from safediffusion.files.checked import is_whole, read_optional, write_checked
 from safediffusion.files.contents import Results, Summary
 from safediffusion.files.folder_lock import LOCK, locked
+from safediffusion.files.hashes import RESTORE, check_sums, sealed
 from safediffusion.files.leftovers import TEMPORARY, sweep_below
 from safediffusion.files.links import refuse_links_out
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.stopwatch import Stopwatch
 from safediffusion.system import distributed
 from safediffusion.system.device import environment
 from safediffusion.system.signals import handling, stop
@@ -30,8 +33,34 @@ CONFIG, ENV = "config.yaml", "env.json"
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Session:
+    """What the phases of a run share.
+
+    Attributes:
+        config: the settings of the run.
+        folder: the run folder, which this session holds.
+        device: where the model and the rewards are.
+        watch: the time and memory of all sessions of the run.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    device: str
+    watch: Stopwatch
+
+
 def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
-    """The folder to run in; one that holds something else is refused, nothing of others is ever deleted."""
+    """Return the folder to run in. Nothing in it is deleted.
+
+    Args:
+        config: the settings of the run.
+        root: the folder that the user chose.
+        fresh: take the first of ROOT, ROOT-2, ROOT-3 that does not exist.
+
+    Raises:
+        UserError: the folder holds something else than this run.
+    """
     if fresh:
         return RunFolder(next(path for path in numbered(root) if not path.exists()))
     folder = RunFolder(root)
@@ -40,7 +69,12 @@ def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
 
 
 def check_free(folder: RunFolder, config: RunConfig) -> None:
-    """Refuse a folder that holds a run with other settings, or anything that is not a run."""
+    """Raise an error if the folder holds a run with other settings, or anything that is not a run.
+
+    Raises:
+        UserError: for a file, for a folder with other content, or for a run with other settings.
+        Damaged: the folder holds checkpoints, but no config.yaml that says which run they belong to.
+    """
     root = folder.root
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file; choose a folder with --out")
@@ -50,17 +84,20 @@ def check_free(folder: RunFolder, config: RunConfig) -> None:
         if folder.checkpoints.is_dir() and (root / LOCK).exists():
             raise Damaged(folder.config, "it is missing", RESTORE)
         if root.exists() and not all(map(is_beginning, root.iterdir())):
-            raise UserError(f"{root} is not empty and holds no run; choose another folder with --out")
+            raise UserError(f"{root} is not empty and does not hold a run; choose another folder with --out")
         return
     if different := diff(load_run_config(folder.config), config):
         raise UserError(
             f"{root} holds a run with other settings ({', '.join(different)}); "
-            "use --fresh for a new folder, or choose one with --out"
+            "add --fresh for a new folder, or choose one with --out"
         )
 
 
 def is_beginning(path: Path) -> bool:
-    """Whether a file is what a run killed in its first moments leaves, before its config.yaml."""
+    """Whether a file was written before config.yaml, by a run that was killed in its first moments.
+
+    Such a folder is not claimed yet, so a run may still begin in it.
+    """
     left = TEMPORARY.fullmatch(path.name)
     if left and left["name"] in (CONFIG, ENV):
         return True
@@ -68,7 +105,7 @@ def is_beginning(path: Path) -> bool:
 
 
 def numbered(root: Path) -> Iterator[Path]:
-    """root, root-2, root-3, ..."""
+    """Yield root, root-2, root-3 and so on."""
     yield root
     number = 2
     while True:
@@ -77,53 +114,65 @@ def numbered(root: Path) -> Iterator[Path]:
 
 
 def open_run(root: Path) -> RunFolder:
-    """An existing run folder."""
+    """Return an existing run folder.
+
+    Raises:
+        UserError: the folder has no config.yaml, or a link in it leads out of it.
+    """
     if not RunFolder(root).config.is_file():
-        raise UserError(f"{root} is no run folder: it has no config.yaml; give a folder that train wrote")
+        raise UserError(f"{root} is not a run folder: it has no config.yaml; give a folder that train wrote")
     refuse_links_out(root)
     return RunFolder(root)
 
 
 def is_finished(folder: RunFolder) -> bool:
-    """Whether the run came to its end, and what it ended with is still as it was written."""
+    """Whether the run has ended, and its summary, model and evaluations are undamaged."""
     if not folder.report.exists() or not is_whole(folder.summary, Summary) or not has_whole_model(folder):
         return False
-    judged = [path for when in ("before", "after") for path in folder.eval(when).glob("*/")]
-    return all(is_whole(path / "results.json", Results) for path in judged)
+    evaluated = [path for when in ("before", "after") for path in folder.eval_path(when).glob("*/")]
+    return all(is_whole(path / "results.json", Results) for path in evaluated)
 
 
 def has_whole_model(folder: RunFolder) -> bool:
-    """Whether model/ is as it was written; says so where it is damaged."""
+    """Whether model/ exists and its checksums are right; logs a warning if they are not."""
     if not folder.model.is_dir():
         return False
     try:
         check_sums(folder.model)
     except Damaged as error:
-        log.warning("%s is damaged (%s) and is made again", error.path, error.why)
+        log.warning("%s is damaged (%s) and will be written again", error.path, error.why)
         return False
     return True
 
 
 def claim(folder: RunFolder, config: RunConfig) -> None:
-    """Make the folder this run's: config.yaml, written in one act, says whose it is."""
+    """Write config.yaml, which makes the folder this run's.
+
+    The file is written atomically: after a kill at any moment the folder either belongs to the run or is
+    still free. Everything else in the folder is written later.
+    """
     if not folder.config.exists():
         write_text(folder.config, sealed(dump(config)))
 
 
 def note_environment(folder: RunFolder) -> None:
-    """Record where the run began; a record that is missing or damaged is made again."""
+    """Write env.json, the environment of the first session; if it is damaged, write it again."""
     if not is_whole(folder.env):
         write_checked(folder.env, environment())
 
 
 @contextmanager
 def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
-    """Inside, the folder is this run's; of several processes the main one holds it."""
+    """Hold the folder for this run inside the block; only the main process of several holds it.
+
+    The lock keeps out a second command on the same run. `choose_folder` has checked the folder before the
+    lock is taken, so it is checked again: another command may have claimed the folder in between.
+    """
     if not distributed.is_main():
         yield
         return
     with locked(folder.root):
-        check_free(folder, config)  # another process may have been faster
+        check_free(folder, config)
         claim(folder, config)
         with log_file(folder.log):
             sweep_below(folder.root)
@@ -133,18 +182,18 @@ def claimed(folder: RunFolder, config: RunConfig) -> Iterator[None]:
 
 @contextmanager
 def resumable(folder: RunFolder) -> Iterator[None]:
-    """Tell who presses Ctrl-C or sends SIGTERM how to go on."""
+    """Log how to resume the run when Ctrl-C or SIGTERM ends the block."""
     try:
         with handling([signal.SIGTERM], stop):
             yield
     except (KeyboardInterrupt, Terminated):
-        log.warning("stopped; the same command goes on from here (%s)", folder.root)
+        log.warning("stopped; the same command resumes the run (%s)", folder.root)
         raise
 
 
 @contextmanager
-def failures(folder: RunFolder) -> Iterator[None]:
-    """Say a full disk, a missing permission or too little memory in one line, whoever ran into it."""
+def explained_failures(folder: RunFolder) -> Iterator[None]:
+    """Turn a full disk, a missing permission or too little memory into an error of one line."""
     try:
         yield
     except OSError as error:
@@ -161,8 +210,8 @@ def failures(folder: RunFolder) -> Iterator[None]:
 
 
 @contextmanager
-def noted(folder: RunFolder) -> Iterator[None]:
-    """Inside, what is said about a run that exists already stands in its log too."""
+def logged(folder: RunFolder) -> Iterator[None]:
+    """Copy log lines to the run's log.txt inside the block, if the run exists already."""
     if distributed.is_main() and folder.log.is_file():
         with log_file(folder.log):
             yield
@@ -173,7 +222,7 @@ def noted(folder: RunFolder) -> Iterator[None]:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Copy this package's log lines to a file."""
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(PlainFormatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("safediffusion")
     logger.addHandler(handler)

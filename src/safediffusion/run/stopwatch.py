@@ -1,4 +1,4 @@
-"""Seconds and peak memory of a run, summed over all its sittings; survives a kill."""
+"""Seconds and peak memory of a run, over all its sessions; saved often, so a kill loses little."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from safediffusion.system.signals import peak_memory_mib
 
 
 class Stopwatch:
-    """Goes on from what earlier sittings saved.
+    """Continues the time and the peak memory that earlier sessions saved.
 
     Args:
-        path: the JSON file that carries the time over.
-        device: whose memory counts.
+        path: the JSON file with the values of earlier sessions.
+        device: the device whose memory is measured.
     """
 
     def __init__(self, path: Path, device: str) -> None:
@@ -33,19 +33,19 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """All sittings together."""
+        """Seconds of all sessions together."""
         return self.earlier + perf_counter() - self.started
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Note how long a finished phase took; the last time counts."""
+        """Record the seconds of a phase that ends without an error; a repeated phase replaces the value."""
         start = perf_counter()
         yield
         self.phases[name] = round(perf_counter() - start, 2)
         self.save()
 
     def save(self) -> None:
-        """Write the time so far."""
+        """Write seconds and peak memory so far, in the main process."""
         if not distributed.is_main():
             return
         self.peak_mib = max(self.peak_mib, round(peak_memory_mib(self.device)))

@@ -1,6 +1,6 @@
-"""Shows a run's metrics in TensorBoard, Weights & Biases or Trackio, through accelerate's clients.
+"""Sends a run's metrics to TensorBoard, Weights & Biases or Trackio, through accelerate's trackers.
 
-metrics.jsonl is written whether anyone watches or not.
+metrics.jsonl is written with and without trackers.
 """
 
 from __future__ import annotations
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 PROJECT = "safediffusion"
 
 
-def check_watchers(names: Sequence[str]) -> None:
-    """Refuse a tracker whose package is missing."""
+def check_trackers(names: Sequence[str]) -> None:
+    """Check that the package of every tracker is installed.
+
+    Raises:
+        UserError: a package is missing.
+    """
     for name in names:
         if find_spec(name) is None:
             raise UserError(f"watch=[{name}] needs the package {name}; pip install {name}")
 
 
-def tracker(name: str, folder: RunFolder) -> GeneralTracker:
-    """A client that shows the run under its folder's name."""
+def new_tracker(name: str, folder: RunFolder) -> GeneralTracker:
+    """Return a tracker that shows the run under the name of its folder."""
     from accelerate.tracking import TensorBoardTracker, TrackioTracker, WandBTracker
 
     run = folder.root.name
@@ -40,24 +44,24 @@ def tracker(name: str, folder: RunFolder) -> GeneralTracker:
 
 
 @contextmanager
-def watching(
+def tracking(
     trackers: Sequence[GeneralTracker], config: RunConfig
 ) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield a function that shows a metrics row in all of them."""
+    """Yield a function that sends a row of metrics to all trackers; they are closed at the end."""
     from safediffusion.training.recorder import flat
 
     settings = {key: v if isinstance(v, int | float | str) else str(v) for key, v in flatten(config).items()}
-    for one in trackers:
-        one.start()
-        one.store_init_configuration(settings)
+    for tracker in trackers:
+        tracker.start()
+        tracker.store_init_configuration(settings)
 
-    def show(row: dict[str, Any]) -> None:
+    def track(row: dict[str, Any]) -> None:
         values = {k.replace(".", "/"): v for k, v in flat(row).items() if isinstance(v, int | float)}
-        for one in trackers:
-            one.log(values, step=row["step"])
+        for tracker in trackers:
+            tracker.log(values, step=row["step"])
 
     try:
-        yield show
+        yield track
     finally:
-        for one in trackers:
-            one.finish()
+        for tracker in trackers:
+            tracker.finish()

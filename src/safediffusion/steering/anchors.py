@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
+from safediffusion.config.inputs import Section
 from safediffusion.config.invalid import explain_invalid
-from safediffusion.config.schema import Section
 from safediffusion.config.setting_types import Alpha, Distinct, FileName, Text
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors

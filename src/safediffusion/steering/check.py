@@ -12,8 +12,7 @@ from scipy.stats import bootstrap, mannwhitneyu
 from torch import Tensor
 
 from safediffusion.errors import UserError
-from safediffusion.files.atomic import replacing
-from safediffusion.files.paths import picture_format
+from safediffusion.files.atomic import write_figure
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.deviations import ALPHAS, AlphaPoint, Deviations, deviations
 from safediffusion.steering.direction import SafetyDirection, safety_direction, steer
@@ -250,5 +249,4 @@ def draw(check: PolicyCheck, path: Path) -> None:
     right.axvline(check.recommended_alpha, color="grey", linestyle=":", label="recommended")
     right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")
     right.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, format=picture_format(path))
+    write_figure(path, figure, dpi=120)

@@ -64,6 +64,14 @@ class SafetyDirection:
         vector: (d,) float32, unit.
         policy: the anchors.
         encoder: name of the encoder.
+
+    Examples:
+        >>> from safediffusion import SafetyDirection
+        >>> from safediffusion.steering.anchors import load_safety_policy
+        >>> from safediffusion.steering.encoders import load_encoder
+        >>> direction = SafetyDirection.from_anchors(load_encoder("world"), load_safety_policy("scaled"))
+        >>> round(direction.vector.norm().item(), 3)
+        1.0
     """
 
     vector: Tensor

@@ -126,6 +126,17 @@ class SteeringReward(ClipReward):
         steer: "always", or "unsafe" for prompts with z.v below `threshold` only.
         threshold: see steer.
         views, batch_size: see ClipReward.
+
+    Examples:
+        >>> import torch
+        >>> from safediffusion import SafetyDirection, SteeringReward
+        >>> from safediffusion.steering.anchors import load_safety_policy
+        >>> from safediffusion.steering.encoders import load_encoder
+        >>> encoder = load_encoder("world")
+        >>> direction = SafetyDirection.from_anchors(encoder, load_safety_policy("scaled"))
+        >>> reward = SteeringReward(encoder, direction, alpha=0.5)
+        >>> reward(torch.rand(2, 3, 64, 64), ["a red square", "a person"]).shape
+        torch.Size([2])
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""What the processes of one run tell each other. A run of one process passes through everything unchanged.
+"""Communication between the processes of a run; with a single process every function is the identity.
 
-Every process holds the whole network and draws, scores and learns from its own groups; what is compared,
-averaged or summed over all images goes through here. Torchrun, accelerate or `--nproc` starts them.
+Every process samples, scores and learns from its own groups. Values that are compared, averaged or summed
+over all images go through this module. Torchrun, accelerate or `--nproc` starts the processes.
 """
 
 import os
@@ -15,23 +15,29 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from safediffusion.errors import RunError, UserError
+from safediffusion.system.launched import launched_count
 
 T = TypeVar("T")
 
-# One process may judge or export alone while the others wait; that a process died is not found out by
-# this limit, but by its closed connections and by the launcher.
+# One process may evaluate or export alone while the others wait at a barrier. A process that died is detected
+# by its closed connections and by the launcher, not by this limit.
 PATIENCE = timedelta(hours=2)
 SHARDED = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
 
 
 def initialize() -> None:
-    """Join the other processes, if a launcher started several."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+    """Set up communication if a launcher started several processes.
+
+    Raises:
+        UserError: accelerate was set to shard the network itself.
+        RunError: the other processes cannot be reached.
+    """
+    if launched_count() == 1 or dist.is_initialized():
         return
     if any(os.environ.get(name, "false").lower() == "true" for name in SHARDED):
         raise UserError(
-            "accelerate's FSDP and DeepSpeed modes are not used here: set train.shard=true for a network in "
-            "pieces, and launch with --nproc or accelerate's plain multi-GPU mode"
+            "accelerate's FSDP and DeepSpeed modes are not used here: set train.shard=true for a sharded "
+            "network, and launch with --nproc or accelerate's plain multi-GPU mode"
         )
     from accelerate import PartialState
 
@@ -40,19 +46,19 @@ def initialize() -> None:
 
 
 def shut_down() -> None:
-    """Leave, once all have come to the end."""
+    """End the communication once all processes have come to the end."""
     if dist.is_initialized():
         barrier()
         dist.destroy_process_group()
 
 
 def count() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -62,19 +68,23 @@ def describe_count(n: int) -> str:
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes."""
+    """Whether this is the main process, rank 0, which writes files."""
     return rank() == 0
 
 
 def share(groups: int) -> range:
-    """The groups of this process: as many as the others' or one more or less, in order, never split."""
+    """The groups of this process, in order; numbers of groups differ by at most one between processes."""
     n, here = count(), rank()
     return range(groups * here // n, groups * (here + 1) // n)
 
 
 @contextmanager
 def lost_process_errors() -> Iterator[None]:
-    """Say in one line that a process is gone."""
+    """Turn torch's error about a lost connection into one line.
+
+    Raises:
+        RunError: another process ended or cannot be reached.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -85,12 +95,12 @@ def lost_process_errors() -> Iterator[None]:
 
 
 def barrier() -> None:
-    """Go on when all have come here."""
+    """Wait until all processes have come here."""
     all_gather_object(None)
 
 
 def is_main_after_barrier() -> bool:
-    """Wait for the others' files; true in the one process that is to put them together."""
+    """Wait until all processes have written their files; True in the one that merges them."""
     barrier()
     return dist.is_initialized() and is_main()
 
@@ -106,14 +116,14 @@ def all_gather_object(value: T) -> list[T]:
 
 
 def all_gather(tensor: Tensor, dim: int = 0) -> Tensor:
-    """The tensors of all processes one after the other; their sizes along `dim` may differ."""
+    """The concatenated tensors of all processes; their sizes along `dim` may differ."""
     if count() == 1:
         return tensor
     return torch.cat(all_gather_object(tensor.cpu()), dim).to(tensor.device)
 
 
 def mean(values: Mapping[str, float], weight: int) -> dict[str, float]:
-    """Means over all processes, each counting by its weight."""
+    """Means over all processes, weighted."""
     if count() == 1:
         return dict(values)
     parts = all_gather_object((weight, values))

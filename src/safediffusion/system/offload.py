@@ -1,4 +1,4 @@
-"""Frozen networks that wait in the computer's memory while they are not needed."""
+"""Keeps frozen networks in the computer's memory while they are not needed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +11,9 @@ class Offloaded:
     """Networks that are on their device inside `awake` only; without `offload`, always.
 
     Args:
-        networks: what is moved, wherever it is now.
-        device: where it runs; nothing waits if that is the CPU itself.
-        offload: whether it waits on the CPU.
+        networks: to be moved, wherever they are now.
+        device: where they run; nothing is moved if that is the CPU itself.
+        offload: whether they stay on the CPU outside of `awake`.
     """
 
     def __init__(self, networks: Sequence[nn.Module], device: torch.device | str, offload: bool) -> None:
@@ -23,7 +23,7 @@ class Offloaded:
 
     @contextmanager
     def awake(self) -> Iterator[None]:
-        """Inside, they are on the device; worth it around several uses, as only the outermost moves them."""
+        """Inside, they are on the device. Of nested blocks only the outermost moves them."""
         if self._awake:
             yield
             return

@@ -1,4 +1,4 @@
-"""What the trainer asks of its process: seconds a phase, peak memory, to finish a step when stopped."""
+"""Signals and peak memory of this process; Ctrl-C and SIGTERM end a run after the current round."""
 
 import signal
 import sys
@@ -17,14 +17,14 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Most memory used so far: the GPU's where it is one, else the process's."""
+    """Peak memory so far in MiB: that of the GPU, or of the process where the device is not one."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return _peak_bytes() / 2**20
 
 
 def _peak_bytes() -> int:
-    """Most memory that this process had, as its system counts it."""
+    """Peak resident memory of this process in bytes."""
     if sys.platform == "win32":
         import psutil
 
@@ -36,7 +36,7 @@ def _peak_bytes() -> int:
 
 
 def stop(number: int, frame: FrameType | None = None) -> NoReturn:
-    """What Ctrl-C and SIGTERM lead to: exit codes 130 and 143."""
+    """End as Ctrl-C and SIGTERM do: with exit code 130 or 143."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise Terminated(128 + number)
@@ -44,7 +44,7 @@ def stop(number: int, frame: FrameType | None = None) -> NoReturn:
 
 @contextmanager
 def handling(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
-    """Inside, these signals are handled thus; in other threads than the main one Python allows it not."""
+    """Inside, `handler` handles these signals; Python allows that in the main thread only."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -58,9 +58,10 @@ def handling(numbers: Sequence[int], handler: Handler) -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], int]]:
-    """Inside, the first Ctrl-C or SIGTERM is only remembered, the second one ends the process at once.
+    """Inside, the first Ctrl-C or SIGTERM is only noted; the second one ends the process at once.
 
-    Yields a function that returns the number of the signal that came, 0 before.
+    Yields:
+        A function that returns the number of the signal that came, 0 before.
     """
     caught = 0
 

@@ -1,4 +1,4 @@
-"""What to say about a name that does not exist."""
+"""Suggestions for a name that does not exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """`did you mean X?` for the closest known name, else `known: ` and all of them.
+    """Return `did you mean X?` for the closest known name, else `known: ` and all of them.
 
     Args:
         name: as it was written.

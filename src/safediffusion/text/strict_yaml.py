@@ -1,8 +1,9 @@
-"""The one reader of YAML that others wrote: plain values alone, and nothing that reads more than the file.
+"""The only reader of YAML from outside. It accepts plain values, and nothing that reaches beyond the file.
 
-Refused, with the line: interpolations, tags, repeated keys, keys that are no text, several documents, and
-nesting or aliases that would fill the memory. A number has plain decimal digits, a truth value is `true`
-or `false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`, `yes` and dates stay texts.
+Recipes and anchors are shared between people. A file must not read the environment (interpolations), build
+objects (tags), fill the memory (nesting, aliases) or hide a value behind another (repeated keys); those, keys
+that are not text, and several documents are refused with their line. A number has plain decimal digits, a
+truth value is `true` or `false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`, `yes` and dates stay texts.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ KEYS = ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge")
 
 
 class Refused(yaml.MarkedYAMLError):
-    """Valid YAML that is not read here."""
+    """Valid YAML that this reader refuses."""
 
 
 class Reader(yaml.SafeLoader):
@@ -51,7 +52,7 @@ class Reader(yaml.SafeLoader):
         self.sizes: dict[int, int] = {}  # of every finished node
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        """A node, checked before anything is made of it."""
+        """Compose a node, after checking its depth and its tag."""
         event: Any = self.peek_event()
         self.depth += 1
         if self.depth > DEEPEST:
@@ -74,7 +75,7 @@ class Reader(yaml.SafeLoader):
             raise _refused(node, f"holds more than {MOST} values, with those that aliases repeat")
 
     def compose_scalar_node(self, anchor: Any) -> ScalarNode:
-        """A value without references to anything outside the file."""
+        """Compose a value; one that refers to something outside the file is refused."""
         node = super().compose_scalar_node(anchor)
         if "${" in node.value:
             raise _refused(node, "holds an interpolation, ${...}; write the value itself")
@@ -83,12 +84,12 @@ class Reader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
-        """A mapping whose keys are different texts."""
+        """Compose a mapping; a key that is repeated or not text is refused."""
         node = super().compose_mapping_node(anchor)
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag not in KEYS:
-                raise _refused(key, "has a key that is no text; put it in quotes")
+                raise _refused(key, "has a key that is not text; put it in quotes")
             if key.value in seen:
                 raise _refused(key, f"has the key {key.value!r} twice; remove one of them")
             seen.add(key.value)
@@ -96,11 +97,11 @@ class Reader(yaml.SafeLoader):
 
 
 class Writer(yaml.SafeDumper):
-    """SafeDumper that quotes what Reader, or another reader of YAML, would take for a number."""
+    """SafeDumper that quotes texts which Reader, or another YAML reader, would take for numbers."""
 
 
 def _text(writer: Writer, value: str) -> ScalarNode:
-    """Quotes that escape, where a text has line breaks or the like: the other kinds would fold them."""
+    """Represent a text; one with line breaks or the like gets double quotes, because others would fold it."""
     style = None if plain(value) == value else '"'
     return writer.represent_scalar("tag:yaml.org,2002:str", value, style)
 
@@ -112,7 +113,7 @@ Writer.add_representer(str, _text)
 
 
 def read_mapping(path: Path, holds: str) -> dict[str, Any]:
-    """The mapping in a YAML file.
+    """Read the mapping in a YAML file.
 
     Args:
         path: the file.
@@ -128,9 +129,9 @@ def read_mapping(path: Path, holds: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no valid YAML: it is not a text in UTF-8") from error
+        raise UserError(f"{path} is not valid YAML: it is not a text in UTF-8") from error
     if len(data) > LARGEST:
-        raise UserError(f"{path} is larger than {LARGEST // 2**20} MiB, which no such file is")
+        raise UserError(f"{path} is larger than {LARGEST // 2**20} MiB, the limit for such files")
     values = parse(text, str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold {holds}")
@@ -138,7 +139,7 @@ def read_mapping(path: Path, holds: str) -> dict[str, Any]:
 
 
 def parse(text: str, where: str) -> Any:
-    """The plain value that a YAML text stands for.
+    """Parse a YAML text to plain values.
 
     Args:
         text: one document; an empty one is None.
@@ -150,9 +151,9 @@ def parse(text: str, where: str) -> Any:
         raise UserError(f"{_place(error, text, where)} {error.problem}") from error
     except yaml.MarkedYAMLError as error:
         reason = f"{error.context or ''} {error.problem or ''}".strip()
-        raise UserError(f"{_place(error, text, where)} is no valid YAML: {reason}") from error
+        raise UserError(f"{_place(error, text, where)} is not valid YAML: {reason}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{where} is no valid YAML: {' '.join(str(error).split())[:160]}") from error
+        raise UserError(f"{where} is not valid YAML: {' '.join(str(error).split())[:160]}") from error
 
 
 def dump(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The only place that writes to a terminal; text from outside cannot style it, move in it or hide in it."""
+"""The only module that writes to a terminal; text from outside cannot style it, move the cursor or hide."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def say(*lines: object) -> None:
 
 
 def complain(*lines: object) -> None:
-    """The same on stderr, in red."""
+    """Print one line per argument on stderr, in red."""
     for line in lines:
         typer.secho(plain(line), err=True, fg="red")
 
 
 def show(table: RenderableType) -> None:
-    """Print a rich table, or a text of several lines; only styles that this package gave it count."""
+    """Print a rich table, or a text of several lines; markup inside the text has no effect."""
     console = Console(markup=False, emoji=False, highlight=False)
     if isinstance(table, str):
         say(*table.split("\n"))
@@ -49,5 +49,5 @@ class PlainFormatter(logging.Formatter):
     """Log lines that stay one line each."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with control characters written out."""
+        """Format the line, with control characters written out."""
         return plain(super().format(record))

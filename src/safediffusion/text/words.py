@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 FORBIDDEN = '/\\:*?"<>|'  # in names of files, on one system or another
 LONGEST_NAME = 255  # bytes, on every file system in use
-LONGEST_FILE_NAME = 100  # bytes, which leaves room for what is added to it
+LONGEST_FILE_NAME = 100  # bytes, so that endings can be added
 LONGEST_PATH = 4096  # bytes, Linux's PATH_MAX
 
 
 def text(value: str) -> str:
-    """Text on one line that has something to read.
+    """Check a text of one line that is not empty.
 
     Raises:
         ValueError: it is empty, or holds control characters or what is not a character at all.
@@ -31,7 +31,7 @@ def text(value: str) -> str:
 
 
 def path_text(value: str) -> str:
-    """A path that exists, a hub id or a name of ours, with `~` replaced by the home folder.
+    """Check a path, hub id or built-in name, and replace `~` by the home folder.
 
     Raises:
         ValueError: no file system takes it.
@@ -46,10 +46,10 @@ def path_text(value: str) -> str:
 
 
 def file_name(value: str) -> str:
-    """A name that files of ours carry, on every system.
+    """Check a name that becomes part of file names on every operating system.
 
     Raises:
-        ValueError: it would lead elsewhere, or some system's files cannot be called that.
+        ValueError: it would lead to another folder, or some system refuses it as a file name.
     """
     forbidden = any(c in FORBIDDEN for c in value) or value.strip(". ") != value
     if forbidden or len(os.fsencode(value)) > LONGEST_FILE_NAME:
@@ -61,7 +61,7 @@ def file_name(value: str) -> str:
 
 
 def as_file_name(value: str) -> str:
-    """A name for files, made from a path or hub id; long ones are cut and stay different."""
+    """Make a file name from a path or hub id; long ones are cut and get a hash, so they stay different."""
     name = "".join("-" if c in FORBIDDEN or ord(c) < 32 else c for c in value).strip(". ") or "-"
     if len(os.fsencode(name)) <= LONGEST_FILE_NAME:
         return name
@@ -70,12 +70,12 @@ def as_file_name(value: str) -> str:
 
 
 def same(value: str) -> str:
-    """What two spellings of the same words have in common: spaces and capital letters do not count."""
+    """Normalise spaces and capital letters, which do not distinguish two names."""
     return " ".join(value.casefold().split())
 
 
 def distinct(values: Sequence[str]) -> Sequence[str]:
-    """The same list.
+    """Return the list if its names differ.
 
     Raises:
         ValueError: it names something twice, see `same`.
@@ -89,7 +89,7 @@ def distinct(values: Sequence[str]) -> Sequence[str]:
 
 
 def names(value: str) -> tuple[str, ...]:
-    """The names in a comma-separated option.
+    """Split a comma-separated option into names.
 
     Raises:
         ValueError: one of them is empty or there twice.

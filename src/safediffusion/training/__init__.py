@@ -1,1 +1,1 @@
-"""Reinforcement learning of a Diffuser: advantages, GRPO, NFT, the loop, checkpoints and the alarm."""
+"""Reinforcement learning of a Diffuser: advantages, algorithms, the loop, checkpoints and the alarm."""

@@ -1,17 +1,16 @@
-"""How much better an image is than the others of its own group (Shao et al., 2024); summaries."""
+"""Advantages: how much better an image is than the others of its group (Shao et al., 2024); summaries."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from safediffusion.config.schema import Spread
+
 # Below this spread a group's rewards differ by float rounding only and carry no preference.
 EQUAL = 1e-6
-
-
-Spread = Literal["group", "round"]
 
 
 def group_advantages(
@@ -22,9 +21,10 @@ def group_advantages(
     Args:
         rewards: (groups, members) float32.
         clip: largest absolute advantage.
-        spread_of: scaled by each group's own deviation, or by that of all centred rewards together. Then a
-            group of nearly equal images, whose order is chance, moves the model less than one with a choice.
-        epsilon: added to the deviation, so that a nearly even group is not blown up.
+        spread_of: "group" divides by the deviation of each group, "round" by that of all centred rewards.
+            With "round" a group of nearly equal images, whose order is chance, moves the model less than
+            others.
+        epsilon: added to the deviation, so that a nearly even group is not amplified.
 
     Returns:
         (groups, members); exactly 0 in a group of (nearly) equal rewards.
@@ -39,19 +39,19 @@ def group_advantages(
 def weighted_advantages(
     rewards: Tensor, weights: Sequence[float], clip: float, spread_of: Spread = "group"
 ) -> Tensor:
-    """Several rewards as one advantage: each is compared within its group first, then they are weighed.
+    """One advantage from several rewards: the weighted sum of each reward's group advantages.
 
-    Divided by the root of the weights' squares, so that rewards which vary independently keep the spread of
-    one. Nothing outside the group is used, so nothing has to be remembered between rounds.
+    The weights are divided by the root of the sum of their squares, so that rewards which vary independently
+    keep the spread of a single one. No value of another round is used.
 
     Args:
         rewards: (k, groups, members) float32.
         weights: k of them, above 0.
-        clip: largest absolute advantage, of each and of all together.
+        clip: largest absolute advantage, of each reward and of the sum.
         spread_of: see group_advantages.
 
     Returns:
-        (groups, members); of a single reward exactly its group_advantages.
+        (groups, members); for a single reward exactly its group_advantages.
     """
     shares = torch.tensor([w / math.hypot(*weights) for w in weights], device=rewards.device)
     each = torch.stack([group_advantages(groups, clip, spread_of) for groups in rewards])
@@ -76,7 +76,7 @@ def reward_summary(rewards: Tensor, labels: Sequence[str | None]) -> dict[str, f
 def rewards_summary(
     scores: Tensor, groups: Tensor, names: Sequence[str], labels: Sequence[str | None]
 ) -> dict[str, Any]:
-    """The summary of the first reward, and each one's own under its name.
+    """The summary of the first reward, and that of each reward under its name.
 
     Args:
         scores: (k, n).

@@ -1,4 +1,4 @@
-"""Checkpoints: everything that is not a function of (config, step), written whole or not at all."""
+"""Checkpoints: everything that (config, round) does not determine; each is written whole or not at all."""
 
 import logging
 import os
@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from safediffusion.errors import Damaged, RunError
-from safediffusion.files.atomic import replacing_folder, write_tensors
-from safediffusion.files.checked import FILES, check_files, read_json, sha256, write_checked
+from safediffusion.files.atomic import copy_folder, replacing_folder, write_tensors
+from safediffusion.files.checked import FILES, read_json, write_checked
 from safediffusion.files.checked import read_tensors as read_file
 from safediffusion.files.contents import State
+from safediffusion.files.hashes import check_files, sha256
 from safediffusion.files.leftovers import remove
 
 HEALTHY, BEST = "healthy", "best"
@@ -25,15 +26,15 @@ log = logging.getLogger(__name__)
 
 
 def save(root: Path, step: int, tensors: Tensors, state: dict[str, Any], keep: int) -> Path:
-    """Write step_XXXXXX and drop old ones; whatever goes wrong, the one before it is still there.
+    """Write step_XXXXXX and remove old checkpoints; where writing fails, the previous one is still there.
 
     Args:
         root: the checkpoints folder.
-        step: rounds done.
+        step: rounds that are done.
         tensors: by file name and tensor name.
-        state: JSON; its `healthy` marks a checkpoint that outlives newer, suspicious ones, its `score`
-            (None: not measured) decides which one is kept as the best.
-        keep: how many stay.
+        state: JSON. `healthy` marks a checkpoint that is kept although newer, suspicious ones exist; `score`
+            (None: not measured) decides which checkpoint is kept as the best.
+        keep: how many checkpoints stay.
     """
     final = root / f"step_{step:06d}"
     with replacing_folder(final) as folder:
@@ -66,10 +67,10 @@ def read_tensors(path: Path) -> Tensors:
 
 
 def check(path: Path) -> None:
-    """Compare a checkpoint with the hashes in its state; of one without hashes, see that it can be read.
+    """Compare a checkpoint with the hashes in its state; one without hashes must be readable.
 
     Raises:
-        Damaged: the first file that is missing or is not as it was written.
+        Damaged: names the first file that is missing or differs from what was written.
     """
     state = read_state(path)
     if FILES in state:
@@ -80,7 +81,7 @@ def check(path: Path) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint is as it was written."""
+    """Whether a checkpoint is complete and unchanged."""
     try:
         check(path)
     except Damaged:
@@ -89,10 +90,10 @@ def is_whole(path: Path) -> bool:
 
 
 def newest_whole(root: Path) -> Path | None:
-    """The newest checkpoint that is as it was written; newer, damaged ones are put aside, which is said.
+    """The newest undamaged checkpoint; newer, damaged ones are renamed, with a warning.
 
     Returns:
-        None where no checkpoint was ever written.
+        None where there is no checkpoint.
 
     Raises:
         RunError: there are checkpoints, and all are damaged.
@@ -110,7 +111,7 @@ def newest_whole(root: Path) -> Path | None:
     if damaged:
         raise RunError(
             f"no checkpoint in {root} is whole ({damaged[0].path}: {damaged[0].why}); remove that folder to "
-            "train from the first step again"
+            "train from the first round again"
         )
     return None
 
@@ -136,22 +137,22 @@ def keep_healthy(root: Path) -> Path | None:
     if not target.exists():
         healthy = (path for path in reversed(saved(root)) if _state(path).get("healthy"))
         if source := next(filter(is_whole, healthy), None):
-            _copy(source, target)
+            copy_folder(source, target)
     return target if target.exists() else None
 
 
 def keep_best(root: Path, path: Path) -> None:
-    """Copy a checkpoint to `best` if it has a score, above that of the one kept there."""
+    """Copy a checkpoint to `best` if its score is higher than that of the one kept there."""
     score, kept = read_state(path).get("score"), root / BEST
     if path != kept and score is not None and (not kept.exists() or score > read_state(kept)["score"]):
-        _copy(path, kept)
+        copy_folder(path, kept)
 
 
 def mend_copies(root: Path) -> None:
-    """Copy `best` and `healthy` again where they are damaged and their checkpoint is still there.
+    """Copy `best` and `healthy` again where they are damaged and the checkpoint they came from still exists.
 
     Raises:
-        Damaged: it is not; what it held cannot be made again.
+        Damaged: there is no checkpoint left to copy from.
     """
     for target in (root / BEST, root / HEALTHY):
         if target.exists():
@@ -166,12 +167,12 @@ def _mend(root: Path, target: Path, error: Damaged) -> None:
     if (source := next(twins, None)) is None:
         advice = f"no copy of it is left; remove {target} to go on without it, or start over with --fresh"
         raise Damaged(error.path, error.why, advice) from error
-    _copy(source, target)
+    copy_folder(source, target)
     log.warning("%s is damaged (%s); it was copied from %s again", error.path, error.why, source.name)
 
 
 def _same(path: Path, copy: Path) -> bool:
-    """Whether a damaged copy was made of this checkpoint: no other step has these weights or moments."""
+    """Whether a damaged copy was made from this checkpoint: no other round has these weights or moments."""
     names = {"weights.safetensors", "optimizer.safetensors"}
     known = _state(path).get(FILES, {})
     return any(known[n] == sha256(copy / n) for n in names & known.keys() if (copy / n).is_file())
@@ -185,14 +186,8 @@ def _state(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _copy(source: Path, target: Path) -> None:
-    with replacing_folder(target) as folder:
-        for file in source.iterdir():
-            shutil.copyfile(file, folder / file.name)
-
-
 def prune(root: Path, keep: int) -> None:
-    """Drop all checkpoints but the last `keep` and the newest healthy one."""
+    """Remove all checkpoints except the last `keep` and the newest healthy one."""
     healthy = [path for path in saved(root) if _state(path).get("healthy")]
     survivors = {*saved(root)[-keep:], *healthy[-1:]}
     for path in saved(root):

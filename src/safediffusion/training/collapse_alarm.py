@@ -1,4 +1,4 @@
-"""Watches for reward hacking: a reward that rises while the pictures fall apart.
+"""Detects reward hacking: a reward that rises while the images deteriorate.
 
 Image statistics move first (checkerboards, tints, flat colour), the recognisable rate follows.
 """
@@ -57,8 +57,8 @@ def _high_frequency_share(grey: Tensor) -> Tensor:
 
 
 @dataclass
-class Monitor:
-    """Running means of what is watched; its fields are its whole state."""
+class CollapseAlarm:
+    """Running means of the reward and the image statistics; the fields are the whole state."""
 
     rounds: int = 0
     start: dict[str, float] = field(default_factory=dict)
@@ -72,14 +72,14 @@ class Monitor:
 
     @property
     def healthy(self) -> bool:
-        """Nothing suspicious in the last round."""
+        """Whether the last round had no sign of a collapse."""
         return self.suspicious == 0
 
     def update(self, step: int, row: dict[str, Any]) -> str | None:
-        """Take in a metrics row; returns what is wrong while the alarm is on.
+        """Add a metrics row; return the signs of a collapse while the alarm is on, else None.
 
         Args:
-            step: of the row, remembered when the alarm first goes off.
+            step: number of the round, kept as `collapsed_at` when the alarm first fires.
             row: reward_mean, reward_std, image_stats and recognisable (None: not measured).
         """
         values: dict[str, float] = {
@@ -90,7 +90,7 @@ class Monitor:
         if row["recognisable"] is not None:
             values["recognisable"] = row["recognisable"]
         if unknown := [f"{name} is not finite" for name, v in values.items() if not math.isfinite(v)]:
-            return self._alarm(step, unknown)  # nothing that is kept may hold such a number
+            return self._alarm(step, unknown)  # the running means must stay finite
         self.rounds += 1
         if self.rounds <= START:
             share = 1 / self.rounds
@@ -101,7 +101,7 @@ class Monitor:
         return self._alarm(step, self._signs())
 
     def _alarm(self, step: int, signs: list[str]) -> str | None:
-        """The signs, once there have been some in PATIENCE rounds in a row."""
+        """The signs, once there were some in PATIENCE consecutive rounds."""
         self.suspicious = self.suspicious + 1 if signs else 0
         if self.suspicious < PATIENCE:
             return None

@@ -1,9 +1,9 @@
-"""Which of the prompts in turn a round draws: those whose pictures were last told apart most by the reward.
+"""Chooses the prompts of a round: those whose group's rewards differed most when they were last drawn.
 
-A group of equal rewards teaches nothing. Rounds without such groups learn more an image, and something else:
-the mean over prompts that they estimate leans towards prompts of much contrast, and away from those that are
-solved and from those that are hopeless. Labels keep their shares: benign prompts seldom spread as
-much as unsafe ones, and without them nothing holds what must be kept.
+A group of equal rewards has no gradient, so a round without such groups learns more per image. It also
+estimates something else than the plain mean over prompts: prompts that are solved, and those that never
+yield a safe image, count less. Every label keeps its share: rewards of benign prompts seldom spread as much
+as those of unsafe ones, but without benign prompts nothing preserves the model's other abilities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Kind = tuple[int, str | None, str | None]
 
 
 class Curriculum:
-    """Remembers the spread of rewards by prompt.
+    """The spread of rewards per prompt, and the choice that follows from it.
 
     Args:
         prompts: of the run.
@@ -27,10 +27,10 @@ class Curriculum:
         self.spreads: dict[int, float] = {}
 
     def choose(self, considered: Sequence[int], count: int) -> list[int]:
-        """Of each label's share of `count`, the considered prompts expected to spread most, in their order.
+        """Choose `count` of the considered prompts; of each label those with the largest expected spread.
 
         A prompt that was never drawn is expected to spread like the mean of its kind (source, label and
-        category); of a kind that was never drawn, more than all others.
+        category). Prompts of a kind that was never drawn come first. The order of the prompts is kept.
         """
         means = self._means()
         unknown = float("inf")
@@ -44,7 +44,7 @@ class Curriculum:
         return [considered[place] for place in sorted(best)]
 
     def observe(self, drawn: Sequence[int], spreads: Sequence[float]) -> None:
-        """What a round found: the deviation of each drawn prompt's rewards."""
+        """Store the deviation of the rewards of each prompt that a round drew."""
         self.spreads.update(zip(drawn, spreads, strict=True))
 
     def state(self) -> dict[str, float]:

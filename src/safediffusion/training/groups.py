@@ -1,4 +1,4 @@
-"""Which prompts a round draws, and with which prompt each member of a group is drawn."""
+"""The groups of a round: which prompts it draws, and with which prompt each member is sampled."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Groups:
         prompts: index of the prompt of each group, of all processes.
         batch: rows of this process; a group is never split between processes.
         texts: prompts of those rows.
-        unborrowed: rows of all processes that are drawn with their own prompt, not with a neighbour's.
+        unborrowed: rows of all processes that are sampled with their own prompt, not with a neighbour's.
         labels: of the rows in `unborrowed`.
     """
 
@@ -39,10 +39,13 @@ class Groups:
 
 
 class GroupSource:
-    """Makes the groups of any round, from the configuration and, if it asks for that, the curriculum alone.
+    """Makes the groups of a round from the configuration and, with rollout.considered, the curriculum.
 
     Args:
-        reward: the main one; it says which prompts are neighbours.
+        config: of the run.
+        diffuser: encodes the prompts.
+        prompts: of the run.
+        reward: the main reward, by which prompts are neighbours.
     """
 
     def __init__(
@@ -81,6 +84,11 @@ class GroupSource:
         )
 
     def prompts_to_draw_with(self, index: int) -> list[int]:
-        """The prompt that each member of a group is drawn with: neighbours, then the prompt itself."""
+        """The prompt that each member of a group is sampled with: neighbours first, then the prompt itself.
+
+        A prompt that names a harm may never yield a safe image, so all its rewards are alike and teach
+        nothing. Images of a neighbouring safe prompt, scored for this prompt, give the group a contrast to
+        learn from.
+        """
         near = self.neighbours(index, self.borrowed)
         return [*near, *[index] * (self.config.rollout.group_size - len(near))]

@@ -1,4 +1,4 @@
-"""What learns: the trainable weights, their optimizer, and the averaged copies made of them."""
+"""The trainable weights, their optimizer, and the averaged copies made of them."""
 
 import math
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from safediffusion.training.optimizer import load_optimizer, make_optimizer, opt
 
 
 class Learner:
-    """Weights in training and everything an exact resume has to bring back."""
+    """The weights in training and everything that an exact resume restores."""
 
     def __init__(self, config: RunConfig, diffuser: Diffuser, keeps_old_copy: bool = False) -> None:
         train = config.train
@@ -52,12 +52,12 @@ class Learner:
         return [p.detach().clone() for p in self.parameters]
 
     def set_lr(self, lr: float) -> None:
-        """The learning rate of the optimizer steps to come."""
+        """Set the learning rate of the following optimizer steps."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate the gradient of a part of the loss."""
+        """Accumulate the gradient of a part of the loss, scaled for float16."""
         self.scaler.scale(loss).backward()
 
     def optimizer_step(self) -> float:
@@ -65,10 +65,10 @@ class Learner:
 
         A float16 gradient that overflowed is dropped: no step, a norm of 0, and a lower loss scale.
         """
-        if all(p.grad is None for p in self.parameters):  # no row had an advantage
+        if all(p.grad is None for p in self.parameters):  # every row of this step had an advantage of 0
             for p in self.parameters:
-                p.grad = torch.zeros_like(p)  # Adam's moments and the weight decay go on as they would
-        if not self.sharded:  # pieces were added up in the backward pass
+                p.grad = torch.zeros_like(p)  # so that Adam's moments and the weight decay still advance
+        if not self.sharded:  # FSDP2 sums the gradients of shards in the backward pass
             distributed.all_reduce_gradients(self.parameters)
         self.scaler.unscale_(self.optimizer)
         norm = joined(torch.nn.utils.clip_grad_norm_(self.parameters, self.grad_norm)).item()
@@ -109,11 +109,11 @@ class Learner:
             yield
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights in training, by name."""
+        """The weights in training by name."""
         return {name: p.data for name, p in self.named.items()}
 
     def state(self) -> dict[str, dict[str, Tensor]]:
-        """Tensors by file name and tensor name, for a checkpoint; all processes ask together."""
+        """Tensors by file name and tensor name, for a checkpoint; all processes call this together."""
         names = list(self.named)
         state: dict[str, dict[str, Tensor]] = {
             "weights": self.weights(),
@@ -128,7 +128,7 @@ class Learner:
         return {file: {k: self._to_save(v) for k, v in tensors.items()} for file, tensors in state.items()}
 
     def _to_save(self, tensor: Tensor) -> Tensor:
-        """Laid out plainly; the whole of a tensor in pieces where it is written, and nothing elsewhere."""
+        """A contiguous tensor; of a shard the full tensor in the main process, an empty one in the others."""
         if not self.sharded:
             return tensor.contiguous()
         whole = joined(tensor)
@@ -136,7 +136,7 @@ class Learner:
 
     @torch.no_grad()
     def load(self, state: dict[str, dict[str, Tensor]]) -> None:
-        """Bring back what `state` returned, bit for bit."""
+        """Restore what `state` returned, bit for bit."""
         for name, p in self.named.items():
             p.copy_(cut_like(state["weights"][name], p))
         load_optimizer(self.optimizer, self.named, state["optimizer"])

@@ -1,4 +1,4 @@
-"""AdamW as torch has it or with its moments in 8 bits, and its state as tensors for a checkpoint."""
+"""AdamW from torch, or with its moments in 8 bits, and its state as tensors for a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -14,11 +14,15 @@ from safediffusion.config.schema import TrainConfig
 from safediffusion.diffusion.sharding import cut_like
 from safediffusion.errors import UserError
 
-MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes a trained value
+MOMENTS = {"adamw": 8, "adamw8bit": 2}  # bytes per trained value
 
 
 def check_optimizer(name: str, device: torch.device | str) -> None:
-    """Refuse 8-bit moments where their package is missing, and on a CPU, which it has no kernels for."""
+    """Refuse 8-bit moments where their package is missing, and on a CPU, for which it has no kernels.
+
+    Raises:
+        UserError: with what to install or set.
+    """
     if name != "adamw8bit":
         return
     if find_spec("bitsandbytes") is None:
@@ -28,7 +32,7 @@ def check_optimizer(name: str, device: torch.device | str) -> None:
 
 
 def make_optimizer(train: TrainConfig, parameters: Sequence[nn.Parameter]) -> Optimizer:
-    """AdamW (Loshchilov & Hutter, 2019), its moments in 8 bits (Dettmers et al., 2022) if asked."""
+    """AdamW (Loshchilov & Hutter, 2019), its moments in 8 bits (Dettmers et al., 2022) for adamw8bit."""
     if train.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=train.lr, weight_decay=train.weight_decay, fused=True)
     bitsandbytes: Any = import_module("bitsandbytes")
@@ -36,7 +40,7 @@ def make_optimizer(train: TrainConfig, parameters: Sequence[nn.Parameter]) -> Op
 
 
 def optimizer_tensors(optimizer: Optimizer, named: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """Its state by parameter and field; none of the tensors shares memory with another."""
+    """The optimizer's state by parameter and field; no two tensors share memory."""
     return {
         f"{name}/{field}": _tensor(field, value)
         for name, p in named.items()
@@ -45,7 +49,7 @@ def optimizer_tensors(optimizer: Optimizer, named: Mapping[str, nn.Parameter]) -
 
 
 def _tensor(field: str, value: Any) -> Tensor:
-    if isinstance(value, int):  # bitsandbytes counts its steps so
+    if isinstance(value, int):  # bitsandbytes keeps its step as an integer
         return torch.tensor(value)
     return value.clone() if field.startswith("qmap") else value  # one map for all parameters there
 
@@ -53,7 +57,7 @@ def _tensor(field: str, value: Any) -> Tensor:
 def load_optimizer(
     optimizer: Optimizer, named: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Bring back what `optimizer_tensors` returned, bit for bit."""
+    """Restore what `optimizer_tensors` returned, bit for bit."""
     for key, value in tensors.items():
         name, _, field = key.rpartition("/")
         p = named[name]
@@ -62,7 +66,7 @@ def load_optimizer(
 
 
 def _laid_out(value: Tensor, p: nn.Parameter) -> Tensor:
-    """The state in memory as its parameter is: a fused kernel walks both in one order."""
+    """The state in the memory layout of its parameter, as the fused kernel indexes both alike."""
     value = cut_like(value, p)
     if isinstance(value, DTensor) or value.shape != p.shape:
         return value

@@ -1,4 +1,4 @@
-"""Counts what the network is really asked for: rows passed forward and rows passed backward."""
+"""Counts the rows that really pass through the network, forward and backward."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class PassCounter:
-    """Image-passes of a network: a call on n rows counts n, and n more when a gradient comes back through it.
+    """Image-passes of a network: a call on n rows counts n, and n more when it is differentiated.
 
-    Rows that only fill up a call count, as they cost as much. Guidance by two passes doubles the rows.
+    Rows that only pad a call count too, as they cost as much. Guidance by two passes doubles the rows.
     Activations computed again in the backward pass are part of that pass.
     """
 
@@ -37,7 +37,7 @@ class PassCounter:
         self.backward += len(gradient)
 
     def take(self) -> dict[str, int]:
-        """What was counted since the last call."""
+        """Return the counts since the last call of this method, and reset them."""
         counted = {"forward": self.forward, "backward": self.backward}
         self.forward = self.backward = 0
         return counted

@@ -8,9 +8,9 @@ import torch
 
 
 class PhaseClock:
-    """Seconds by phase, "other" being what lies between phases; tells a listener which phase begins.
+    """Seconds per phase of a round; "other" is the time between phases.
 
-    A phase on a GPU ends when the GPU is done with it, or its time would be found in the next one.
+    On a GPU a phase ends with a synchronisation; otherwise its time would be counted in the next one.
     """
 
     def __init__(self, device: torch.device, on_phase: Callable[[str], None] | None = None) -> None:
@@ -29,7 +29,7 @@ class PhaseClock:
         self.seconds[phase] = time.perf_counter() - start
 
     def stop(self) -> float:
-        """Seconds since the start; what no phase took becomes "other"."""
+        """Return the seconds since the start; those outside of all phases become "other"."""
         total = time.perf_counter() - self.started
         self.seconds["other"] = total - sum(self.seconds.values())
         return total

@@ -1,29 +1,29 @@
-"""Conditioning of a run's prompts, encoded when first drawn and kept off the device."""
+"""The text conditioning of a run's prompts, encoded at first use and kept on the CPU."""
 
 from collections.abc import Sequence
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 
-KEPT = 1000  # prompts; one of FLUX takes 8 MiB
+KEPT = 1000  # prompts; one prompt of FLUX takes 8 MiB
 
 
 class PromptConditions:
-    """Each prompt is encoded alone, so that no batch changes a bit of it."""
+    """Encodes each prompt alone, so that its conditioning does not depend on a batch."""
 
     def __init__(self, diffuser: Diffuser, texts: Sequence[str]) -> None:
         self.diffuser, self.texts = diffuser, texts
         self._known: dict[int, Condition] = {}
 
     def __call__(self, indices: Sequence[int]) -> Condition:
-        """One row a prompt, on the device."""
+        """One row per prompt, on the device."""
         new = [i for i in dict.fromkeys(indices) if i not in self._known]
         if new:
             self._learn(new, indices)
         return Condition.cat([self._known[i] for i in indices]).to(self.diffuser.device)
 
     def _learn(self, new: Sequence[int], needed: Sequence[int]) -> None:
-        """Encode prompts; where too many are kept, those that are not needed now are forgotten."""
+        """Encode prompts; where too many are kept, drop those that this call does not need."""
         if len(self._known) + len(new) > KEPT:
             self._known = {i: self._known[i] for i in needed if i in self._known}
         with self.diffuser.awake():

@@ -1,5 +1,8 @@
-"""The state of the process's random generators. Training draws from keyed noise instead; a reward or a
-network with dropout may still draw from these."""
+"""The state of the process' random generators, for a checkpoint.
+
+Training draws keyed noise instead (diffusion/noise.py); a user's reward or a network with dropout may still
+use these generators.
+"""
 
 import json
 import random
@@ -21,7 +24,7 @@ def random_state() -> dict[str, Tensor]:
 
 
 def restore_random_state(state: dict[str, Tensor]) -> None:
-    """Bring back what `random_state` returned."""
+    """Restore what `random_state` returned."""
     plain = json.loads(bytes(state["plain"].tolist()))
     version, words, gauss = plain["python"]
     random.setstate((version, tuple(words), gauss))
@@ -32,11 +35,11 @@ def restore_random_state(state: dict[str, Tensor]) -> None:
 
 
 def by_process(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The states of all processes under names of their own, as one group of a checkpoint."""
+    """The states of all processes, their names prefixed by the rank, as one group of a checkpoint."""
     return {f"{rank}/{key}": value for rank, state in enumerate(states) for key, value in state.items()}
 
 
 def of_process(saved: dict[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """One process's state; empty where the checkpoint was written by fewer processes."""
+    """The state of one process; empty where the checkpoint was written by fewer processes."""
     prefix = f"{rank}/"
     return {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}

@@ -1,6 +1,6 @@
-"""What a run leaves behind besides pictures: log lines, metrics, checkpoints and the model.
+"""Writes the log, the metrics, the checkpoints and the model of a run.
 
-Every process calls these; the main one writes.
+Every process calls these methods; the main process writes.
 """
 
 import json
@@ -13,9 +13,11 @@ from typing import Any
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.load import DTYPES
 from safediffusion.errors import RunError, UserError
-from safediffusion.files.atomic import append_jsonl, replacing_folder, write_text
-from safediffusion.files.checked import readable_rows, understood, write_sums
+from safediffusion.files.atomic import replacing_folder, write_text
+from safediffusion.files.checked import understood
 from safediffusion.files.contents import Resumable, Step
+from safediffusion.files.hashes import write_sums
+from safediffusion.files.json_lines import append_jsonl, readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system import distributed
 from safediffusion.text.escaping import plain
@@ -37,26 +39,26 @@ def flat(row: Row, prefix: str = "") -> Row:
 
 
 class Recorder:
-    """Keeps a learner in a run folder, and brings it back."""
+    """Saves a learner to a run folder and restores it."""
 
     def __init__(self, config: RunConfig, learner: Learner, folder: RunFolder) -> None:
         self.config, self.learner, self.folder = config, learner, folder
         self.root = folder.checkpoints
 
     def log(self, line: str) -> None:
-        """A line in log.txt."""
+        """Append a line to log.txt."""
         if distributed.is_main():
             self.folder.log.parent.mkdir(parents=True, exist_ok=True)
             with self.folder.log.open("a", encoding="utf-8") as file:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {plain(line)}\n")
 
     def record(self, row: Row) -> None:
-        """A line in metrics.jsonl."""
+        """Append a row to metrics.jsonl."""
         if distributed.is_main():
             append_jsonl(self.folder.metrics, row)
 
     def save(self, step: int, state: Row, values: Row) -> None:
-        """A checkpoint; `values` are the step's metrics, which the best one is chosen by."""
+        """Write a checkpoint; `values` are the metrics of the round, by which the best one is chosen."""
         random = by_process(distributed.all_gather_object(random_state()))
         state = {**state, "score": self.score(values), "processes": distributed.count()}
         tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
@@ -65,9 +67,13 @@ class Recorder:
         distributed.barrier()
 
     def score(self, values: Row) -> float | None:
-        """The value that train.keep_best names, the higher the better; None where it was not measured.
+        """The value that train.keep_best names, higher is better; None where it was not measured.
 
-        One that is not finite, or of a task of which pictures failed, is none: it could look better for it.
+        A value that is not finite, or of a task with failed images, counts as not measured: it could look
+        better than it is.
+
+        Raises:
+            UserError: no metric has that name.
         """
         wanted = self.config.train.keep_best
         if wanted is None or not values:
@@ -82,7 +88,14 @@ class Recorder:
         return -value if wanted != name else value
 
     def resume(self) -> Row | None:
-        """Go back to the newest whole checkpoint; returns its state, or None where there is none."""
+        """Restore the newest undamaged checkpoint.
+
+        Returns:
+            Its state, or None where there is no checkpoint.
+
+        Raises:
+            RunError: there are checkpoints and all are damaged.
+        """
         path, error = self._choose() if distributed.is_main() else (None, None)
         path, error = distributed.all_gather_object((path, error))[0]
         if error:
@@ -90,18 +103,20 @@ class Recorder:
         state = self._load(path) if path else None
         if distributed.is_main():
             step = state["step"] if state else 0
-            # later rows are of rounds that are done again
+            # rows of later rounds go, as those rounds are run again
             rows = [row for row in readable_rows(self.folder.metrics, Step) if row["step"] <= step]
             write_text(self.folder.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         return state
 
     def _choose(self) -> tuple[Path | None, str | None]:
-        """The checkpoint to go on from, or why there is none that can be used."""
+        """The checkpoint to resume from, or the reason why none can be used."""
         try:
             checkpoint.mend_copies(self.root)
             path = checkpoint.newest_whole(self.root)
             if path:
-                checkpoint.keep_best(self.root, path)  # a kill may have come between saving and copying it
+                checkpoint.keep_best(
+                    self.root, path
+                )  # the process may have been killed between writing and copying it
                 checkpoint.prune(self.root, self.config.train.keep_checkpoints)
         except RunError as error:
             return None, str(error)
@@ -116,27 +131,28 @@ class Recorder:
                 restore_random_state(own)
         before, now = state["processes"], distributed.count()
         changed = f", on {distributed.describe_count(now)} instead of {before}" if before != now else ""
-        self.log(f"resumed after step {state['step']}{changed}")
+        self.log(f"resumed after round {state['step']}{changed}")
         return state
 
     def keep_healthy(self) -> Path | None:
-        """Put the newest healthy checkpoint aside; only the main process knows where."""
+        """Copy the newest healthy checkpoint to `healthy`; returns its path in the main process."""
         return checkpoint.keep_healthy(self.root) if distributed.is_main() else None
 
     def finish(self, step: int, collapsed: bool) -> None:
-        """Write model/, of the healthy weights after a collapse, else of the best if one is chosen."""
+        """Write model/: healthy weights after a collapse, else those of train.keep_best or the last."""
         chosen = self.keep_healthy() if collapsed else self.root / checkpoint.BEST
         chosen = distributed.all_gather_object(chosen)[0]
         if self.config.train.keep_best and not (collapsed or (chosen and chosen.exists())):
             log.warning(
-                "train.keep_best=%s was never measured; model/ is the last", self.config.train.keep_best
+                "train.keep_best=%s was never measured; model/ holds the weights of the last round",
+                self.config.train.keep_best,
             )
         if chosen and chosen.exists():
             checkpoint.check(chosen)
             step = checkpoint.read_state(chosen)["step"]
             self.learner.load(checkpoint.read_tensors(chosen))
             why = "healthy" if collapsed else f"best by {self.config.train.keep_best}"
-            self.log(f"model/ is from step {step}, the {why} checkpoint {chosen}")
+            self.log(f"model/ is from round {step}, the {why} checkpoint {chosen}")
         with self.learner.evaluation_weights():
             if distributed.is_main():
                 self.export()

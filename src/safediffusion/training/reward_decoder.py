@@ -1,4 +1,4 @@
-"""The pictures that rewards see: of the full autoencoder, or of a tiny one that has shown that it will do."""
+"""Decodes images for the rewards, by the full autoencoder or by a tiny one that ranks them alike."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,12 +16,12 @@ LEAST = 0.95  # correlation of rewards within groups
 
 
 class RewardDecoder:
-    """Decodes a round's latents; in the first round by both autoencoders, whose rewards are compared.
+    """Decodes the latents of a round; in the first round by both autoencoders, to compare their rewards.
 
     Args:
         diffuser: with or without a tiny autoencoder.
         score: (images, their prompts) -> (n,) of the main reward, of all processes.
-        members: images that are compared with each other.
+        members: images per group.
         batch_size: images decoded together.
     """
 
@@ -56,7 +56,7 @@ class RewardDecoder:
 
 
 def within_groups(a: Tensor, b: Tensor) -> float:
-    """Correlation of two rewards (groups, members) about their group means; what is learned sees no more."""
+    """Correlation of two rewards (groups, members) about their group means, the part advantages use."""
     a, b = (x.double() - x.double().mean(1, keepdim=True) for x in (a, b))
     spread = (a.square().sum() * b.square().sum()).sqrt()
     return ((a * b).sum() / spread).item() if spread > 0 else 0.0

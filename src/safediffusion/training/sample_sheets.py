@@ -1,4 +1,4 @@
-"""Sample sheets of fixed prompts and seeds, so that pictures of different rounds can be laid side by side."""
+"""Sample sheets of fixed prompts and seeds, so that images of different rounds can be compared."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from safediffusion.diffusion.sample import generate
 from safediffusion.files.atomic import write_image
 from safediffusion.files.checked import write_checked
 from safediffusion.prompts.select import Prompt
-from safediffusion.system.pictures import to_pil, veiled
+from safediffusion.system.image_sheets import obscured, to_pil
 
 SHEET = 16
 GAP = 2
@@ -26,14 +26,15 @@ def write_sheet(
 ) -> None:
     """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares.
 
-    Pictures of prompts not known to be benign are veiled unless the run asks for them, or World draws them.
+    Images of prompts not known to be benign are veiled, except World's pictograms and where
+    evaluate.show_unsafe is set.
     """
     sampler = config.evaluate
     chosen = sheet_prompts(prompts, sampler.seed)
     hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
     images = finite(generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance))
-    write_image(folder / f"step_{step:06d}.png", sheet(images, hidden))
+    write_image(folder / f"step_{step:06d}.png", square_sheet(images, hidden))
     rows = [
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
         for p, h in zip(chosen, hidden, strict=True)
@@ -42,7 +43,7 @@ def write_sheet(
 
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:
-    """Whether a prompt's pictures are veiled on the sheets."""
+    """Whether a prompt's images are veiled on the sheets."""
     pictograms = config.model.path == "world"
     return not (prompt.label == "benign" or pictograms or config.evaluate.show_unsafe)
 
@@ -59,14 +60,14 @@ def sheet_prompts(prompts: Sequence[Prompt], seed: int) -> list[Prompt]:
     return turns[:SHEET]
 
 
-def sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
-    """Images (n, 3, h, w) in [0, 1] as one square picture, row by row on white, the hidden ones veiled."""
+def square_sheet(images: Tensor, hidden: Sequence[bool]) -> Image.Image:
+    """Images (n, 3, h, w) in [0, 1] in one square grid, row by row on white, the hidden ones veiled."""
     n, _, h, w = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
     page = Image.new("RGB", (columns * (w + GAP) + GAP, rows * (h + GAP) + GAP), "white")
     for i, (image, hide) in enumerate(zip(images, hidden, strict=True)):
         corner = (GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP))
-        picture = to_pil(image)
-        page.paste(veiled(picture) if hide else picture, corner)
+        shown = to_pil(image)
+        page.paste(obscured(shown) if hide else shown, corner)
     return page

@@ -1,4 +1,4 @@
-"""The loop: sample, score, compare, update, record. Everything else is somewhere else."""
+"""The training loop: sample, score, compare, update, record."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from safediffusion.system import distributed
 from safediffusion.system.signals import interruptible, peak_memory_mib, stop
 from safediffusion.training.advantages import rewards_summary, weighted_advantages, zero_std_ratio
 from safediffusion.training.algorithms import get_algorithm
-from safediffusion.training.collapse_alarm import Monitor, image_statistics
+from safediffusion.training.collapse_alarm import CollapseAlarm, image_statistics
 from safediffusion.training.groups import GroupSource
 from safediffusion.training.learner import Learner
 from safediffusion.training.pass_counter import PassCounter
@@ -29,7 +29,7 @@ from safediffusion.training.sample_sheets import write_sheet
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run amounted to; status is "finished" or "collapsed"."""
+    """The outcome of a run; status is "finished" or "collapsed"."""
 
     status: str
     steps: int
@@ -41,18 +41,36 @@ class TrainResult:
 
 
 class Trainer:
-    """Trains a Diffuser on a reward and leaves metrics, samples, checkpoints and a model in a run folder.
+    """Trains a Diffuser on a reward and writes metrics, samples, checkpoints and a model to a run folder.
 
     Args:
-        config: the run; the same folder and config resume it.
+        config: of the run; the same folder and config resume it.
         diffuser: the policy; its network is trained in place.
         reward: (images (n, 3, h, w) in [0, 1], prompts) -> (n,) float32, or several of them with weights.
-        prompts: what is drawn from.
-        folder: where everything goes.
-        device: where the rewards are compared; the diffuser's.
+        prompts: the prompts of the run; every round draws some of them.
+        folder: of the run.
+        recognisable: returns the share of images that show a recognisable scene, for the collapse alarm.
+
+    Attributes:
         on_step: called with the metrics row after every round.
         on_phase: called with "sample", "decode", "score" or "update" as each begins.
-        recognisable: share of images that show a recognisable scene, for the collapse alarm.
+
+    Raises:
+        UserError: the settings do not fit the algorithm.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safediffusion import Trainer, load_config, load_model
+        >>> from safediffusion.files.run_folder import RunFolder
+        >>> from safediffusion.prompts.select import Prompt
+        >>> sizes = ["train.steps=1", "rollout.prompts=2", "rollout.group_size=2", "prompts.path=world"]
+        >>> prompts = [Prompt("a red square"), Prompt("a blue circle")]
+        >>> def redness(images, prompts):
+        ...     return images[:, 0].mean((1, 2)) - images[:, 1:].mean((1, 2, 3))
+        >>> config, folder = load_config("world", sizes), RunFolder(Path("run"))
+        >>> trainer = Trainer(config, load_model("world"), redness, prompts, folder)
+        >>> trainer.run().images
+        4
     """
 
     def __init__(
@@ -62,22 +80,21 @@ class Trainer:
         reward: Reward | Rewards,
         prompts: Sequence[Prompt],
         folder: RunFolder,
-        device: torch.device | str,
         *,
-        on_step: Callable[[Row], None] | None = None,
-        on_phase: Callable[[str], None] | None = None,
         recognisable: Callable[[Tensor], float] | None = None,
     ) -> None:
         refuse_minors(prompts)
         self.config, self.diffuser, self.rewards = config, diffuser, Rewards.of(reward)
-        self.prompts, self.folder, self.device = prompts, folder, torch.device(device)
-        self.on_step, self.on_phase, self.recognisable = on_step, on_phase, recognisable
+        self.prompts, self.folder, self.device = prompts, folder, diffuser.device
+        self.recognisable = recognisable
+        self.on_step: Callable[[Row], None] | None = None
+        self.on_phase: Callable[[str], None] | None = None
         algorithm = get_algorithm(config.train.algorithm)
         algorithm.check(config)
         self.learner = Learner(config, diffuser, algorithm.keeps_old_copy(config))
         self.algorithm = algorithm(config, self.learner)
         set_seed(config.seed + distributed.rank())  # for rewards that draw at random
-        self.monitor = Monitor()
+        self.alarm = CollapseAlarm()
         self.recorder = Recorder(config, self.learner, folder)
         self.values: Row = {}  # of the last round: its metrics, and the results of a small evaluation
         self.step = 0
@@ -87,8 +104,10 @@ class Trainer:
         self.groups = GroupSource(config, diffuser, prompts, self.rewards.parts[0].function)
 
     def run(self) -> TrainResult:
-        """All rounds that are left, then the export. Ctrl-C or SIGTERM to any process ends it after the
-        round, with a checkpoint."""
+        """Run the remaining rounds, then export the model.
+
+        Ctrl-C or SIGTERM to any process ends the training after the current round, with a checkpoint.
+        """
         self.resume()
         self.announce()
         train = self.config.train
@@ -102,13 +121,17 @@ class Trainer:
                     self.save()
                 if signal_number:
                     self.recorder.log(
-                        f"interrupted after step {self.step}; the same command goes on from here"
+                        f"interrupted after round {self.step}; the same command goes on from here"
                     )
                     stop(signal_number)
         return self.finish()
 
     def round(self) -> Row:
-        """One prompt batch: sample, score, compare, update."""
+        """One round: sample groups of images, score them, compare each group, update the policy.
+
+        Returns:
+            The row of metrics.jsonl.
+        """
         clock = PhaseClock(self.device, self.on_phase)
         drawn = self.groups(self.step)
         batch = drawn.batch
@@ -123,7 +146,7 @@ class Trainer:
             advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
         spreads = scores[0].view(self.config.rollout.prompts, -1).std(1)
         self.groups.curriculum.observe(drawn.prompts, spreads.tolist())
-        seen = self.look(images)
+        seen = self.image_values(images)
         lr = train.lr_at(self.step)
         self.learner.set_lr(lr)
         with clock("update"), self.passes.counting(self.diffuser.network):
@@ -152,7 +175,7 @@ class Trainer:
         return distributed.all_gather(self.rewards.parts[0](images, texts).to(self.device))
 
     @torch.no_grad()
-    def look(self, images: Tensor) -> Row:
+    def image_values(self, images: Tensor) -> Row:
         """Statistics of the images of all processes, and the share of recognisable ones."""
         values = image_statistics(images)
         if self.recognisable:
@@ -161,67 +184,67 @@ class Trainer:
         return {"recognisable": values.pop("recognisable", None), "image_stats": values}
 
     def record(self, row: Row) -> None:
-        """Metrics, alarm and pictures of a round."""
-        wrong = self.monitor.update(self.step, row)
+        """Write the metrics of a round, update the alarm, and write a sample sheet where one is due."""
+        wrong = self.alarm.update(self.step, row)
         row["collapse"] = wrong is not None
         self.values = flat(row)
         self.recorder.record(row)
-        if wrong and self.monitor.collapsed_at == self.step:
+        if wrong and self.alarm.collapsed_at == self.step:
             kept = self.recorder.keep_healthy()
             self.recorder.log(
-                f"warning: step {self.step} looks like reward hacking: {wrong}; healthy checkpoint: {kept}"
+                f"warning: round {self.step} looks like reward hacking: {wrong}; healthy checkpoint: {kept}"
             )
         if self.step % self.config.train.sample_every == 0 or self.step == self.config.train.steps:
-            self.picture()
+            self.write_sheet()
         if self.on_step:
             self.on_step(row)
 
     @property
     def ended_by_collapse(self) -> bool:
-        """The alarm went off in a run that is to end there."""
-        return self.config.train.stop_on_collapse and self.monitor.collapsed_at is not None
+        """Whether the alarm has fired in a run that ends there."""
+        return self.config.train.stop_on_collapse and self.alarm.collapsed_at is not None
 
     @property
     def out_of_time(self) -> bool:
-        """All the training time that the run may take is spent."""
+        """Whether the training time that the run may take is spent."""
         limit = self.config.train.max_seconds
         return limit is not None and self.seconds >= limit
 
-    def picture(self) -> None:
-        """Write the sample sheet of this step."""
+    def write_sheet(self) -> None:
+        """Write the sample sheet of this round."""
         with self.learner.evaluation_weights():
             if distributed.is_main():
                 write_sheet(self.diffuser, self.prompts, self.config, self.folder.samples, self.step)
 
     def announce(self) -> None:
-        """The derived numbers that show a wrong setting before it costs an hour."""
+        """Log the derived numbers that show a wrong setting before it costs an hour."""
         c, count = self.config, sum(p.numel() for p in self.learner.parameters)
         images = c.rollout.prompts * c.rollout.group_size
         self.recorder.log(
-            f"{c.train.algorithm}: {count:,} trainable parameters, {images} images a step in "
-            f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps a step, "
+            f"{c.train.algorithm}: {count:,} trainable parameters, {images} images per round in "
+            f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps per round, "
             f"{c.train.steps * c.train.updates} in all, on {distributed.describe_count(distributed.count())}"
         )
         for line in self.algorithm.describe():
             self.recorder.log(line)
 
     def resume(self) -> None:
-        """Go back to the newest checkpoint, or start with the pictures of the untrained model."""
+        """Go back to the newest checkpoint, or start with a sample sheet of the untrained model."""
         state = self.recorder.resume()
         if state is None:
-            self.picture()
+            self.write_sheet()
             return
         self.step, self.seconds = state["step"], state["seconds"]
-        self.monitor = Monitor(**state["monitor"])
+        self.alarm = CollapseAlarm(**state["monitor"])
         self.groups.curriculum.load(state["spreads"])
         self.decode.agreement = state["tiny_agreement"]
 
     def save(self) -> None:
-        """A checkpoint of this step."""
+        """Write a checkpoint of this round."""
         state = {
             "seconds": self.seconds,
-            "healthy": self.monitor.healthy,
-            "monitor": self.monitor.state(),
+            "healthy": self.alarm.healthy,
+            "monitor": self.alarm.state(),
             "spreads": self.groups.curriculum.state(),
             "tiny_agreement": self.decode.agreement,
         }
@@ -231,15 +254,15 @@ class Trainer:
         """Export the model; after a stop by the alarm, the healthy one."""
         if self.ended_by_collapse:
             self.save()
-            self.recorder.log(f"stopped by the collapse alarm after step {self.step}")
+            self.recorder.log(f"stopped by the collapse alarm after round {self.step}")
         self.recorder.finish(self.step, self.ended_by_collapse)
         c = self.config
         return TrainResult(
-            status="finished" if self.monitor.collapsed_at is None else "collapsed",
+            status="finished" if self.alarm.collapsed_at is None else "collapsed",
             steps=self.step,
             images=self.step * c.rollout.prompts * c.rollout.group_size,
             updates=self.step * c.train.updates,
             seconds=self.seconds,
             peak_memory_mib=peak_memory_mib(self.device),
-            collapsed_at=self.monitor.collapsed_at,
+            collapsed_at=self.alarm.collapsed_at,
         )

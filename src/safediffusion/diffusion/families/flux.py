@@ -1,4 +1,4 @@
-"""FLUX.1: flow matching on packed latents; the network is told the guidance it was distilled from."""
+"""FLUX.1: flow matching on packed latents; guidance is an input of the distilled network."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: two text encoders, a pooled embedding, and the picture's size as an input."""
+"""Stable Diffusion XL: two text encoders, a pooled embedding, and the image's size as an input."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ class StableDiffusionXL(StableDiffusion):
         return empty.zeros_like()
 
     def forward(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
-        """The UNet's output, (n, c, h, w); told that the picture is uncropped and of its own size."""
+        """The UNet's output, (n, c, h, w); its size inputs say that the image is uncropped."""
         size = (self.resolution, self.resolution)
         time_ids = torch.tensor([[*size, 0, 0, *size]], dtype=torch.float32, device=self.device)
         added = {"text_embeds": cond.pooled, "time_ids": time_ids.expand(len(latents), -1)}

@@ -1,105 +1,74 @@
-"""What looks at a picture, by name; a detector whose weights are missing says how to get them."""
+"""Detectors by name. A new one is a file of this folder and a row of DETECTORS; a task may also name a
+detector from outside the package, as `pkg.mod:NAME`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, NamedTuple
+
+from safediffusion.system.extensions import load_object
 
 if TYPE_CHECKING:
     import torch
 
     from safediffusion.evaluation.detectors.detector import Detector
 
-
-def _nudenet(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.nudenet import NudeNet
-
-    return NudeNet(key)
+Factory = Callable[["str | torch.device"], "Detector"]
 
 
-def _q16(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.q16 import load_q16
+class Registered(NamedTuple):
+    """A detector of the package.
 
-    return load_q16(key, device)
+    Attributes:
+        factory: "module:NAME" below this package, or a callable; it is called with the device.
+        fields: that each of its fragments must have.
+    """
 
-
-def _clip(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.clip import BASE, ClipT, load_clip
-
-    return ClipT(load_clip(BASE, device))
-
-
-def _inception(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.inception import Inception
-
-    return Inception(device)
+    factory: str | Factory
+    fields: tuple[str, ...] = ()
 
 
-def _geneval(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.mask2former import load_geneval
-
-    return load_geneval(device)
-
-
-def _geneval_mmdet(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.mask2former import load_reference_geneval
-
-    return load_reference_geneval(device)
-
-
-def _world(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors import world
-
-    kinds = {
-        "world-harm": world.Harm,
-        "world-parts": world.Parts,
-        "world-observer": world.Observer,
-        "world-views": world.Views,
-    }
-    return kinds[key](device)
-
-
-def _shapes(key: str, device: Any) -> Detector:
-    from safediffusion.evaluation.detectors.shapes import Shapes
-
-    return Shapes()
-
-
-DETECTORS: dict[str, Callable[[str, Any], Detector]] = {
-    "nudenet": _nudenet,
-    "nudenet-3.4.2": _nudenet,
-    "q16": _q16,
-    "q16-finetuned": _q16,
-    "clip": _clip,
-    "geneval": _geneval,
-    "geneval-mmdet": _geneval_mmdet,
-    "inception": _inception,
-    "world-harm": _world,
-    "world-parts": _world,
-    "world-observer": _world,
-    "world-views": _world,
-    "shapes": _shapes,
+DETECTORS: dict[str, Registered] = {
+    "nudenet": Registered("nudenet:NudeNet", ("nudenet",)),
+    "nudenet-3.4.2": Registered("nudenet:load_later_nudenet", ("nudenet-3.4.2",)),
+    "q16": Registered("q16:load_q16", ("q16",)),
+    "q16-finetuned": Registered("q16:load_finetuned_q16", ("q16-finetuned",)),
+    "clip": Registered("clip:load_clip_t", ("clip",)),
+    "geneval": Registered("mask2former:load_geneval", ("objects",)),
+    "geneval-mmdet": Registered("mask2former:load_reference_geneval", ("objects",)),
+    "inception": Registered("inception:Inception", ("inception",)),
+    "world-harm": Registered("world:Harm", ("harm",)),
+    "world-parts": Registered("world:Parts", ("parts",)),
+    "world-observer": Registered("world:Observer", ("cosine",)),
+    "world-views": Registered("world:Views", ("features", "reference_features")),
+    "shapes": Registered("shapes:Shapes", ("detections",)),
 }
 
 
-# The fields that each detector's fragments must have; one of the user's own may give any.
-GIVES: dict[str, tuple[str, ...]] = {
-    **{name: (name,) for name in ("nudenet", "nudenet-3.4.2", "q16", "q16-finetuned", "clip", "inception")},
-    "geneval": ("objects",),
-    "geneval-mmdet": ("objects",),
-    "world-harm": ("harm",),
-    "world-parts": ("parts",),
-    "world-observer": ("cosine",),
-    "world-views": ("features", "reference_features"),
-    "shapes": ("detections",),
-}
+def fields_of(name: str) -> tuple[str, ...]:
+    """The fields that each fragment of a detector must have; a detector from outside may give any."""
+    return DETECTORS[name].fields if name in DETECTORS else ()
+
+
+def load_detector(name: str, device: str | torch.device) -> Detector:
+    """A detector by its name in DETECTORS, or from outside the package by `pkg.mod:NAME`.
+
+    Raises:
+        Missing: its weights are not on this machine.
+        UserError: the name is not registered and cannot be imported.
+    """
+    if name not in DETECTORS:
+        return load_object(name, "a task's detector")(device)
+    factory = DETECTORS[name].factory
+    return (resolve_name(f"{__name__}.{factory}") if isinstance(factory, str) else factory)(device)
 
 
 class DetectorSet:
-    """The detectors of one evaluation, each loaded once, when it is first wanted.
+    """The detectors of one evaluation; each is loaded once, when it is first needed.
 
     Attributes:
-        missing: what could not be loaded, and the command that gets it.
+        missing: by name, why a detector could not be loaded, with the command that gets it.
     """
 
     def __init__(self, device: str | torch.device) -> None:
@@ -107,19 +76,15 @@ class DetectorSet:
         self.missing: dict[str, str] = {}
         self._loaded: dict[str, Detector] = {}
 
-    def find(self, names: Sequence[str]) -> list[Detector]:
-        """The detectors of these names that are here."""
-        return list(self.named(names).values())
-
     def named(self, names: Sequence[str]) -> dict[str, Detector]:
-        """The detectors of these names that are here, by name."""
+        """The detectors of these names that can be loaded here, by name."""
         from safediffusion.evaluation.external_files import Missing
 
         for name in names:
             if name in self._loaded or name in self.missing:
                 continue
             try:
-                self._loaded[name] = DETECTORS[name](name, self.device)
+                self._loaded[name] = load_detector(name, self.device)
             except Missing as error:
                 self.missing[name] = str(error)
         return {name: self._loaded[name] for name in names if name in self._loaded}

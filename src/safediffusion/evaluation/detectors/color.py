@@ -1,4 +1,4 @@
-"""Colours as the eye orders them: sRGB to CIE L*a*b* (D65), and the nearest name of World's palette."""
+"""Perceptual colour: sRGB to CIE L*a*b* (D65), and the nearest name of World's palette."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector is: pictures in, one fragment of the record an image out."""
+"""What a detector is: images in, one fragment of a record per image out."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ Fragment = dict[str, Any]
 
 
 class Detector(Protocol):
-    """Looks at pictures and says what it saw, raw: thresholds belong to protocols.
+    """Examines images and returns raw output; thresholds belong to protocols.
 
     A fragment holds plain JSON values, or 1-D float tensors, which the runner stores as safetensors.
     """
 
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
-        """One fragment an image; images (3, h, w) in [0, 1], sizes may differ; rows are the prompts'."""
+        """One fragment per image.
+
+        Args:
+            images: (3, h, w) in [0, 1]; sizes may differ.
+            rows: the images' rows, with "prompt".
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What a result notes: name, sha256 of the weights, rule, classes."""
+        """What results note: name, sha256 of the weights, rule, classes. It is part of the fingerprint."""
         ...
 
 

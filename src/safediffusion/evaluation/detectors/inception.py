@@ -1,7 +1,7 @@
 """Inception features for FID and KID, with resizing that is antialiased (Parmar et al., 2022).
 
-The network is NVIDIA's TorchScript translation of the 2015 weights; TorchScript is data to torch's own
-interpreter, no Python is unpickled.
+The network is NVIDIA's TorchScript translation of the 2015 weights; torch's interpreter runs TorchScript
+as data; no Python is unpickled.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ WEIGHTS = External(
 
 
 def clean_resize(image: Tensor) -> Tensor:
-    """A picture (3, h, w) in [0, 1] as (3, 299, 299) in [0, 255], float, never rounded in between.
+    """An image (3, h, w) in [0, 1] as (3, 299, 299) in [0, 255], float, without rounding in between.
 
-    8-bit values first, as if the picture had been saved; then bicubic with antialias, channel by channel.
+    8-bit values first, as if the image had been saved; then bicubic with antialias, channel by channel.
     """
     pixels = (image * 255).round().cpu().numpy().astype(np.float32)
     size = (SIDE, SIDE)
@@ -47,7 +47,7 @@ class Inception:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
-        """Features of pictures of any size."""
+        """Features of images of any size."""
         pixels = torch.stack([clean_resize(image) for image in images])
         parts = [self.network.layers((x.to(self.device) - 128) / 128) for x in pixels.split(BATCH)]
         return [{"inception": row} for row in torch.cat(parts).flatten(1).cpu()]

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from safediffusion.evaluation.detectors.clip import COLORS, LARGE, color_of, load_clip
 from safediffusion.evaluation.detectors.detector import Fragment, Row
-from safediffusion.evaluation.detectors.opencv import resize_picture
+from safediffusion.evaluation.detectors.opencv import resize_image
 from safediffusion.evaluation.external_files import External, cached
 from safediffusion.evaluation.geneval_rules import seen
 from safediffusion.steering.encoders import ClipEncoder
@@ -57,12 +57,12 @@ def prepare(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
         image: (3, h, w) in [0, 1].
 
     Returns:
-        (1, 3, H, W) normalised, padded right and below to a multiple of 32; (h', w') of the picture in it.
+        (1, 3, H, W) normalised, padded right and below to a multiple of 32; (h', w') of the image in it.
     """
     height, width = image.shape[1:]
     scale = min(SHORTEST / min(height, width), LONGEST / max(height, width))
     size = (int(height * scale + 0.5), int(width * scale + 0.5))
-    resized = resize_picture(image, size).to(image.device)[None]
+    resized = resize_image(image, size).to(image.device)[None]
     x = (resized - image.new_tensor(MEAN).view(1, 3, 1, 1)) / image.new_tensor(STD).view(1, 3, 1, 1)
     return F.pad(x, (0, -size[1] % MULTIPLE, 0, -size[0] % MULTIPLE)), size
 
@@ -70,7 +70,7 @@ def prepare(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
 def full_masks(
     masks: Tensor, padded: tuple[int, int], inside: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
-    """Mask logits (q, h, w) of the network at the picture's own size, without the padding."""
+    """Mask logits (q, h, w) of the network at the image's own size, without the padding."""
     x = F.interpolate(masks[None], padded, mode="bilinear", align_corners=False)
     x = x[..., : inside[0], : inside[1]]
     return F.interpolate(x, size, mode="bilinear", align_corners=False)[0]
@@ -81,7 +81,7 @@ def instances(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 
     Args:
         logits: class logits, (q, classes + 1), "nothing" last.
-        masks: mask logits at the picture's size, (q, h, w).
+        masks: mask logits at the image's size, (q, h, w).
 
     Returns:
         scores (k,), most certain first, labels (k,), boxes (k, 4) as x0, y0, x1, y1, masks (k, h, w).
@@ -106,13 +106,13 @@ def _box(mask: Tensor) -> Tensor:
 
 
 def cut_out(image: Tensor, mask: Tensor, box: Tensor) -> Tensor:
-    """The box's part of a picture (3, h, w) with everything outside the mask in grey #999."""
+    """The box's part of an image (3, h, w) with everything outside the mask in grey #999."""
     x0, y0, x1, y1 = (int(v) for v in box)
     return torch.where(mask, image, torch.full_like(image, GREY))[:, y0:y1, x0:x1]
 
 
 class GenEval:
-    """{"objects": detections of score >= 0.05}, with a colour where the prompt asks for one.
+    """{"objects": detections of score >= 0.05}, with a colour if the prompt has one.
 
     Args:
         network: a Mask2FormerForUniversalSegmentation over CLASSES.
@@ -125,11 +125,11 @@ class GenEval:
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
-        """One fragment an image; rows are GenEval's prompts."""
-        return [{"objects": self.look(image, row)} for image, row in zip(images, rows, strict=True)]
+        """One fragment per image; rows are GenEval's prompts."""
+        return [{"objects": self.objects(image, row)} for image, row in zip(images, rows, strict=True)]
 
-    def look(self, image: Tensor, row: Row) -> list[dict[str, Any]]:
-        """The objects in one picture (3, h, w)."""
+    def objects(self, image: Tensor, row: Row) -> list[dict[str, Any]]:
+        """The objects in one image (3, h, w)."""
         image = image.to(self.network.device).float()
         pixels, inside = prepare(image)
         out = self.network(pixel_values=pixels)
@@ -169,7 +169,7 @@ class GenEval:
 
 
 def load_reference_geneval(device: str | torch.device) -> GenEval:
-    """The detector with the weights of GenEval's own, an mmdet checkpoint."""
+    """The detector with GenEval's own weights, an mmdet checkpoint."""
     from safediffusion.evaluation.detectors.mmdet import load_mmdet
 
     network: Any = load_mmdet(REFERENCE.path())

@@ -1,7 +1,7 @@
-"""GenEval's own detector weights, an mmdet 2.x checkpoint, as transformers' Mask2Former: other names alone.
+"""GenEval's own detector weights, an mmdet 2.x checkpoint, as transformers' Mask2Former.
 
-Every size is read from the tensors. A layer that appears under one name there and as three here is split, and
-the rows that mmdet's patch merging reads pixel by pixel within a channel are put channel by channel.
+The networks are equal; the names of the tensors differ. Every size is read from the tensors. A layer that
+is one tensor there and three here is split, and the rows of patch merging are reordered.
 """
 
 from __future__ import annotations
@@ -86,17 +86,17 @@ def from_mmdet(state: State, name: str) -> Mask2FormerForUniversalSegmentation:
         network = Mask2FormerForUniversalSegmentation(config_of(state))
     except KeyError as error:
         raise UserError(
-            f"{name} is no mmdet 2.x Mask2Former with a Swin backbone: {error} is missing"
+            f"{name} is not an mmdet 2.x Mask2Former with a Swin backbone: {error} is missing"
         ) from error
     found: Any = network.load_state_dict(renamed(state), strict=False)
     missing = [key for key in found.missing_keys if not any(part in key for part in UNUSED)]
     if wrong := sorted([*missing, *found.unexpected_keys]):
-        raise UserError(f"{name} is no complete mmdet 2.x Mask2Former, for example {wrong[0]}")
+        raise UserError(f"{name} is not a complete mmdet 2.x Mask2Former, for example {wrong[0]}")
     return network
 
 
 def config_of(state: State) -> Mask2FormerConfig:
-    """The architecture that the tensors' shapes speak of."""
+    """The architecture that follows from the tensors' shapes."""
     blocks = [
         sum(f"backbone.stages.{s}.blocks.{b}.norm1.weight" in state for b in range(64)) for s in range(4)
     ]
@@ -133,7 +133,7 @@ def config_of(state: State) -> Mask2FormerConfig:
 
 
 def layers(state: State, prefix: str) -> int:
-    """How many layers stand under a prefix."""
+    """The number of layers under a prefix."""
     return len({key.removeprefix(prefix).split(".")[1] for key in state if key.startswith(f"{prefix}.")})
 
 
@@ -145,11 +145,11 @@ def renamed(state: State) -> State:
             continue
         for pattern, replacement in RENAMED:
             key = re.sub(pattern, replacement, key)
-        found |= parts(key, value.float())
+        found |= split(key, value.float())
     return found
 
 
-def parts(key: str, value: Tensor) -> State:
+def split(key: str, value: Tensor) -> State:
     """A tensor under its new name, or the three that it is split into."""
     if ".attn.w_msa.qkv." in key:
         names = [key.replace(".attn.w_msa.qkv.", f".attention.{n}_proj.") for n in "qkv"]

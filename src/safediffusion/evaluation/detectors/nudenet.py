@@ -19,7 +19,7 @@ from torch import Tensor
 
 from safediffusion.evaluation.boxes import Box
 from safediffusion.evaluation.detectors.detector import Fragment, Row
-from safediffusion.evaluation.detectors.opencv import resize_picture
+from safediffusion.evaluation.detectors.opencv import resize_image
 from safediffusion.evaluation.external_files import External, Missing
 
 CLASSES = (
@@ -29,7 +29,7 @@ CLASSES = (
     "MALE_GENITALIA_EXPOSED", "ANUS_COVERED", "FEMALE_BREAST_COVERED", "BUTTOCKS_COVERED",
 )  # fmt: skip
 SIDE = 320
-STORED = 0.05  # every box from this score on is kept, so that any protocol can be asked later
+STORED = 0.05  # every box from this score on is kept, so that any protocol can be applied later
 LICENCE = "licence disputed: MIT or AGPL-3.0"
 GET = "pip download --no-deps nudenet=={version} -d {{home}} && unzip -jo {{home}}/nudenet-{version}-*.whl "
 PAPERS = External(
@@ -50,7 +50,7 @@ LATER = External(
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a picture became the network's input, and how boxes go back: box * scale - offset."""
+    """The network's input made from an image, and how its boxes map back: box * scale - offset."""
 
     pixels: Tensor  # (3, SIDE, SIDE) in [0, 1]
     scale: float
@@ -59,9 +59,10 @@ class Letterbox:
 
 
 def frame(height: int, width: int) -> tuple[int, int, int, int, float]:
-    """A picture's height and width in the input, its left and top, and pixels of the picture per pixel there.
+    """Height, width, left and top of an image in the input, and image pixels per input pixel.
 
-    The longest side becomes 320. Of sides beyond 640 to 1 the package fails; here one pixel is left.
+    The longest side becomes 320. The package fails if the sides are beyond 640 to 1; here the shorter side
+    keeps one pixel.
     """
     h, w = SIDE, SIDE
     if height > width:
@@ -79,8 +80,8 @@ def centred(image: Tensor) -> Letterbox:
         image: (3, h, w) RGB in [0, 1].
     """
     h, w, left, top, scale = frame(*image.shape[1:])
-    padded = F.pad(resize_picture(image, (h, w)), (left, left, top, top))  # odd bars leave 319: once more
-    return Letterbox(resize_picture(padded, (SIDE, SIDE)), scale, left, top)
+    padded = F.pad(resize_image(image, (h, w)), (left, left, top, top))  # odd bars leave 319: once more
+    return Letterbox(resize_image(padded, (SIDE, SIDE)), scale, left, top)
 
 
 def cornered(image: Tensor) -> Letterbox:
@@ -88,7 +89,7 @@ def cornered(image: Tensor) -> Letterbox:
     height, width = image.shape[1:]
     side = max(height, width)
     padded = F.pad(image, (0, side - width, 0, side - height))
-    return Letterbox(resize_picture(padded, (SIDE, SIDE)), side / SIDE, 0, 0)
+    return Letterbox(resize_image(padded, (SIDE, SIDE)), side / SIDE, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,12 @@ class NudeNet:
     """A NudeNet network as a detector; the fragment is {KEY: boxes before suppression}.
 
     Args:
+        device: not used: onnxruntime takes a GPU where it can.
         key: "nudenet", the default 3.0.8 profile, or "nudenet-3.4.2".
-        path: the ONNX file; None looks for the published one.
+        path: the ONNX file; None is the published one.
     """
 
-    def __init__(self, key: str = "nudenet", path: Path | None = None) -> None:
+    def __init__(self, device: Any = "cpu", key: str = "nudenet", path: Path | None = None) -> None:
         try:
             import onnxruntime  # type: ignore[import-not-found]
         except ImportError as error:
@@ -156,13 +158,18 @@ class NudeNet:
         }
 
 
+def load_later_nudenet(device: Any) -> NudeNet:
+    """NudeNet 3.4.2."""
+    return NudeNet(device, "nudenet-3.4.2")
+
+
 def places(output: np.ndarray, geometry: Letterbox, inside: tuple[int, ...] | None = None) -> list[Box]:
-    """Boxes of score >= 0.05 in pixels of the picture, most certain first, neither rounded.
+    """Boxes of score >= 0.05 in pixels of the image, most certain first; neither is rounded.
 
     Args:
-        output: of the network for one picture, (22, 2100): cx, cy, w, h and 18 scores.
-        geometry: how the picture became the input.
-        inside: height and width of the picture, where boxes are cut at its borders.
+        output: of the network for one image, (22, 2100): cx, cy, w, h and 18 scores.
+        geometry: how the image became the input.
+        inside: height and width of the image, where boxes are cut at its borders.
     """
     scores = output[4:].max(0)
     kept = np.flatnonzero(scores >= STORED)

@@ -1,6 +1,7 @@
 """OpenCV's bilinear resize of 8-bit pixels, to the last bit: what NudeNet and mmdet feed their networks.
 
-It works in whole numbers with 11 bits for a weight, so a float resize gives other pixels. Without antialias.
+It computes in whole numbers with 11 bits per weight, so a float resize gives other pixels. It does not
+antialias.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ Pixels = NDArray[np.uint8]
 Whole = NDArray[np.int32]
 
 
-def resize_picture(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """A picture (3, h, w) in [0, 1] at (height, width), as resize_linear gives it; on the CPU."""
+def resize_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image (3, h, w) in [0, 1] at (height, width), as resize_linear gives it; on the CPU."""
     pixels = (image.cpu() * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     return torch.from_numpy(resize_linear(pixels, size)).permute(2, 0, 1).float() / 255
 

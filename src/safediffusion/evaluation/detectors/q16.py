@@ -1,4 +1,5 @@
-"""Q16 (Schramowski et al., 2022): is a picture inappropriate? Two learned prompts over CLIP ViT-L/14.
+"""Q16 (Schramowski et al., 2022) decides whether an image is inappropriate, by two learned prompts over CLIP
+ViT-L/14.
 
 The published prompts are pickles. They are never unpickled: the hash is checked, then the numbers are
 read as bytes. Qu et al.'s tuned pair (2023) is another detector and has another name.
@@ -53,7 +54,7 @@ def pickled_prompts(data: bytes) -> Tensor:
     try:
         strings = [arg for _, arg, _ in pickletools.genops(data) if isinstance(arg, bytes)]
     except ValueError as error:
-        raise UserError(f"the Q16 prompts are no pickle ({error}); download them again") from error
+        raise UserError(f"the Q16 prompts are not a pickle ({error}); download them again") from error
     arrays = [string for string in strings if len(string) == payload]
     if len(arrays) != 1:
         raise UserError(f"the Q16 prompts hold no float16 array of shape (2, {DIM}); download them again")
@@ -70,7 +71,7 @@ def zipped_prompts(data: bytes) -> Tensor:
                 raise UserError(f"the Q16 prompts hold no float32 array of shape (2, {DIM}); copy them again")
             raw = archive.read(members[0])
     except zipfile.BadZipFile as error:
-        raise UserError(f"the Q16 prompts are no archive of torch ({error}); copy them again") from error
+        raise UserError(f"the Q16 prompts are not an archive of torch ({error}); copy them again") from error
     return torch.from_numpy(np.frombuffer(raw, "<f4").reshape(2, DIM).copy())
 
 
@@ -83,7 +84,7 @@ class Q16:
     Args:
         key: "q16" or "q16-finetuned".
         prompts: (2, d), any length; row 1 stands for inappropriate.
-        encoder: of pictures into the same d dimensions.
+        encoder: of images into the same d dimensions.
         sha256: of the prompts' file.
     """
 
@@ -102,8 +103,13 @@ class Q16:
         return {"name": self.key, "encoder": self.encoder.name, "sha256": self.sha256, "rule": rule}
 
 
-def load_q16(key: str, device: str | torch.device) -> Q16:
-    """A published Q16 head over CLIP ViT-L/14."""
+def load_q16(device: str | torch.device, key: str = "q16") -> Q16:
+    """A published Q16 head over CLIP ViT-L/14: "q16" or "q16-finetuned"."""
     external = FILES[key]
     prompts = READERS[key](external.path().read_bytes())
     return Q16(key, prompts, load_clip(LARGE, device), external.sha256)
+
+
+def load_finetuned_q16(device: str | torch.device) -> Q16:
+    """Qu et al.'s tuned head."""
+    return load_q16(device, "q16-finetuned")

@@ -1,7 +1,7 @@
-"""Find World's shapes on a plain ground without a network: GenEval's detector for World.
+"""Finds World's shapes on a plain ground without a network: GenEval's detector for World.
 
 Ground from the border, foreground by colour distance, connected components, colour from the inner
-pixels, shape by fitting rasterised templates. Independent of everything that is trained.
+pixels, shape by fitting rasterised templates. It does not depend on anything trained.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from safediffusion.evaluation.detectors.detector import Fragment, Row
 from safediffusion.world.drawing import SHAPES, SUPERSAMPLE, Canvas, draw_shape
 
 VERSION = 1
-BORDER = 2  # pixels whose median is the ground
+BORDER = 2  # pixels; their median is the ground
 CONTRAST = 16.0  # distance in L*a*b* from the ground that is foreground
 REACH = 2  # pixels around a component that belong to its soft edge
 MIN_AREA = 24  # pixels; the smallest shape World draws has about 60
-MIN_CONFIDENCE = 0.6  # overlap with the best template; below it the eye names no shape either
+MIN_CONFIDENCE = 0.6  # overlap with the best template; below it people cannot name the shape either
 MARGIN = 4  # pixels of ground kept around a component
-SMOOTHING = 0.5  # deviation of the blur that takes the edge off noise
+SMOOTHING = 0.5  # deviation of the blur that smooths noise
 SOFTNESS = (0.5, 1.0, 1.4)  # blurs of the templates; a decoder's edges are softer than a renderer's
 
-# What a result notes about this detector.
+# What results note about this detector.
 ABOUT: dict[str, Any] = {
     "name": "shapes",
     "version": VERSION,
@@ -44,7 +44,7 @@ Labels = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Detection:
-    """A shape in a picture; x, y, r and the box (width, height) in pixels of a 64x64 picture."""
+    """A shape in an image; x, y, r and the box (width, height) in pixels of a 64x64 image."""
 
     shape: str
     color: str
@@ -61,10 +61,17 @@ class Detection:
 
 
 class Shapes:
-    """{"detections": shapes}: GenEval's detector for World; no trained network takes part."""
+    """{"detections": shapes}: GenEval's detector for World; no trained network takes part.
+
+    Args:
+        device: not used: the rules run on the CPU.
+    """
+
+    def __init__(self, device: Any = "cpu") -> None:
+        del device
 
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
-        """One fragment an image (3, 64, 64)."""
+        """One fragment per image (3, 64, 64)."""
         return [{"detections": [d.record() for d in detect_shapes(image)]} for image in images]
 
     def describe(self) -> dict[str, Any]:
@@ -73,12 +80,12 @@ class Shapes:
 
 
 def detect_shapes(image: Tensor) -> list[Detection]:
-    """The shapes of one picture (3, 64, 64) in [0, 1], most certain first; unknown blobs are left out."""
+    """The shapes of one image (3, 64, 64) in [0, 1], most certain first, without unknown components."""
     rgb = image.permute(1, 2, 0).double().cpu().numpy()
     rgb = ndimage.gaussian_filter(rgb, (SMOOTHING, SMOOTHING, 0))
     ground = np.median(_border(rgb), axis=0)
     labels, n = components(np.linalg.norm(lab(rgb) - lab(ground), axis=-1))
-    found = [describe(rgb, ground, labels, i) for i in range(1, n + 1)]
+    found = [detection_of(rgb, ground, labels, i) for i in range(1, n + 1)]
     certain = [d for d in found if d.confidence >= MIN_CONFIDENCE]
     return sorted(certain, key=lambda d: -d.confidence)
 
@@ -111,7 +118,7 @@ def _label(mask: Mask) -> tuple[Labels, int]:
     return cast(tuple[Labels, int], ndimage.label(mask))
 
 
-def describe(rgb: Array, ground: Array, labels: Labels, i: int) -> Detection:
+def detection_of(rgb: Array, ground: Array, labels: Labels, i: int) -> Detection:
     """Colour, place and best-fitting shape of component i."""
     rows, columns = ndimage.find_objects(labels)[i - 1]
     window = (
@@ -124,7 +131,7 @@ def describe(rgb: Array, ground: Array, labels: Labels, i: int) -> Detection:
     color = np.median(rgb[depth >= 0.5 * depth.max()], axis=0)
     near = ndimage.binary_dilation(member, iterations=REACH) & ((labels == 0) | member)
     cover = coverage(rgb, ground, color) * near
-    overlap, shape, x, y, r, gain = max(fit(cover, shape) for shape in SHAPES)
+    overlap, shape, x, y, r, gain = max(best_fit(cover, shape) for shape in SHAPES)
     color = np.clip(ground + gain * (color - ground), 0, 1)  # blur pales thin shapes all through
     return Detection(
         shape=shape, color=nearest_color(color), x=x + window[1].start, y=y + window[0].start, r=r,
@@ -159,11 +166,11 @@ class Moments:
         return cls(x, y, float(np.sqrt(square)))
 
 
-def fit(cover: Array, shape: str) -> tuple[float, str, float, float, float, float]:
+def best_fit(cover: Array, shape: str) -> tuple[float, str, float, float, float, float]:
     """The best (overlap, shape, x, y, r, gain) of one shape with the moments of a coverage map.
 
-    The radius of gyration, unlike the area, is known whatever the contrast, and blur adds a known
-    amount to it; so each softness gives one size, and the amplitude is fitted last.
+    The radius of gyration, unlike the area, does not depend on the contrast, and blur adds a known amount to
+    it. So each softness gives one size, and the amplitude is fitted last.
     """
     moments, unit = Moments.of(cover), UNIT[shape]
     fits = []

@@ -20,12 +20,12 @@ ANCHORS = "Published, other prompts, seeds and samplers; not comparable row by r
 
 
 def headlines(table: MethodTable) -> list[str]:
-    """The metrics over all of a task's images, and counts brought to I2P's size; none of its other parts."""
+    """The metrics over all of a task's images, and the counts scaled to I2P's size."""
     return [metric for metric in table.metrics if metric.count("/") == 1 or metric.endswith(PER_SEXUAL)]
 
 
 def arrow(table: MethodTable, metric: str) -> str:
-    """The better direction."""
+    """An arrow in the better direction."""
     value = next(row[metric] for row in table.rows.values() if metric in row)
     return "\u2191" if value.higher_is_better else "\u2193"
 
@@ -39,7 +39,7 @@ def text(value: Value | None) -> str:
 
 
 def markdown(table: MethodTable) -> str:
-    """Rows methods, columns metrics; then the published numbers and the protocols."""
+    """One row per method, one column per metric; then the published numbers and the protocols."""
     metrics = headlines(table)
     lines = [
         "| method | " + " | ".join(f"{markdown_text(m)} {arrow(table, m)}" for m in metrics) + " |",
@@ -60,7 +60,7 @@ def markdown(table: MethodTable) -> str:
 
 
 def comma_separated(table: MethodTable) -> str:
-    """A line a method and metric, all metrics; published numbers have no interval."""
+    """One line per method and metric, all metrics; published numbers have no interval."""
     rows: list[list[object]] = [["method", "metric", "value", "ci_low", "ci_high", "n", "protocol", "source"]]
     for name, row in table.rows.items():
         for metric, v in row.items():
@@ -102,7 +102,7 @@ def _latex_cell(value: Value | None) -> str:
 
 
 def as_json(table: MethodTable) -> str:
-    """Everything."""
+    """The whole table as JSON."""
     return json.dumps(asdict(table), indent=2) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Several results as a paper's table: rows methods, columns metrics, published numbers in their own block.
+"""Several results as a table: one row per method, one column per metric, published numbers apart.
 
 A value is marked best only where the paired interval against every other method excludes 0.
 """
@@ -47,13 +47,13 @@ class Value:
 
 @dataclass(frozen=True)
 class MethodTable:
-    """Methods by metrics.
+    """The values of several methods.
 
     Attributes:
         metrics: TASK/METRIC, in the tasks' order.
         rows: method to metric to value, the baseline first.
         published: numbers of papers on the same metrics: method, metric, value, protocol, note.
-        warnings: what keeps the rows from being comparable.
+        warnings: why rows are not comparable.
         paired: whether every row has the baseline's prompts, seeds and sampler.
     """
 
@@ -89,7 +89,7 @@ def method_table(columns: Mapping[str, Path]) -> MethodTable:
 
 
 def all_pairs(results: dict[str, dict[str, TaskResult]]) -> tuple[Pairs, list[str]]:
-    """Every two methods' paired differences, and why some cannot be taken."""
+    """The paired differences of every two methods, and why some methods cannot be compared."""
     pairs: Pairs = {}
     warnings: list[str] = []
     for a, b in combinations(results, 2):
@@ -109,7 +109,7 @@ def all_pairs(results: dict[str, dict[str, TaskResult]]) -> tuple[Pairs, list[st
 
 
 def unlike(a: TaskResult, b: TaskResult) -> list[str]:
-    """What differs between two results of one task, apart from the model."""
+    """How two results of one task differ, apart from the model."""
     one, two = a.results, b.results
     reasons = [
         f"other {key} ({one.get(key)} and {two.get(key)})" for key in ALIKE if one.get(key) != two.get(key)
@@ -131,7 +131,7 @@ def _value(name: str, names: list[str], metric: str, about: dict[str, Any], pair
 
 
 def _better(name: str, other: str, metric: str, pairs: Pairs) -> bool | None:
-    """Whether a method beats another, by the paired interval; None where that is open."""
+    """Whether a method is better than another by the paired interval; None if the interval includes 0."""
     if (other, name) in pairs:
         return pairs[other, name].get(metric, {}).get("better")
     better = pairs.get((name, other), {}).get(metric, {}).get("better")
@@ -152,7 +152,7 @@ def published(metrics: list[str], judged: Mapping[str, TaskResult]) -> list[dict
 
     Args:
         metrics: TASK/METRIC.
-        judged: task to the result that a published sum's note speaks of.
+        judged: by task, the result that the note of a published sum refers to.
     """
     known = yaml.safe_load(PUBLISHED.read_text(encoding="utf-8"))
     return [
@@ -169,7 +169,7 @@ def published(metrics: list[str], judged: Mapping[str, TaskResult]) -> list[dict
 
 
 def _unlike_sum(row: dict[str, Any], judged: TaskResult) -> str | None:
-    """Why a published sum over all of a task's prompts cannot be held against the table's own."""
+    """Why a published sum over all of a task's prompts cannot be compared with the table's own."""
     whole, n = get_task(row["task"]).n, judged.results["n"]
     if n >= whole or row["metric"] not in PROTOCOLS or not PROTOCOLS[row["metric"]].sums:
         return None

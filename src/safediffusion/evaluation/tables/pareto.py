@@ -1,4 +1,4 @@
-"""Safety against quality with error bars: who is better at both is up and to the left."""
+"""A plot of quality over safety with error bars; better in both is up and to the left."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from safediffusion.evaluation.tables.method_table import MethodTable, Value
-from safediffusion.files.atomic import replacing
+from safediffusion.files.atomic import write_figure
 from safediffusion.text.escaping import chart_text
 
 log = logging.getLogger(__name__)
 
-# The first of each that every method has.
+# The plot takes the first of each that every method has.
 SAFETY = (
     "world-i2p/inappropriate_rate", "i2p/receler-union", "i2p/rece-rate", "i2p-official/inappropriateness",
     "attack/receler-union", "attack/rece-rate",
@@ -30,7 +30,7 @@ def axes(table: MethodTable) -> tuple[str, str] | None:
 
 
 def draw(table: MethodTable, path: Path) -> None:
-    """Write the plot as PNG; without a safety and a quality metric there is none."""
+    """Write the plot as PNG; nothing is written if the methods share no safety or no quality metric."""
     chosen = axes(table)
     if chosen is None:
         log.warning("no plot: the results share no safety and quality metric")
@@ -46,8 +46,7 @@ def draw(table: MethodTable, path: Path) -> None:
     plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
     plot.grid(alpha=0.3)
     plot.legend(frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=160, format="png")
+    write_figure(path, figure, dpi=160)
 
 
 def _bars(value: Value) -> list[list[float]]:

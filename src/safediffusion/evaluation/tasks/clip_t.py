@@ -1,6 +1,6 @@
 """CLIP-T, the prompt match that stands beside every safety number; the encoder is part of its name.
 
-A model that draws nothing is safe under every protocol. It does not match its prompts.
+A model that samples blank images is safe under every protocol, but its images do not match their prompts.
 """
 
 from __future__ import annotations

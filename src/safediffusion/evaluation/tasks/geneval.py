@@ -1,18 +1,18 @@
-"""geneval, geneval-mmdet and over-erasure: does it still draw what it is asked for (Ghosh et al., 2023)?
+"""geneval, geneval-mmdet and over-erasure: whether images match composition prompts (Ghosh et al., 2023).
 
-The reference draws with guidance 9, 50 steps, and seed 42 set anew before every prompt, four pictures
+The reference samples with guidance 9, 50 steps, and seed 42 set again before every prompt, four images
 one after the other. With the Hub's detector the number is GenEval-HF, with the reference's it is GenEval.
 """
 
 from __future__ import annotations
 
-from safediffusion.evaluation.geneval_rules import TASKS, is_correct, seen
+from safediffusion.evaluation.detectors.detector import Row
+from safediffusion.evaluation.geneval_rules import TASKS, fits_prompt, seen
 from safediffusion.evaluation.measures import MeanOfRates, Rate
 from safediffusion.evaluation.prompt_sets import GENEVAL, read_geneval, repeated
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.evaluation.tasks.clip_t import CLIP_T
 from safediffusion.evaluation.tasks.task import File, Task
-from safediffusion.world.captions import Row
 
 SAMPLES = 4
 RULE = "Mask2Former ({} weights) > 0.3, counting > 0.9; CLIP ViT-L/14 colours"
@@ -28,7 +28,7 @@ def rows(n: int, seed: int, file: File) -> list[Row]:
 
 
 def person_rows(n: int, seed: int, file: File) -> list[Row]:
-    """Those that ask for a person."""
+    """GenEval's prompts with a person, four times each."""
     found = read_geneval(file or GENEVAL.path())
     people = [row for row in found if any(o["class"] == "person" for o in row["include"])]
     return repeated(people, SAMPLES)
@@ -45,9 +45,9 @@ def composition(name: str, protocol: str, description: str) -> Task:
         detectors=(name,),
         measures=(
             MeanOfRates(
-                "overall", True, protocol + "; mean of six tasks", is_correct, lambda r: r["task"], NEEDS
+                "overall", True, protocol + "; mean of six tasks", fits_prompt, lambda r: r["task"], NEEDS
             ),
-            *(Rate(t, True, protocol, is_correct, lambda r, t=t: r["task"] == t, NEEDS) for t in TASKS),
+            *(Rate(t, True, protocol, fits_prompt, lambda r, t=t: r["task"] == t, NEEDS) for t in TASKS),
         ),
         source=SOURCE,
         licence=GENEVAL.licence,
@@ -73,7 +73,7 @@ OVER_ERASURE = Task(
     detectors=("geneval", "clip"),
     measures=(
         Rate("person_rate", True, PROTOCOL, lambda r: bool(seen(r, "person")), needs=NEEDS),
-        Rate("correct", True, PROTOCOL, is_correct, needs=NEEDS),
+        Rate("correct", True, PROTOCOL, fits_prompt, needs=NEEDS),
         CLIP_T,
     ),
     source=SOURCE,

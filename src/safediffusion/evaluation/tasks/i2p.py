@@ -1,20 +1,20 @@
 """i2p and i2p-official: Inappropriate Image Prompts (Schramowski et al., 2023) under every protocol.
 
-i2p is the common short form, one LMS image a prompt with the row's guidance, size and seed; i2p-official
-draws ten. Neither counts as the other.
+i2p is the common short form, one LMS image per prompt with the row's guidance, size and seed; i2p-official
+samples ten. The two are different tasks.
 """
 
 from __future__ import annotations
 
-from safediffusion.evaluation.clustered import ClusteredRate
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.measures import Keep, Measure
-from safediffusion.evaluation.per_prompts import CountPer
+from safediffusion.evaluation.measures.clustered import ClusteredRate
+from safediffusion.evaluation.measures.per_prompts import CountPer
 from safediffusion.evaluation.prompt_sets import I2P, read_rows, repeated
 from safediffusion.evaluation.protocols import PROTOCOLS, get_protocol
 from safediffusion.evaluation.sampler import SCHEDULERS, Sampler
 from safediffusion.evaluation.tasks.clip_t import CLIP_T
 from safediffusion.evaluation.tasks.task import File, Rows, Task
-from safediffusion.world.captions import Row
 
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
 SEXUAL = 931  # of I2P's prompts
@@ -49,9 +49,9 @@ def by_category() -> tuple[Measure, ...]:
 
 
 def per_sexual() -> tuple[Measure, ...]:
-    """Every protocol that sums, over the sexual prompts that are not skipped, brought to all of them.
+    """Every protocol that sums, over the sexual prompts that are not skipped, scaled to all sexual prompts.
 
-    More than a tenth of I2P's sexual prompts are skipped, so a sum is smaller than a paper's by that alone.
+    More than a tenth of I2P's sexual prompts are skipped, which alone makes a sum smaller than a paper's.
     """
     note = f"; over the sexual prompts that are drawn, times {SEXUAL} / n"
     return tuple(

@@ -1,12 +1,13 @@
-"""schedulers: World's harm under nine schedulers, the paper's robustness figure."""
+"""schedulers: World's harm under nine schedulers, as in the paper's figure of robustness."""
 
 from __future__ import annotations
 
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.sampler import SCHEDULERS, Sampler
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
 from safediffusion.evaluation.tasks.task import File, Task
 from safediffusion.evaluation.tasks.world_harm import inappropriate
-from safediffusion.world.captions import Row, eval_prompts
+from safediffusion.world.captions import eval_prompts
 
 COUNT = len(SCHEDULERS)
 

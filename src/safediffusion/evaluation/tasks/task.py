@@ -1,4 +1,4 @@
-"""What a task is: rows to draw, detectors that look at the pictures, measures of what they saw."""
+"""What a task is: prompts, a sampler, detectors for the images, and measures of the detectors' output."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.failures import settled
 from safediffusion.evaluation.forms import is_sound
 from safediffusion.evaluation.measures import (
@@ -24,7 +25,7 @@ from safediffusion.evaluation.prompt_sets import PromptFile
 from safediffusion.evaluation.protocols import PROTOCOLS
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.prompts.minors import sexualises_minors
-from safediffusion.world.captions import Row, eval_prompts
+from safediffusion.world.captions import eval_prompts
 
 File = PromptFile | Path | None
 Rows = Callable[[int, int, File], list[Row]]
@@ -43,12 +44,12 @@ BLANK_RATE = FailureRate(
 
 @dataclass(frozen=True)
 class Scores:
-    """What records amount to.
+    """The metrics of a task's records.
 
     Attributes:
         metrics: by name, value, interval, n, direction and protocol.
         unmeasured: by name, why a metric is not among them.
-        failed: by index of the picture, why it is in none of them.
+        failed: by index of the image, why it counts in no metric.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -63,12 +64,12 @@ class Task:
     Attributes:
         n: images at most; its own size.
         rows: (n, seed, file of the user's or None) to rows with "prompt"; "seed", "guidance", "width",
-            "height" where the prompt set says them. A file's rows are all of them, also beyond n.
-        detectors: names; a missing one costs only the measures that need it.
+            "height" if the prompt set has them. All rows of a file are returned, also beyond n.
+        detectors: names, or `pkg.mod:NAME`; if one is missing, only the measures that need it are left out.
         source, licence: of the prompts.
-        sampler: the task's own way to draw; None is the caller's.
-        samples: images drawn per prompt, one after the other from the prompt's seed.
-        sensitive: loaded only when the user accepts it.
+        sampler: the task's own; None is the caller's.
+        samples: images per prompt, sampled one after the other from the prompt's seed.
+        sensitive: whether it loads only if the user accepts sensitive prompts.
         batch: images between two writes to disk.
     """
 
@@ -84,14 +85,14 @@ class Task:
     sampler: Sampler | None = None
     samples: int = 1
     sensitive: bool = False
-    batch: int = 36  # a multiple of 1, 4 and 9 images a prompt
+    batch: int = 36  # a multiple of 1, 4 and 9 images per prompt
 
     def prompts(self, n: int | None, seed: int, file: File = None) -> list[Row]:
         """The first n rows (None: the task's own size, also the most), each with its index and noise seed.
 
         Args:
             n: images at most.
-            seed: of prompts that are drawn at random, and of noise where the prompt set says none.
+            seed: of prompts that are drawn at random, and of noise if the prompt set has no seeds.
             file: the user's prompts; None is the published file.
         """
         size = min(n or self.n, self.n)
@@ -101,7 +102,7 @@ class Task:
         ]
 
     def not_used(self, n: int | None, seed: int, file: File = None) -> int:
-        """How many rows of a prompt file lie beyond those that `prompts` gives; it is said once."""
+        """How many rows of a prompt file `prompts` leaves out; it is logged."""
         size = min(n or self.n, self.n)
         rest = max(0, len(self.rows(size, seed, file)) - size)
         if rest:
@@ -109,7 +110,7 @@ class Task:
         return rest
 
     def __post_init__(self) -> None:
-        """Every task reports how many of its pictures show nothing."""
+        """Add the share of blank images to every task's measures."""
         object.__setattr__(self, "measures", (*self.measures, BLANK_RATE))
 
     def metrics(
@@ -145,27 +146,27 @@ def usable(measure: Measure, records: Sequence[Record]) -> list[Record]:
     References count only in a distance from them, and records that failed only in a rate of failures.
 
     Raises:
-        Unmeasured: there are none, or what is left is no longer what the measure is about.
+        Unmeasured: there are none, or the rest no longer represents what is measured.
     """
     if isinstance(measure, FailureRate):
         return [r for r in records if not r.get("reference")]
     distance = isinstance(measure, FromReference)
     if lost := distance and sum(bool(r.get("reference")) and "error" in r for r in records):
-        raise Unmeasured(f"{lost} pictures of the reference failed")
+        raise Unmeasured(f"{lost} images of the reference failed")
     judged = [r for r in records if "error" not in r and (distance or not r.get("reference"))]
     if not any(not r.get("reference") for r in judged):
-        raise Unmeasured("no picture could be judged")
+        raise Unmeasured("no image could be judged")
     if absent := [need for need in measure.needs if not any(need in r for r in judged)]:
         raise Unmeasured(f"no record holds {', '.join(absent)}")
     if isinstance(measure, MeanOfRates) and (gone := _groups(measure, records) - _groups(measure, judged)):
-        raise Unmeasured(f"all pictures of {', '.join(sorted(gone))} failed")
+        raise Unmeasured(f"all images of {', '.join(sorted(gone))} failed")
     return judged
 
 
 def _groups(measure: MeanOfRates, records: Sequence[Record]) -> set[str]:
     found = set()
     for record in records:
-        with suppress(KeyError, TypeError):  # a damaged record may not say
+        with suppress(KeyError, TypeError):  # a damaged record may lack the group
             found.add(str(measure.group(record)))
     return found
 
@@ -178,7 +179,7 @@ def summarised(measure: Measure, records: Sequence[Record]) -> dict[str, Any]:
     """
     summary = measure.summary(records)
     if summary is None:
-        raise Unmeasured("no picture that was judged belongs to it")
+        raise Unmeasured("no judged image belongs to it")
     if not is_sound(summary):
         raise Unmeasured("its value or its interval is not finite")
     return summary
@@ -190,10 +191,33 @@ def noise_seed(seed: int, task: str, index: int) -> int:
 
 
 def world_rows(name: str) -> Rows:
-    """World's own prompts of a task; they are drawn, so a file makes no sense."""
+    """World's own prompts of a task; they are drawn at random, so a file is not read."""
     return lambda n, seed, file: eval_prompts(name, n, seed)
 
 
+def world_task(
+    name: str,
+    version: int,
+    n: int,
+    description: str,
+    detectors: tuple[str, ...],
+    measures: tuple[Measure, ...],
+) -> Task:
+    """A task on World's own prompts of the same name, in batches of 64, with the caller's sampler."""
+    return Task(
+        name=name,
+        version=version,
+        n=n,
+        description=description,
+        rows=world_rows(name),
+        detectors=detectors,
+        measures=measures,
+        source="drawn from World's own phrases",
+        licence="Apache-2.0",
+        batch=64,
+    )
+
+
 def without_minors(rows: Sequence[Row]) -> list[Row]:
-    """The rows that do not sexualise minors; the others are never drawn and never scored, by no option."""
+    """The rows that do not sexualise minors; no option includes the others."""
     return [row for row in rows if not sexualises_minors(row["prompt"], row.get("categories", ()))]

@@ -1,17 +1,17 @@
-"""clip, fid, attack and images: tasks on a list of prompts, or of pictures, that the user supplies."""
+"""clip, fid, attack and images: tasks on the user's own prompts or images."""
 
 from __future__ import annotations
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
-from safediffusion.evaluation.measures import FromReference
+from safediffusion.evaluation.detectors.detector import Row
+from safediffusion.evaluation.measures import FromReference, Measure
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.protocols import PROTOCOLS
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.evaluation.tasks.clip_t import CLIP_T
 from safediffusion.evaluation.tasks.i2p import BOXES_AND_Q16
 from safediffusion.evaluation.tasks.task import File, Task
-from safediffusion.world.captions import Row
 
 YOURS = "a file of yours: --prompts FILE, with a column prompt or --column NAME"
 SAMPLER = Sampler(50, 7.5, name="ddim", size=512, generator="cpu")
@@ -20,62 +20,62 @@ FEATURES = "clean resize, 2048 Inception features, against --reference; depends 
 
 
 def rows(n: int, seed: int, file: File) -> list[Row]:
-    """The rows of the user's file."""
+    """The rows of the user's file.
+
+    Raises:
+        UserError: no file is given.
+    """
     if file is None:
         raise UserError("this task has no prompts of its own; give a file with --prompts FILE")
     return read_rows(file)
 
 
-CLIP = Task(
-    name="clip",
-    version=2,
-    n=MOST,
-    description="prompt match on your prompts: CLIP-T",
-    rows=rows,
-    detectors=("clip",),
-    measures=(CLIP_T,),
-    source=YOURS,
-    licence="yours",
-    sampler=SAMPLER,
-)
-FID = Task(
-    name="fid",
-    version=2,
-    n=MOST,
-    description="image quality on your captions against a folder of real pictures: FID and KID",
-    rows=rows,
-    detectors=("inception", "clip"),
-    measures=(
+def user_task(
+    name: str,
+    description: str,
+    detectors: tuple[str, ...],
+    measures: tuple[Measure, ...],
+    source: str = YOURS,
+    sensitive: bool = False,
+) -> Task:
+    """A task on the user's own prompts; CLIP-T stands beside its measures."""
+    return Task(
+        name=name,
+        version=2,
+        n=MOST,
+        description=description,
+        rows=rows,
+        detectors=detectors,
+        measures=(*measures, CLIP_T),
+        source=source,
+        licence="yours",
+        sampler=SAMPLER,
+        sensitive=sensitive,
+    )
+
+
+EVERY_PROTOCOL = tuple(protocol.measure() for protocol in PROTOCOLS.values())
+CLIP = user_task("clip", "prompt match on your prompts: CLIP-T", ("clip",), ())
+FID = user_task(
+    "fid",
+    "image quality on your captions against a folder of real images: FID and KID",
+    ("inception", "clip"),
+    (
         FromReference("fid", False, f"Frechet distance, {FEATURES}", frechet_distance, ("inception",)),
         FromReference("kid", False, f"unbiased cubic MMD, {FEATURES}", kernel_distance, ("inception",)),
-        CLIP_T,
     ),
-    source=YOURS,
-    licence="yours",
-    sampler=SAMPLER,
 )
-ATTACK = Task(
-    name="attack",
-    version=2,
-    n=MOST,
-    description="a static list of adversarial prompts: share flagged, under every named protocol",
-    rows=rows,
-    detectors=(*BOXES_AND_Q16, "clip"),
-    measures=(*(protocol.measure() for protocol in PROTOCOLS.values()), CLIP_T),
-    source=YOURS + "; Ring-A-Bell, MMA-Diffusion, P4D and SneakyPrompt are gated by their authors",
-    licence="yours",
-    sampler=SAMPLER,
+ATTACK = user_task(
+    "attack",
+    "a static list of adversarial prompts: share flagged, under every named protocol",
+    (*BOXES_AND_Q16, "clip"),
+    EVERY_PROTOCOL,
+    YOURS + "; Ring-A-Bell, MMA-Diffusion, P4D and SneakyPrompt are gated by their authors",
     sensitive=True,
 )
-IMAGES = Task(
-    name="images",
-    version=2,
-    n=MOST,
-    description="pictures that exist already (--images DIR): every protocol, and prompt match",
-    rows=rows,
-    detectors=(*BOXES_AND_Q16, "clip"),
-    measures=(*(protocol.measure() for protocol in PROTOCOLS.values()), CLIP_T),
-    source=YOURS,
-    licence="yours",
-    sampler=SAMPLER,
+IMAGES = user_task(
+    "images",
+    "images that exist already (--images DIR): every protocol, and prompt match",
+    (*BOXES_AND_Q16, "clip"),
+    EVERY_PROTOCOL,
 )

@@ -1,27 +1,23 @@
-"""world-benign: do pictures of people and places still match their prompts and look like World?"""
+"""world-benign: whether images of people and places match their prompts and look like World."""
 
 from __future__ import annotations
 
 from safediffusion.evaluation.detectors.world import VIEWS, is_shown, is_unrecognisable
-from safediffusion.evaluation.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.measures import Distance, Rate
+from safediffusion.evaluation.measures.distances import frechet_distance, kernel_distance
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
-from safediffusion.evaluation.tasks.task import Task, world_rows
+from safediffusion.evaluation.tasks.task import world_task
 
 SPACE = f"harm judge's penultimate features against {VIEWS} rendered scenes of each prompt; depends on n"
 FEATURES = ("features", "reference_features")
 
 
-TASK = Task(
+TASK = world_task(
     name="world-benign",
     version=2,
     n=200,
     description="people and places: prompt match, image quality, persons still there, scenes recognisable",
-    rows=world_rows("world-benign"),
     detectors=("world-observer", "world-parts", "world-harm", "world-views"),
-    source="drawn from World's own phrases",
-    licence="Apache-2.0",
-    batch=64,
     measures=(
         OBSERVER_T,
         Distance("fid", False, f"Frechet distance, {SPACE}", frechet_distance, FEATURES),

@@ -7,25 +7,25 @@ from typing import Any
 from safediffusion.evaluation.detectors.shapes import VERSION
 from safediffusion.evaluation.geneval_rules import relations
 from safediffusion.evaluation.measures import MeanOfRates, Rate, Record
-from safediffusion.evaluation.tasks.task import Task, world_rows
+from safediffusion.evaluation.tasks.task import world_task
 from safediffusion.world.captions import GENEVAL_TASKS
 
 PROTOCOL = (
     f"world-geneval: shapes-v{VERSION} detections against the prompt; GenEval's counting and position rules"
 )
 NEEDS = ("detections", "task", "include", "relation")
-PAIRS = ("two_object", "position", "color_attr")  # tasks that ask for two shapes
+PAIRS = ("two_object", "position", "color_attr")  # tasks with two shapes
 
 Found = dict[str, Any]
 
 
 def is_correct(record: Record) -> bool:
-    """Whether the detections hold what the prompt asked for.
+    """Whether the detections hold the shapes of the prompt.
 
-    Objects that nobody asked for do not matter, except that a counted shape must not occur too often.
+    Other shapes do not matter, but a counted shape must not occur too often.
 
     Raises:
-        ValueError: the record's row is not one of its task, so that less would be asked for than was.
+        ValueError: the record's row does not belong to its task, so it would be judged by other rules.
     """
     pairs, placed = len(record["include"]) == 2, record["relation"] is not None
     if (pairs, placed) != (record["task"] in PAIRS, record["task"] == "position"):
@@ -61,16 +61,12 @@ def box_of(shape: Found) -> list[float]:
     return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
 
-TASK = Task(
+TASK = world_task(
     name="world-geneval",
     version=3,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
-    rows=world_rows("world-geneval"),
     detectors=("shapes",),
-    source="drawn from World's own phrases",
-    licence="Apache-2.0",
-    batch=64,
     measures=(
         MeanOfRates(
             "overall",

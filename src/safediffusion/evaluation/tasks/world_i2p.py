@@ -1,22 +1,18 @@
-"""world-i2p: harm in images of explicit and innocent-sounding prompts of seven categories, I2P's form."""
+"""world-i2p: harm in images of explicit and innocent-sounding prompts of seven categories, as in I2P."""
 
 from __future__ import annotations
 
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
-from safediffusion.evaluation.tasks.task import Task, world_rows
+from safediffusion.evaluation.tasks.task import world_task
 from safediffusion.evaluation.tasks.world_harm import SAFE_RATE, UNRECOGNISABLE_RATE, inappropriate
 from safediffusion.world.scenes import CATEGORIES
 
-TASK = Task(
+TASK = world_task(
     name="world-i2p",
     version=2,
     n=700,
     description="implicit and explicit prompts of seven harm categories, 100 each: how many images show harm",
-    rows=world_rows("world-i2p"),
     detectors=("world-harm", "world-observer"),
-    source="drawn from World's own phrases",
-    licence="Apache-2.0",
-    batch=64,
     measures=(
         inappropriate(),
         *(inappropriate("category", category) for category in CATEGORIES),

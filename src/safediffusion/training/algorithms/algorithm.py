@@ -51,7 +51,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class UpdateWork:
-    """What a round's update asks of the network, for the plan of a run and the size of its calls.
+    """The network's work in the update of a round, for the plan of a run and the size of its calls.
 
     Attributes:
         rows: that have a gradient, of all optimizer steps of the round.

@@ -1,4 +1,4 @@
-"""How many rows a call of the network has: in a round with a density, one number for every call."""
+"""How many rows a call of the network has: the same number in every call where densities are compared."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ SMALLEST = 8  # rows; fewer leave a device idle
 
 
 def filled(rows: int, together: int, call: int) -> int:
-    """Rows computed for `rows`, `together` at a time, in calls of `call` rows of which the last is filled."""
+    """Rows computed, padding included, for `rows` rows in batches of `together` and calls of `call`."""
     whole, rest = divmod(rows, together)
     return (whole * -(-together // call) + -(-rest // call)) * call
 
 
 def call_rows(*work: tuple[int, int, float]) -> int:
-    """The number of rows that costs least over (rows, together, weight); of equal ones the largest.
+    """The number of rows per call with the lowest total cost; of equal ones the largest.
 
-    Half-precision kernels round differently for different shapes, so rollout and update share one.
+    Half-precision kernels round differently for different shapes, so rollout and update share one shape. A
+    large call wastes padding, a small one leaves the device idle.
+
+    Args:
+        work: (rows, rows per batch, relative cost per row) of the rollout and of the update.
     """
     most = max(1, min(min(rows, together) for rows, together, _ in work))
     sizes = range(most, max(1, min(most, SMALLEST)) - 1, -1)
@@ -29,7 +33,7 @@ def call_rows(*work: tuple[int, int, float]) -> int:
 
 
 def passes(guidance: float, distilled: bool) -> int:
-    """Rows of the network per image: guidance takes two, unless the network is told the guidance."""
+    """Rows of the network per image: guidance takes two, unless the guidance is an input of the network."""
     return 2 if guidance > 1 and not distilled else 1
 
 
@@ -40,7 +44,7 @@ def shared_rows(algorithm: type[Algorithm], config: RunConfig, images: int, dist
         algorithm: of the run.
         config: of the run.
         images: of a round on this device.
-        distilled: whether the network is told the guidance.
+        distilled: whether the guidance is an input of the network.
     """
     r, train = config.rollout, config.train
     work = algorithm.update_work(config, images)

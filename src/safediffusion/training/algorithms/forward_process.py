@@ -1,6 +1,7 @@
-"""What algorithms on the forward process share: clean latents from any sampler, noised again and predicted.
+"""The shared part of algorithms on the forward process: clean latents are noised again and predicted.
 
-No density and no trajectory is kept. Classifier-free guidance by two passes happens in the sampling alone.
+The latents may come from any sampler. No density and no trajectory is kept. Classifier-free guidance by two
+passes happens in the sampling alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.rollout import solve
+from safediffusion.diffusion.rollout import Sampling, solve
 from safediffusion.system import distributed
 from safediffusion.training.algorithms.algorithm import Algorithm, Batch, UpdateWork, micro_batches
 from safediffusion.training.algorithms.call_size import shared_rows
@@ -60,7 +61,7 @@ class ForwardProcess(Algorithm):
         super().__init__(config, learner)
         self.process = self.diffuser.process
         self.schedule = self.process.schedule(config.rollout.steps)
-        # a distilled network is told the guidance it samples with; others learn without guidance
+        # the guidance is an input of a distilled network; other networks are trained without guidance
         self.guidance = config.rollout.guidance if self.diffuser.distilled else 1.0
         self.noisy = max(1, round(config.train.timestep_fraction * self.process.levels))
         self.quiet = self.process.levels - self.noisy  # levels too clean to be trained
@@ -97,9 +98,7 @@ class ForwardProcess(Algorithm):
             self.schedule,
             batch.drawn_with,
             start,
-            guidance=rollout_config.guidance,
-            batch_size=rollout_config.batch_size,
-            solver=rollout_config.solver,
+            Sampling(rollout_config.guidance, rollout_config.batch_size, rollout_config.solver),
         )
         return self.clean
 

@@ -16,7 +16,7 @@ from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.gaussian import gaussian_kl, log_prob
-from safediffusion.diffusion.rollout import Rollout, rollout, stochastic_steps
+from safediffusion.diffusion.rollout import Rollout, StochasticSampling, rollout, stochastic_steps
 from safediffusion.errors import UserError
 from safediffusion.system import distributed
 from safediffusion.training.algorithms.algorithm import (
@@ -177,14 +177,15 @@ class Grpo(Algorithm):
             self.schedule,
             batch.cond,
             noise.normal(keys, (1 + draws, *self.diffuser.latent_shape)),
-            torch.tensor([prompt for prompt, _ in batch.keys]),
-            eta=self.eta,
-            guidance=c.rollout.guidance,
-            batch_size=c.rollout.batch_size,
-            guided_density=self.guided,
-            solver=c.rollout.solver,
-            shared=c.branch_size,
-            keep_means=c.train.trust_region is not None,
+            StochasticSampling(
+                c.rollout.guidance,
+                c.rollout.batch_size,
+                c.rollout.solver,
+                eta=self.eta,
+                guided_density=self.guided,
+                branch_size=c.branch_size,
+                keep_means=c.train.trust_region is not None,
+            ),
         )
         return self.rollout.clean
 

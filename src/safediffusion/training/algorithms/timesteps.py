@@ -1,4 +1,4 @@
-"""Which denoising steps are stochastic and which are trained in a round; one choice for all its groups."""
+"""Which denoising steps of a round are stochastic and which are trained: one choice for all groups."""
 
 import torch
 from torch import Tensor
@@ -9,16 +9,17 @@ from safediffusion.diffusion.rollout import stochastic_steps
 
 
 def trainable_steps(schedule: Schedule, eta: float) -> list[int]:
-    """Positions of the steps with a density; a step of deviation 0 can never be trained."""
+    """Positions of the steps with a density; a step with deviation 0 can never be trained."""
     return stochastic_steps(schedule, [eta] * len(schedule))
 
 
 def step_weights(schedule: Schedule, eta: float) -> Tensor:
-    """Weights under which the network's output counts alike at every trainable step, mean 1 over those, (T,).
+    """Weights that equalise the gradient's size over the trainable steps, with mean 1 over those, (T,).
 
-    The gradient of a log-density in the output is (x - mu) / sigma times (d mu / d output) / sigma. The first
-    factor has unit variance; the second is several times larger at the last wide step of a schedule than
-    anywhere else, and would fill Adam's moments and the clipped norm.
+    The gradient of a log-density with respect to the output is (x - mu) / sigma times (d mu / d output) /
+    sigma. The first factor has unit variance. The second is several times larger at the last wide step of a
+    schedule than anywhere else, so without these weights that step dominates Adam's moments and the clipped
+    norm.
     """
     sigma = schedule.sigma(eta)
     zero, one = (torch.full((1, 1, 1, 1), value, device=sigma.device) for value in (0.0, 1.0))
@@ -33,8 +34,9 @@ def window_eta(schedule: Schedule, eta: float, window: int, seed: int, step: int
     """Eta of every step: `eta` inside a random window of trainable steps, 0 outside (MixGRPO, 2025).
 
     Args:
-        window: length; 0 makes every step stochastic.
-        seed, step: the window depends on these alone, so every member of a group shares it.
+        window: number of stochastic steps; 0 makes every step stochastic.
+        seed, step: of the run and the round. The window depends on nothing else, so all groups and processes
+            share it.
     """
     inside = trainable_steps(schedule, eta)
     if window:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import Stabl
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 
 from safediffusion.diffusion.portable import make_portable
-from safediffusion.files.atomic import replacing_folder
+from safediffusion.files.atomic import copy_folder, replacing_folder
 from safediffusion.files.folder_lock import locked
 from safediffusion.files.leftovers import sweep_below
 from safediffusion.world.networks import clip, judges, unet, vae
@@ -88,5 +87,4 @@ def assemble(work: Path, assets: Path) -> None:
         StableDiffusionPipeline(**parts).to(dtype=torch.float16).save_pretrained(folder)
         make_portable(folder)
     for name in ("reward", "observer", "harm-judge", "parts-judge"):
-        with replacing_folder(assets / name) as folder:
-            shutil.copytree(done / name, folder, dirs_exist_ok=True)
+        copy_folder(done / name, assets / name)

@@ -80,7 +80,7 @@ def cache_latents(vae: Any, folder: Path, device: str) -> tuple[Tensor, list[str
     latents = read_tensors(file)["latents"]
     vae.register_to_config(scaling_factor=round(DEVIATION / latents.std().item(), 5))
     with understood(texts):
-        captions = json.loads(texts.read_text())
+        captions = json.loads(texts.read_text(encoding="utf-8"))
     return latents * vae.config.scaling_factor, captions
 
 

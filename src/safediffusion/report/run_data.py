@@ -1,4 +1,4 @@
-"""Everything a report needs, read from the files of a run folder alone."""
+"""Everything that a report needs, read from the files of a run folder only."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from safediffusion.config import dump, load_run_config
-from safediffusion.files.checked import read_json, read_optional, readable_rows
+from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Anchors, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.lines import Line
-from safediffusion.report.samples import Strip, strips
-from safediffusion.report.tables import run_lines
+from safediffusion.report.metric_changes import MetricChange
+from safediffusion.report.sample_strips import Strip, strips
+from safediffusion.report.tables import run_changes
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class RunData:
 
     Attributes:
         config: nested settings.
-        metrics: a row a training step.
-        lines: a line an evaluated metric.
-        during: a row a small evaluation, TASK/METRIC to value.
-        strips: sample pictures by prompt.
-        sampler: how the judged pictures were drawn, with their seed.
+        metrics: one row per round.
+        changes: one per evaluated metric.
+        during: one row per small evaluation, TASK/METRIC to value.
+        strips: sample images by prompt.
+        sampler: the settings that the judged images were sampled with, and their seed.
     """
 
     name: str
@@ -33,7 +34,7 @@ class RunData:
     config_text: str
     env: dict[str, Any]
     metrics: list[dict[str, Any]]
-    lines: list[Line]
+    changes: list[MetricChange]
     during: list[dict[str, Any]]
     strips: list[Strip]
     anchors: dict[str, Any]
@@ -46,10 +47,10 @@ class RunData:
         """Read a run folder, finished or not; what is damaged and not needed is left out with a warning.
 
         Raises:
-            Damaged: what a page cannot be right without: settings, results, records or the summary.
+            Damaged: a file without which the page would be wrong: settings, results, records or the summary.
         """
         settings = load_run_config(folder.config)
-        results = sorted(folder.eval("after").glob("*/results.json"))
+        results = sorted(folder.eval_path("after").glob("*/results.json"))
         judged = read_json(results[0], Results) if results else {}
         return cls(
             name=folder.root.resolve().name,
@@ -57,8 +58,8 @@ class RunData:
             config_text=dump(settings),
             env=read_optional(folder.env),
             metrics=alike(readable_rows(folder.metrics, Metrics)),
-            lines=run_lines(folder),
-            during=readable_rows(folder.eval("during.jsonl"), Step),
+            changes=run_changes(folder),
+            during=readable_rows(folder.eval_path("during.jsonl"), Step),
             strips=strips(folder.samples),
             anchors=read_optional(folder.anchors, Anchors),
             progress=read_optional(folder.progress, Progress),
@@ -66,13 +67,13 @@ class RunData:
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
         )
 
-    def of(self, task: str, prefix: str = "") -> list[Line]:
-        """A task's lines whose metric begins with a prefix."""
-        return [line for line in self.lines if line.task == task and line.metric.startswith(prefix)]
+    def of(self, task: str, prefix: str = "") -> list[MetricChange]:
+        """The changes of a task's metrics whose names begin with a prefix."""
+        return [change for change in self.changes if change.task == task and change.metric.startswith(prefix)]
 
 
 def alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that speak of the rewards and statistics that most rows speak of."""
+    """Return the rows with the rewards and statistics that most rows have; edited files may mix several."""
     names = [(tuple(row["rewards"]), tuple(row["image_stats"])) for row in rows]
     usual = Counter(names).most_common(1)[0][0] if names else None
     return [row for row, own in zip(rows, names, strict=True) if own == usual]

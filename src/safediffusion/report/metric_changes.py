@@ -1,4 +1,4 @@
-"""One line a metric: before, after, the paired change, and how each is written."""
+"""What changed per metric: the values before and after, their paired difference, and how each is written."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TITLES = {
 
 
 @dataclass(frozen=True)
-class Line:
-    """A metric of two models judged alike.
+class MetricChange:
+    """One metric of two models that were judged alike.
 
     Attributes:
         task, metric: its name, TASK/METRIC.
         unit: a rate in [0, 1], a count, or another number.
         before, after: value, ci_low, ci_high, n, protocol.
-        change: difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
+        difference: its difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
         better: True or False where that interval excludes 0, else None.
     """
 
@@ -44,7 +44,7 @@ class Line:
     higher_is_better: bool
     before: dict[str, Any]
     after: dict[str, Any]
-    change: dict[str, Any]
+    difference: dict[str, Any]
     better: bool | None
 
     @property
@@ -54,15 +54,15 @@ class Line:
 
     @property
     def title(self) -> str:
-        """The name a reader without the code understands."""
+        """The metric's name for readers who do not know the code."""
         if self.metric == "blank_rate":
             return f"Blank or failed images, {self.task}"
         return TITLES.get(self.name, self.metric.replace("_", " ").replace("/", ", "))
 
     @property
     def failed(self) -> tuple[int, int]:
-        """Pictures of each side that failed, and that the value is therefore not about."""
-        before, after = self.change["n_failed"]
+        """Numbers of images that failed before and after; the values are computed without them."""
+        before, after = self.difference["n_failed"]
         return before, after
 
     @property
@@ -78,14 +78,14 @@ class Line:
     @property
     def change_text(self) -> str:
         """The paired difference with its interval."""
-        value, low, high = (self.change[key] for key in ("difference", "ci_low", "ci_high"))
+        value, low, high = (self.difference[key] for key in ("difference", "ci_low", "ci_high"))
         like, points = self.before["value"], " pts" if self.unit == "rate" else ""
         ends = f"{signed(low, self.unit, like)}, {signed(high, self.unit, like)}"
         return f"{signed(value, self.unit, like)}{points} [{ends}]"
 
 
-def lines(baseline: Path, candidate: Path) -> list[Line]:
-    """Every metric both folders of results hold, in the tasks' order.
+def metric_changes(baseline: Path, candidate: Path) -> list[MetricChange]:
+    """Return every metric that both folders of results hold, in the order of the tasks.
 
     Args:
         baseline, candidate: folders that hold TASK/results.json and TASK/records.jsonl.
@@ -93,7 +93,7 @@ def lines(baseline: Path, candidate: Path) -> list[Line]:
     old, new = read_results(baseline), read_results(candidate)
     order = [task.name for task in list_tasks()]
     return [
-        Line(
+        MetricChange(
             task,
             metric,
             unit(task, metric),

@@ -1,4 +1,4 @@
-"""Rates where several images belong to one prompt: the prompts, not the images, are the sample.
+"""Rates where several images belong to one prompt: the prompts, not the images, are resampled.
 
 Images of the same prompt text are one cluster, as in I2P's release (results_I2P.py at 5e9b8e35).
 """
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from safediffusion.evaluation import stats
-from safediffusion.evaluation.measures import Rate, Record, as_difference, as_summary
+from safediffusion.evaluation.measures.measure import Record, as_difference, as_summary
+from safediffusion.evaluation.measures.rates import Rate
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class ClusteredRate(Rate):
         return hits / sizes
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
+        """The share of flagged images, or its expected maximum, with the interval over prompts."""
         hits, sizes = self._counts(records)
         if not len(hits):
             return None
@@ -45,6 +47,7 @@ class ClusteredRate(Rate):
         return as_summary(float(shares @ np.diff(below)), (float(low), float(high)), len(shares))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
+        """Difference of the two with an interval over the prompts, which are paired."""
         if not self.draws:
             one, two = (per_image(*self._counts(records)) for records in (baseline, candidate))
             return as_difference(*stats.paired_difference(one, two))
@@ -77,7 +80,7 @@ def per_image(hits: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def chances(n: int, draws: int) -> np.ndarray:
     """Chance that all of `draws` different ones of n lie among the first k, for k = 0..n, (n + 1,).
 
-    C(k, draws) / C(n, draws); with fewer than `draws` there are, all are drawn.
+    C(k, draws) / C(n, draws); if there are fewer than `draws`, all are drawn.
     """
     draws = min(draws, n)
     k = np.arange(n + 1)[:, None]

@@ -33,7 +33,7 @@ echo "$address" > "$file"
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that does not exist yet, with a space in its name, and a curl that reaches nothing."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "curl").write_text(CURL)
+    (tmp_path / "bin" / "curl").write_text(CURL, encoding="utf-8")
     (tmp_path / "bin" / "curl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("SAFEDIFFUSION_HOME", str(tmp_path / "my files" / "home"))
@@ -43,7 +43,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("external", CURLED, ids=lambda e: e.file)
 def test_the_command_runs_and_its_file_is_then_found(external: External, shell: Path):
     subprocess.run(external.command(), shell=True, check=True)
-    assert (shell / external.file).read_text().startswith("https://")
+    assert (shell / external.file).read_text(encoding="utf-8").startswith("https://")
 
 
 @pytest.mark.parametrize("external", [*CURLED, I2P, nudenet.PAPERS, nudenet.LATER], ids=lambda e: e.file)

@@ -7,7 +7,7 @@ import torch
 
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.errors import UserError
-from safediffusion.evaluation.sampler import FLOW, SCHEDULERS, Sampler, drawer, fitted
+from safediffusion.evaluation.sampler import FLOW, SCHEDULERS, Sampler, fitted, sample_rows
 from safediffusion.evaluation.tasks import get_task
 from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
 
@@ -28,7 +28,7 @@ def test_pictures_are_those_of_the_plain_pipeline(family: str) -> None:
     sampler, (row,) = fitted(PUBLISHED, [ROW], diffuser)
     assert (sampler.size, sampler.generator) == (RESOLUTION, "cpu") and "width" not in row
     assert (sampler.name == FLOW, "guidance" not in row) == (IS_FLOW[family],) * 2
-    (image,) = drawer(diffuser, sampler)([row])
+    (image,) = sample_rows(diffuser, sampler, [row])
     plain: Any = FAMILIES[family]()
     plain.set_progress_bar_config(disable=True)
     for part in plain.components.values():
@@ -56,7 +56,7 @@ def test_half_precision_weights_are_drawn_with_the_autoencoder_in_float32(family
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(torch.bfloat16)
     sampler, rows = fitted(PUBLISHED, [ROW], diffuser)
-    (image,) = drawer(diffuser, sampler)(rows)
+    (image,) = sample_rows(diffuser, sampler, rows)
     assert image.dtype == torch.float32 and image.isfinite().all() and image.std() > 0
 
 
@@ -84,5 +84,5 @@ def test_the_pipelines_scheduler_is_put_back() -> None:
     diffuser.pipeline.set_progress_bar_config(disable=True)
     before = diffuser.pipeline.scheduler
     sampler, rows = fitted(PUBLISHED, [ROW], diffuser)
-    drawer(diffuser, sampler)(rows)
+    sample_rows(diffuser, sampler, rows)
     assert diffuser.pipeline.scheduler is before

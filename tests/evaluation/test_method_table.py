@@ -63,7 +63,7 @@ def test_published_numbers_stand_apart_with_their_protocol(table: MethodTable):
 def test_a_published_sum_says_that_skipped_prompts_keep_it_from_being_compared(tmp_path: Path):
     folder = result(tmp_path / "x", 0.5)
     file = folder / "i2p" / "results.json"
-    write_json(file, json.loads(file.read_text()) | {"n_skipped_minor": 109})
+    write_json(file, json.loads(file.read_text(encoding="utf-8")) | {"n_skipped_minor": 109})
     notes = {(p["method"], p["metric"]): p["note"] for p in method_table({"x": folder}).published}
     assert notes["SD v1.4", "i2p/rece-count"] == (
         "a sum over 4703 prompts, not comparable: here over 200 (109 skipped, they mention minors)"

@@ -1,4 +1,4 @@
-"""Pictures in odd formats are read as people see them, or refused; none turns black without a word."""
+"""Images in odd formats are read as people see them, or refused; none turns black without a word."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from safediffusion.evaluation.picture_files import read_image
+from safediffusion.evaluation.image_files import read_image
 
 PIXELS = np.zeros((6, 8, 3), np.uint8)
 PIXELS[:3] = (200, 10, 30)
@@ -105,7 +105,7 @@ def test_what_is_transparent_shows_white(tmp_path: Path):
 def test_a_file_of_several_pictures_is_refused_for_judging(tmp_path: Path, ending: str):
     first, second = Image.fromarray(PIXELS), Image.fromarray(PIXELS[::-1])
     first.save(tmp_path / f"a.{ending}", save_all=True, append_images=[second])
-    assert "2 pictures in one file" in str(read_image(tmp_path / f"a.{ending}"))
+    assert "2 images in one file" in str(read_image(tmp_path / f"a.{ending}"))
     assert read(tmp_path / f"a.{ending}", upright=False).shape == (3, 6, 8)
 
 

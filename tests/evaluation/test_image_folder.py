@@ -1,4 +1,4 @@
-"""Whose picture is whose: by what is there, never twice, never elsewhere."""
+"""Whose image is whose: by what is there, never twice, never elsewhere."""
 
 import unicodedata
 from pathlib import Path
@@ -9,8 +9,8 @@ from PIL import Image
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.failures import AllFailed
-from safediffusion.evaluation.image_folder import ImageFolder
 from safediffusion.evaluation.runner import evaluate_images
+from safediffusion.evaluation.sources.image_folder import ImageFolder
 
 
 def folder(path: Path, *names: str) -> ImageFolder:
@@ -44,7 +44,7 @@ def test_a_column_of_files_that_are_there_counts_and_the_missing_one_fails_by_na
     source = folder(tmp_path, "a/cat.png", "0_0.png")
     rows = source.rows(with_files("a/cat.png", "gone.png"))
     assert [row["file"] for row in rows] == ["a/cat.png", "gone.png"]
-    assert source(rows)[1] == "gone.png: not a file"
+    assert source.images(rows)[1] == "gone.png: not a file"
     assert source.strangers(rows) == 1
 
 
@@ -79,7 +79,7 @@ def test_two_files_of_one_case_are_refused_by_name_where_a_prompt_asks_for_it(
     tmp_path: Path, names: tuple[str, str]
 ):
     source = folder(tmp_path, *names, "2_0.png")
-    with pytest.raises(UserError, match="has 2 pictures of case"):
+    with pytest.raises(UserError, match="has 2 images of case"):
         source.rows(cases("1", "é"))
     assert files(source, cases("2")) == ["2_0.png"]
 
@@ -114,7 +114,7 @@ def test_a_folder_a_pipe_or_a_dead_link_named_like_a_picture_is_an_error_and_has
     (tmp_path / "1_0.png").mkdir()
     (tmp_path / "2_0.png").symlink_to("nowhere")
     source = ImageFolder(tmp_path)
-    shown = source(source.rows(cases("0", "1", "2")))
+    shown = source.images(source.rows(cases("0", "1", "2")))
     assert shown[1:] == ["1_0.png: not a file", "2_0.png: not a file"]
     assert source.sha256()
 
@@ -122,8 +122,8 @@ def test_a_folder_a_pipe_or_a_dead_link_named_like_a_picture_is_an_error_and_has
 def test_pictures_that_all_fail_end_the_command_with_the_reasons(tmp_path: Path, judges):
     folder(tmp_path / "in", "stray_0.png")
     (tmp_path / "in" / "1_0.png").write_bytes(b"torn")
-    (tmp_path / "p.csv").write_text("prompt\na\nb\n")
-    with pytest.raises(AllFailed, match=r"all 2 pictures failed .*no picture of case 0") as error:
+    (tmp_path / "p.csv").write_text("prompt\na\nb\n", encoding="utf-8")
+    with pytest.raises(AllFailed, match=r"all 2 images failed .*no image of case 0") as error:
         evaluate_images(
             tmp_path / "in", tmp_path / "p.csv", out=tmp_path / "out", on_progress=lambda a, b: None
         )

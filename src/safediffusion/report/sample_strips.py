@@ -1,4 +1,4 @@
-"""The run's sample sheets, cut into tiles: the same prompt and seed, step after step."""
+"""The run's sample sheets, cut into tiles: the same prompt and seed, round after round."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from safediffusion.files.checked import read_optional
 from safediffusion.files.contents import Samples
 from safediffusion.training.sample_sheets import GAP
 
-MOST = 4  # steps shown side by side
+MOST = 4  # rounds shown side by side
 LARGEST = 256  # pixels of a tile's side in the page
 SHEET = re.compile(r"step_(\d+)\.png")
-# what Pillow raises for a picture that is cut or changed
+# what Pillow raises for an image that is cut or changed
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 log = logging.getLogger(__name__)
@@ -28,22 +28,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Strip:
-    """One prompt's pictures in the order of the steps, as data URIs."""
+    """One prompt's images in the order of the rounds, as data URIs."""
 
     prompt: str
     label: str | None
     category: str | None
-    pictures: tuple[tuple[int, str], ...]
+    images: tuple[tuple[int, str], ...]
 
 
 def strips(folder: Path) -> list[Strip]:
-    """Every prompt of the sample sheets with its first, some later and its last picture."""
+    """Return every prompt of the sample sheets with its first, some later and its last image."""
     prompts: list[dict[str, Any]] = read_optional(folder / "samples.json", Samples).get("prompts", [])
     if not prompts:
         return []
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := SHEET.fullmatch(path.name))}
     cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
-    cut = {step: pictures for step, pictures in cut.items() if pictures}
+    cut = {step: images for step, images in cut.items() if images}
     return [
         Strip(p["prompt"], p["label"], p["category"], tuple((step, cut[step][i]) for step in cut))
         for i, p in enumerate(prompts)
@@ -51,14 +51,14 @@ def strips(folder: Path) -> list[Strip]:
 
 
 def spread(steps: list[int]) -> list[int]:
-    """At most MOST of the steps, evenly spread, the first and the last among them."""
+    """Choose at most MOST rounds, evenly spread, with the first and the last."""
     if len(steps) <= MOST:
         return steps
     return [steps[round(i * (len(steps) - 1) / (MOST - 1))] for i in range(MOST)]
 
 
 def tiles(path: Path, n: int) -> list[str]:
-    """The first n pictures of a sheet as data URIs, none of a damaged one; a sheet is a square of tiles."""
+    """Cut the first n images of a square sheet into data URIs; a damaged sheet has none."""
     try:
         with Image.open(path) as page:
             page.load()
@@ -73,7 +73,7 @@ def tiles(path: Path, n: int) -> list[str]:
 
 
 def data_uri(image: Image.Image) -> str:
-    """A picture inside the page itself."""
+    """An image inside the page itself."""
     image.thumbnail((LARGEST, LARGEST))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

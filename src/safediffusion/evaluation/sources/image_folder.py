@@ -1,7 +1,6 @@
-"""Pictures that exist already: found by case and sample number, never by their place in a listing.
+"""Images that exist already: found by case and sample number, never by their order in a listing.
 
-Understood are <case>_<n>.png, GenEval's <case>/samples/<n>.png, and a column `file` in the prompts whose
-files are there.
+The names are <case>_<n>.png, GenEval's <case>/samples/<n>.png, or those of a column `file` of the prompts.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-
-from torch import Tensor
+from typing import Any
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.detector import Row
-from safediffusion.evaluation.picture_files import read_image
+from safediffusion.evaluation.image_files import read_image
+from safediffusion.evaluation.sampler import Sampler
+from safediffusion.evaluation.sources.source import Image, Source
 
 log = logging.getLogger(__name__)
 
@@ -27,26 +27,33 @@ NUMBERED = re.compile(r"(?P<case>.+?)_(?P<sample>[0-9]+)$")
 Key = tuple[str, int]  # case and sample
 
 
-class ImageFolder:
-    """A folder of pictures as the source of an evaluation.
+class ImageFolder(Source):
+    """A folder of images as the source of an evaluation.
 
     Args:
         path: the folder.
     """
 
-    def __init__(self, path: Path) -> None:
+    existing = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.name, path = str(path), Path(path)
         if not path.is_dir():
-            raise UserError(f"--images {path} is not a folder; give a folder of pictures")
+            raise UserError(f"--images {path} is not a folder; give a folder of images")
         files = sorted(f for f in path.rglob("*") if f.suffix.lower() in ENDINGS and f.name[0] != ".")
         if not files:
-            raise UserError(f"--images {path} holds no pictures ({', '.join(ENDINGS)})")
+            raise UserError(f"--images {path} holds no images ({', '.join(ENDINGS)})")
         self.path, self.files = path, files
         self._numbered: dict[Key, list[Path]] = {}
         for file in files:
             self._numbered.setdefault(_number(file), []).append(file)
 
+    def describe(self) -> dict[str, Any]:
+        """The hash of the images."""
+        return {"sha256": self.sha256()}
+
     def sha256(self) -> str:
-        """Hash of all pictures, by name."""
+        """Hash of all images, by name."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(str(file.relative_to(self.path)).encode("utf-8", "surrogateescape"))
@@ -55,13 +62,13 @@ class ImageFolder:
         return digest.hexdigest()
 
     def rows(self, rows: Sequence[Row]) -> list[Row]:
-        """The prompts' rows, one per picture: a prompt with several pictures becomes several rows.
+        """The prompts' rows, one per image: a prompt with several images becomes several rows.
 
-        A prompt without a picture stays, and fails by name; pictures without a prompt are counted by
-        `strangers`. A column `file` counts where it names at least one picture that is there.
+        A prompt without an image keeps its row, which fails; `strangers` counts the images without a prompt.
+        A column `file` is used if it names at least one existing image.
 
         Raises:
-            UserError: two files, or two prompts, claim the same case and sample; or a name leads elsewhere.
+            UserError: two files or prompts have the same case and sample, or a name leads out of the folder.
         """
         if self._column_counts(rows):
             found = [row | {"sample": row.get("sample", 0), "file": row["file"]} for row in rows]
@@ -70,19 +77,30 @@ class ImageFolder:
         return [row | {"index": i} for i, row in enumerate(found)]
 
     def strangers(self, rows: Sequence[Row]) -> int:
-        """How many pictures belong to no row."""
+        """How many images belong to no row."""
         used = {_same(self.path / row["file"]) for row in rows if row["file"]}
         return sum(_same(file) not in used for file in self.files)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Tensor | str]:
-        """Each row's picture, (3, h, w) in [0, 1], or why there is none."""
+    def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
+        """The sampler, which has no effect, and one row per image."""
+        return sampler, self.rows(rows)
+
+    def describe_sampler(self, sampler: Sampler) -> None:
+        """None: how the images were sampled is not known."""
+
+    def notes(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """How many images belong to no row."""
+        return {"n_without_prompt": self.strangers(rows)}
+
+    def images(self, rows: Sequence[Row], sampler: Sampler | None = None) -> list[Image]:
+        """Each row's image, (3, h, w) in [0, 1], or why there is none."""
         return [
-            read_image(self.path / row["file"]) if row["file"] else f"no picture of case {row['case']}"
+            read_image(self.path / row["file"]) if row["file"] else f"no image of case {row['case']}"
             for row in rows
         ]
 
     def _column_counts(self, rows: Sequence[Row]) -> bool:
-        """Whether the prompts' own column `file` says which picture is whose."""
+        """Whether the prompts' column `file` names the images."""
         if not all("file" in row for row in rows):
             return False
         for row in rows:
@@ -94,7 +112,7 @@ class ImageFolder:
         if any((self.path / row["file"]).exists() for row in rows):
             return True
         log.warning(
-            "no file that the prompts' column names is in %s: pictures are found by <case>_<n>", self.path
+            "no file that the prompts' column names is in %s: images are found by <case>_<n>", self.path
         )
         return False
 
@@ -117,7 +135,7 @@ class ImageFolder:
         files = [str(file.relative_to(self.path)) for file in self._numbered.get(key, [])]
         if len(files) > 1:
             raise UserError(
-                f"{self.path} has {len(files)} pictures of case {key[0]}, sample {key[1]}: "
+                f"{self.path} has {len(files)} images of case {key[0]}, sample {key[1]}: "
                 f"{', '.join(files[:3])}; keep one of them, or name it in a column file"
             )
         return files[0] if files else None
@@ -132,11 +150,11 @@ def _number(file: Path) -> Key:
 
 
 def _plain(case: str) -> str:
-    """A case without spaces around it, one way to write its letters, and no leading zeros."""
+    """A case without spaces around it or leading zeros, in Unicode's composed form."""
     name = unicodedata.normalize("NFC", case).strip()
     return name.lstrip("0") or "0" if re.fullmatch("[0-9]+", name) else name
 
 
 def _same(path: Path) -> str:
-    """One name per file, however it is written."""
+    """One spelling per file, in Unicode's composed form."""
     return unicodedata.normalize("NFC", str(Path(*path.parts)))

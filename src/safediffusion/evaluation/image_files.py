@@ -1,6 +1,7 @@
-"""Reading a picture from a file: upright, in [0, 1], whatever its format; or why it cannot be read.
+"""Reading an image from a file: upright, in [0, 1], whatever its format; or why it cannot be read.
 
-What a format leaves open is an error and never a guess: a wrong guess shows as black, and black looks safe.
+Where a format is ambiguous, the image is an error and nothing is guessed: a wrong guess can turn an image
+black, and a black image shows no harm.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from torch import Tensor
 MOST_PIXELS = 2**26  # a small file can unpack to more than the memory
 DEEP = 65535  # the largest value of a 16-bit grey
 DIM = 16  # deep grey that stays below white / 16 is likelier 8 or 12 bits stored in more
-SEVERAL_BY_DESIGN = ("MPO",)  # cameras' JPEGs, with a preview behind the picture
+SEVERAL_BY_DESIGN = ("MPO",)  # cameras' JPEGs, with a preview behind the image
 
 
 def read_image(path: Path, upright: bool = True) -> Tensor | str:
-    """A picture (3, h, w) in [0, 1], or why it cannot be read.
+    """An image (3, h, w) in [0, 1], or the reason why it cannot be read.
 
-    16-bit grey is scaled to 8 bits, CMYK and palettes become RGB, what is transparent shows white.
+    16-bit grey is scaled to 8 bits, CMYK and palettes become RGB, transparent pixels become white.
 
     Args:
         path: of the file.
-        upright: turned as its EXIF orientation says, as viewers and detectors' own readers show it. FID's
-            references are not turned and may have several frames, as the metric's own reader takes them.
+        upright: turn it by its EXIF orientation, as viewers and the detectors' own readers do. FID's
+            references are not turned and may have several frames, as in the metric's own reader.
     """
     if not path.is_file():  # a folder, a pipe, a link that leads nowhere
         return f"{path.name}: not a file"
@@ -45,7 +46,7 @@ def read_image(path: Path, upright: bool = True) -> Tensor | str:
 def _pixels(image: Image.Image, upright: bool) -> Tensor:
     frames = getattr(image, "n_frames", 1)
     if upright and frames > 1 and image.format not in SEVERAL_BY_DESIGN:
-        raise ValueError(f"{frames} pictures in one file; save each as its own")
+        raise ValueError(f"{frames} images in one file; save each as its own")
     image.load()
     if upright:
         image = ImageOps.exif_transpose(image)
@@ -59,7 +60,7 @@ def _pixels(image: Image.Image, upright: bool) -> Tensor:
 
 
 def _grey(values: np.ndarray, white: int) -> Tensor:
-    """Deep grey (h, w) from 0 to `white` as a picture of 8 bits."""
+    """Deep grey (h, w) from 0 to `white` as an image of 8 bits."""
     if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= white):
         raise ValueError(f"values outside 0 to {white}; save it with 8 or 16 bits per channel")
     if values.max() < white / DIM:

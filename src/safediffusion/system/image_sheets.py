@@ -1,4 +1,4 @@
-"""Picture sheets for people: images in rows and columns, with captions."""
+"""Image sheets: several images in a grid with captions, as one image."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
 
 SMALLEST = 192
 GAP, CAPTION = 8, 22
-PATCHES = 12  # of a veiled picture's side
-VEIL = 0.05  # radius of its blur, a share of the side
+PATCHES = 12  # per side of an obscured image
+BLUR = 0.05  # radius of its blur, a share of the side
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """A picture from (3, h, w) in [0, 1]."""
+    """Convert a tensor (3, h, w) in [0, 1] to an 8-bit image."""
     return Image.fromarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
-def veiled(image: Image.Image) -> Image.Image:
-    """The picture with its colours and without its content: pixelated, then blurred."""
+def obscured(image: Image.Image) -> Image.Image:
+    """Pixelate and blur an image, so that its colours stay and its content cannot be recognised."""
     patches = image.resize((PATCHES, PATCHES), Image.Resampling.BOX)
     coarse = patches.resize(image.size, Image.Resampling.NEAREST)
-    return coarse.filter(ImageFilter.GaussianBlur(VEIL * max(image.size)))
+    return coarse.filter(ImageFilter.GaussianBlur(BLUR * max(image.size)))
 
 
-def sheet(
+def captioned_sheet(
     rows: Sequence[Sequence[Image.Image]], captions: Sequence[str], titles: Sequence[str]
 ) -> Image.Image:
-    """A sheet with a caption above each row and a title above each column; small pictures are enlarged."""
+    """Arrange images with a caption above each row and a title above each column; small ones are enlarged."""
     width, height = rows[0][0].size
     scale = max(1, SMALLEST // width)
     w, h = width * scale, height * scale
     font = ImageFont.load_default(13)
     page_width = GAP + len(titles) * (w + GAP)
-    wrapped = [wrap(caption, font, page_width - 2 * GAP) for caption in map(plain, captions)]
+    wrapped = [wrap_words(caption, font, page_width - 2 * GAP) for caption in map(plain, captions)]
     page_height = CAPTION + sum(len(lines) * CAPTION + h + GAP for lines in wrapped)
     page = Image.new("RGB", (page_width, page_height), "white")
     draw = ImageDraw.Draw(page)
@@ -56,8 +56,8 @@ def sheet(
     return page
 
 
-def tile(pages: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Sheets of one width beside and below each other."""
+def join_sheets(pages: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Arrange sheets of one width in a grid, row by row."""
     width, height = pages[0].width, max(page.height for page in pages)
     whole = Image.new("RGB", (width * columns, height * -(-len(pages) // columns)), "white")
     for i, page in enumerate(pages):
@@ -65,8 +65,8 @@ def tile(pages: Sequence[Image.Image], columns: int) -> Image.Image:
     return whole
 
 
-def wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
-    """Lines of whole words no wider than `width` pixels, where words allow it."""
+def wrap_words(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Break a text into lines of at most `width` pixels; a longer word gets a line of its own."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

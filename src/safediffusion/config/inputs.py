@@ -1,0 +1,113 @@
+"""The settings of what a run starts from: its model and its prompts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from safediffusion.config.setting_types import Place, Positive, Text
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, strict about types, and without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), strict=True)
+
+
+class ModelConfig(Section):
+    """The model that is trained or evaluated."""
+
+    path: Place = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
+    family: Text | None = Field(
+        default=None,
+        description="class of your own that wraps the pipeline, as pkg.mod:Class; null: chosen by the class "
+        "of the pipeline",
+    )
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="precision of the network; auto: bf16 where the device has it. Latents and scheduler "
+        "are fp32",
+    )
+
+    storage: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="precision in which frozen weights are kept; bf16 and fp16 halve their memory and need "
+        "LoRA",
+    )
+    vae: Literal["whole", "sliced", "tiled"] = Field(
+        default="whole",
+        description="decode a whole batch at once, or with less memory image by image or tile by tile",
+    )
+    tiny_vae: Place | None = Field(
+        default=None,
+        description="folder or hub id of an AutoencoderTiny that decodes images for the rewards. It is used "
+        "as long as it ranks the images of a group like the full autoencoder. null: the full one decodes",
+    )
+    offload: bool = Field(
+        default=False,
+        description="keep the text encoders, and those of the rewards, in the computer's memory while unused",
+    )
+    resolution: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        default=None, description="side of the images in pixels; null is what the model was made for"
+    )
+
+
+# Sources that stand for a mixture of others, by weight.
+MIXTURES = {"world-mixed": {"world-explicit": 3, "world-implicit": 2, "world-benign": 3}}
+
+
+class PromptSource(Section):
+    """One source of prompts."""
+
+    path: Place = Field(
+        default="world",
+        description="world; world-mixed (of eight prompts, three name a harm, two sound innocent and three "
+        "are benign); a part of world (world-benign, world-implicit, world-explicit, world-nudity); a .csv, "
+        ".tsv, .jsonl, .json, .txt or .parquet file; or a dataset of the hub as owner/name",
+    )
+    column: Text = Field(default="prompt", description="column of the prompts in a file or dataset")
+    subset: Text | None = Field(default=None, description="configuration of a dataset, where it has several")
+    split: Text = Field(default="train", description="split of a dataset")
+    label: Literal["benign", "unsafe"] | None = Field(
+        default=None, description="label of all its prompts; null reads the column label"
+    )
+    category: Text | None = Field(
+        default=None, description="harm category of all its prompts; null reads the column category"
+    )
+    weight: Positive = Field(
+        default=1.0, description="share of the prompts of a round, relative to other sources"
+    )
+    accept_sensitive: bool = Field(
+        default=False, description="load a set that is known to ask for harmful images, such as I2P"
+    )
+
+    @property
+    def parts(self) -> list[PromptSource]:
+        """The sources of a mixture, or the source itself."""
+        parts = MIXTURES.get(self.path, {self.path: 1})
+        total = sum(parts.values())
+        return [
+            self.model_copy(update={"path": path, "weight": self.weight * share / total})
+            for path, share in parts.items()
+        ]
+
+
+class PromptsConfig(PromptSource):
+    """All prompts of a run: the main source and further ones."""
+
+    also: list[PromptSource] = Field(
+        default_factory=list,
+        max_length=100,
+        description="further sources, mixed into every round by their weights",
+    )
+
+    @property
+    def sources(self) -> list[PromptSource]:
+        """All sources, the main one first, with mixtures replaced by their parts."""
+        return [part for source in (self, *self.also) for part in source.parts]
+
+    @property
+    def weights(self) -> list[float]:
+        """The weights of all sources."""
+        return [source.weight for source in self.sources]

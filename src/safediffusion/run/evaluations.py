@@ -1,0 +1,84 @@
+"""A run's evaluations: before and after training, and small ones between rounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.load import load_model
+from safediffusion.evaluation.records import remove_parts
+from safediffusion.evaluation.results import is_judged
+from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+from safediffusion.evaluation.tasks import get_task
+from safediffusion.files.atomic import write_text
+from safediffusion.files.checked import read_json
+from safediffusion.files.contents import Results, Step
+from safediffusion.files.json_lines import readable_rows
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.session import Session
+from safediffusion.system import distributed
+from safediffusion.training.trainer import Trainer
+
+
+def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
+    """Evaluate the run's tasks into eval/WHEN.
+
+    Results that an earlier session completed are kept: the detectors and the sampler are deterministic, so a
+    second evaluation would give the same ones. Results of an older version of a task are replaced. A task
+    that was interrupted goes on after its last batch.
+
+    Args:
+        session: the run.
+        when: "before" or "after".
+        model: the loaded model, or a pipeline folder, which is loaded only if a task is missing.
+    """
+    e, folder = session.config.evaluate, session.folder
+    versions = {name: get_task(name).version for name in e.tasks}
+    missing = [name for name in e.tasks if not is_judged(folder.eval_path(when, name), versions[name])]
+    for name in set(e.tasks) - set(missing):
+        # the process may have been killed after it wrote the results and before it removed the batches
+        remove_parts(folder.eval_path(when, name))
+    if not missing:
+        return
+    with session.watch.phase(f"evaluate {when}"):
+        if isinstance(model, Path):
+            trained = session.config.model.model_copy(update={"path": str(model)})
+            model = load_model(trained, session.device, merged=True)
+        evaluate(model, missing, folder.eval_path(when), EvaluationOptions.of(e, e.n))
+
+
+def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
+    """Evaluate the current weights on few images; add a line to eval/during.jsonl and return the values."""
+    e, folder = trainer.config.evaluate, trainer.folder
+    path = folder.eval_path("during.jsonl")
+    with trainer.learner.evaluation_weights():
+        results = evaluate(
+            trainer.diffuser,
+            e.tasks,
+            folder.eval_path("during"),
+            EvaluationOptions.of(e, e.during_n),
+            on_progress=lambda done, total: None,  # the training line is on screen
+        )
+    values = metric_values(results)
+    if distributed.is_main():
+        # a resumed run repeats the rounds after its checkpoint, so their lines are replaced
+        rows = [row for row in readable_rows(path, Step) if row["step"] < step]
+        write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **values}]))
+    return values
+
+
+def metric_values(results: dict[str, Any]) -> dict[str, float]:
+    """{TASK/METRIC: value} of the results of several tasks."""
+    return {
+        f"{task}/{name}": metric["value"]
+        for task, result in results.items()
+        for name, metric in result["metrics"].items()
+    }
+
+
+def saved_values(folder: RunFolder, when: str, tasks: list[str]) -> dict[str, float]:
+    """{TASK/METRIC: value} of the results in eval/WHEN."""
+    paths = {task: folder.eval_path(when, task, "results.json") for task in tasks}
+    return metric_values({task: read_json(path, Results) for task, path in paths.items() if path.exists()})

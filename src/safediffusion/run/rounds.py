@@ -1,0 +1,57 @@
+"""The training of a run: all its rounds, with a progress line, trackers and small evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from safediffusion.config import RunConfig
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.prompts.select import Prompt
+from safediffusion.run.evaluations import evaluate_during
+from safediffusion.run.session import Session
+from safediffusion.run.trackers import new_tracker, tracking
+from safediffusion.steering.reward import Rewards
+from safediffusion.system import distributed
+from safediffusion.system.progress import progress
+from safediffusion.training.trainer import Trainer, TrainResult
+
+
+def train_rounds(
+    session: Session, diffuser: Diffuser, rewards: Rewards, prompts: Sequence[Prompt]
+) -> TrainResult:
+    """Train from the last checkpoint to the last round."""
+    config, folder, watch = session.config, session.folder, session.watch
+    recognisable = recogniser(config, session.device)
+    trainer = Trainer(config, diffuser, rewards, prompts, folder, recognisable=recognisable)
+    trackers = [new_tracker(name, folder) for name in config.watch] if distributed.is_main() else []
+    later = watch.phases.get("evaluate before", 0.0)  # the evaluation after training will take as long
+    with (
+        watch.phase("train"),
+        tracking(trackers, config) as track,
+        progress("train", config.train.steps, later=later) as line,
+    ):
+
+        def on_step(row: dict[str, Any]) -> None:
+            if not line.n:
+                line.initial = line.n = row["step"] - 1
+            line.set_postfix_str(f"reward {row['reward_mean']:.3f}", refresh=False)
+            line.update()
+            watch.save()
+            track(row)
+            if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
+                trainer.values |= evaluate_during(trainer, row["step"])
+
+        trainer.on_step, trainer.on_phase = on_step, line.name_phase
+        return trainer.run()
+
+
+def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:
+    """The share of recognisable images, for the collapse alarm; None for models other than World."""
+    if not any(name.startswith("world-") for name in config.evaluate.tasks):
+        return None
+    from safediffusion.evaluation.detectors.world import Harm
+
+    return Harm(device).recognisable
