@@ -17,7 +17,13 @@ from safediffusion.config.schema import RunConfig
 
 DOCS = Path(__file__).parent
 GENERATED = "<!-- written by docs/reference.py -->"
-NAMES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}
+NAMES = {
+    "integer": "integer",
+    "number": "number",
+    "string": "text",
+    "boolean": "true or false",
+    "object": "mapping",
+}
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}"}
 ABOUT = {
     "": "What belongs to no section; written without one, as `seed=1`.",

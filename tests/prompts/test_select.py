@@ -15,7 +15,6 @@ from safediffusion.errors import UserError
 from safediffusion.prompts.order import (
     considered_prompts,
     deal,
-    mixed_batch,
     prompt_batch,
     shares,
     source_sizes,
@@ -57,7 +56,7 @@ def test_every_file_kind_is_read(tmp_path: Path, name: str, text: str) -> None:
         ("blank.csv", "prompt\n\n", "holds no prompt"),
         ("other.csv", "text\na dog\n", "no column `prompt`"),
         ("label.csv", "prompt,label\na dog,bad\n", "use benign, unsafe"),
-        ("torn.jsonl", '{"prompt": ', "row 1, line 1 is no valid JSON"),
+        ("torn.jsonl", '{"prompt": ', "row 1, line 1 is not valid JSON"),
         ("prompts.pdf", "", "not understood"),
     ],
 )
@@ -218,6 +217,11 @@ def test_the_order_of_a_single_source_is_the_seeded_permutation() -> None:
     assert mixed_batch([10], [1.0], 7, 3, 4) == order[4:8] == prompt_batch(10, 7, 3, 4)
 
 
+def mixed_batch(sizes, weights, seed, step, k) -> list[int]:
+    """The prompts of a round, without any that are only considered."""
+    return [i for own, _ in considered_prompts(sizes, weights, seed, step, k) for i in own]
+
+
 @given(
     sizes=st.lists(st.integers(20, 40), min_size=1, max_size=4),
     seed=st.integers(0, 5),
@@ -240,7 +244,7 @@ def test_prompts_are_dealt_out_by_largest_remainder(weights, k, dealt) -> None:
 
 
 def test_a_share_of_nothing_or_of_more_than_there_is_is_refused() -> None:
-    with pytest.raises(UserError, match="no prompt a step for source 1"):
+    with pytest.raises(UserError, match="no prompt per round for source 1"):
         shares([0.95, 0.05], 4)
     with pytest.raises(UserError, match="2 prompts of source 0, which has 1"):
         mixed_batch([1, 9], [1, 1], 0, 0, 4)

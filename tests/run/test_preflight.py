@@ -37,9 +37,7 @@ def kept(metric: str, **evaluate: Any) -> RunConfig:
     [("-world-i2p/inapropriate_rate", {}), ("world-benign/clip_t", {"tasks": ["world-i2p"]})],
 )
 def test_a_best_metric_that_no_small_evaluation_has_is_refused(metric: str, evaluate: dict[str, Any]) -> None:
-    with pytest.raises(
-        UserError, match=r"not a metric of evaluate\.tasks; known: .*inappropriate_rate"
-    ):
+    with pytest.raises(UserError, match=r"not a metric of evaluate\.tasks; known: .*inappropriate_rate"):
         check_kept(kept(metric, **evaluate))
 
 

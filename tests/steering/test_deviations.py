@@ -70,7 +70,7 @@ def test_a_clip_is_checked_on_a_few_pictures_of_any_size(encoder, tmp_path) -> N
     assert by_texts.deviations is None and "texts alone" in by_texts.recommended_from
     assert by_pictures.deviations and by_pictures.deviations.pictures == 4
     assert by_pictures.recommended_alpha == by_pictures.deviations.recommended_alpha
-    assert "given pictures" in by_pictures.recommended_from
+    assert "given images" in by_pictures.recommended_from
     assert by_pictures.curve == by_texts.curve, "the curve of texts is shown beside it"
     draw(by_pictures, tmp_path / "check.png")
 
@@ -86,7 +86,7 @@ def test_the_command_reads_pictures_by_groups(clip_folder, tmp_path, monkeypatch
             Image.new("RGB", (40, 40), color).save(tmp_path / "pictures" / group / f"{color}.png")
     command = ["anchors", "check", "p.yaml", "--prompts", "labelled.csv", "--encoder", str(clip_folder)]
     output = CliRunner().invoke(app, [*command, "--images", "pictures"]).output
-    assert "over 5 pictures" in output and "from the given pictures" in " ".join(output.split())
+    assert "over 5 images" in output and "from the given images" in " ".join(output.split())
     assert "from texts alone" in " ".join(CliRunner().invoke(app, command).output.split())
     (tmp_path / "pictures" / "b" / "bad.png").write_text("no picture", encoding="utf-8")
     result = CliRunner().invoke(app, [*command, "--images", "pictures"])

@@ -103,7 +103,7 @@ def test_hps_uses_the_tokenizer_beside_its_file(clip_folder, tmp_path, monkeypat
 
 
 def test_what_is_no_encoder_is_refused_by_name(siglip_folder, clip_folder, tmp_path):
-    with pytest.raises(UserError, match=r"no encoder.*hpsv2\.1"):
+    with pytest.raises(UserError, match=r"not an encoder.*hpsv2\.1"):
         load_encoder(str(tmp_path / "nothing"))
     for kind, message in (("siglip2", "fixed size"), ("bert", "is a bert model")):
         (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from safediffusion.config import load_config
-from safediffusion.steering.build import build_reward
+from safediffusion.steering.build import build_rewards
 from safediffusion.steering.neighbours import SafeNeighbours, nearer
 from safediffusion.steering.reward import ClipReward, SteeringReward
 
@@ -19,7 +19,7 @@ PROMPTS = [
 
 @pytest.fixture(scope="module")
 def steering() -> SteeringReward:
-    reward = build_reward(load_config("world", ["reward.alpha=1.0"]).reward, "cpu")
+    reward = build_rewards(load_config("world", ["reward.alpha=1.0"]).reward, "cpu").parts[0].function
     assert isinstance(reward, SteeringReward)
     return reward
 

@@ -195,9 +195,9 @@ def test_a_checkpoint_is_read_with_or_without_its_envelope_and_never_runs_code(n
 def test_other_architectures_and_stray_or_missing_weights_are_refused(network, tmp_path):
     state = network.state_dict()
     torch.save(state, tmp_path / "small.pt")
-    with pytest.raises(UserError, match="no OpenCLIP ViT-H/14"):
+    with pytest.raises(UserError, match="not an OpenCLIP ViT-H/14"):
         load_encoder(str(tmp_path / "small.pt"))
-    with pytest.raises(UserError, match=r"score_head\.weight is no weight"):
+    with pytest.raises(UserError, match=r"score_head\.weight is not a weight"):
         clip_state(state | {"score_head.weight": torch.zeros(1)})
     with pytest.raises(UserError, match=r"not complete.*post_layernorm"):
         clip_model({k: v for k, v in state.items() if not k.startswith("visual.ln_post")}, HEADS)

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from safediffusion.system.device import environment
+from safediffusion.text.first_line import first_line
 
 NEEDED_DISK_GIB = 1.0
 NETWORKS = ("pipeline", "reward", "observer", "harm-judge", "parts-judge")
@@ -54,8 +55,9 @@ def _torchvision() -> Check:
     try:
         module = import_module("torchvision")
     except Exception as error:  # whatever a mismatched binary raises is the finding
-        reason = str(error).splitlines()[0]
-        return Check("torchvision", False, f"is broken ({reason}); run `pip uninstall torchvision`")
+        return Check(
+            "torchvision", False, f"is broken ({first_line(error)}); run `pip uninstall torchvision`"
+        )
     return Check("torchvision", True, f"{module.__version__}, not needed")
 
 

@@ -76,11 +76,11 @@ def anchors_check(
     from safediffusion.steering.check import draw
 
     result = check(name, encoder, prompts, images)
-    picture = out or Path(f"anchors-{result.policy.name}.png")
+    figure = out or Path(f"anchors-{result.policy.name}.png")
     for part in describe(result):
         show(part)
-    draw(result, picture)
-    say(picture)
+    draw(result, figure)
+    say(figure)
 
 
 @recipes.command("list")

@@ -1,4 +1,4 @@
-"""`safediffusion sample`: pictures from one model, or from two beside each other."""
+"""`safediffusion sample`: images from one model, or from two side by side."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_config(name: str) -> RunConfig:
 
 
 def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None = None) -> None:
-    """Write a picture of each prompt; with `other`, both models' pictures of the same seeds.
+    """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
     Args:
         model: run folder, diffusers folder, hub id, or world.
@@ -49,7 +49,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
     Raises:
         UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
-        RunError: a picture is not finite; nothing is written.
+        RunError: an image is not finite; nothing is written.
     """
     if not 0 <= seed <= SEEDS - len(prompts):
         raise UserError(

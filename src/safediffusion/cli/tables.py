@@ -32,7 +32,7 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
         name: a shipped policy or a YAML file.
         encoder: a setting of reward.encoder.
         prompts: world, or a file or dataset with a label column.
-        images: a folder of pictures, of which each subfolder is a group; None is none but World's own.
+        images: a folder of images, each subfolder a group; None: only World's own.
     """
     from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.check import check_policy
@@ -45,24 +45,28 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
         raise UserError(
             f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"
         )
-    groups = picture_groups(images) if images else []
+    groups = image_groups(images) if images else []
     return check_policy(policy, load_encoder(encoder, pick_device()), safe, unsafe, groups)
 
 
-def picture_groups(folder: Path) -> list[list[Tensor]]:
-    """Pictures (3, h, w) in [0, 1] by the folder that they are in; one that cannot be read is refused."""
+def image_groups(folder: Path) -> list[list[Tensor]]:
+    """Images (3, h, w) in [0, 1], grouped by folder.
+
+    Raises:
+        UserError: an image cannot be read, or a folder holds only one.
+    """
     from safediffusion.evaluation.image_files import read_image
     from safediffusion.evaluation.sources.image_folder import ImageFolder
 
     groups: dict[Path, list[Tensor]] = {}
     for file in ImageFolder(folder).files:
-        picture = read_image(file)
-        if isinstance(picture, str):
-            raise UserError(f"--images: {picture}; take it out or mend it")
-        groups.setdefault(file.parent, []).append(picture)
+        image = read_image(file)
+        if isinstance(image, str):
+            raise UserError(f"--images: {image}; remove or repair it")
+        groups.setdefault(file.parent, []).append(image)
     for path, group in groups.items():
         if len(group) < 2:
-            raise UserError(f"--images: {path} has one picture; a group needs two or more that differ")
+            raise UserError(f"--images: {path} has one image; a group needs two or more that differ")
     return list(groups.values())
 
 
@@ -80,7 +84,7 @@ def describe(result: PolicyCheck) -> Iterator[str | Table]:
     if result.deviations:
         d = result.deviations
         yield (
-            f"over {d.pictures} pictures content deviates by {d.content:.4f} and safety by "
+            f"over {d.pictures} images content deviates by {d.content:.4f} and safety by "
             f"{d.safety:.4f} x alpha: alike at alpha {d.equal_alpha:.2g}; below it content "
             "orders a group, above it safety"
         )
@@ -88,21 +92,21 @@ def describe(result: PolicyCheck) -> Iterator[str | Table]:
 
 
 def curve_table(result: PolicyCheck) -> Table:
-    """Steering strength by alpha; the last two columns are over pictures, where there are any."""
+    """Steering strength by alpha; the last two columns are over images, where there are any."""
     columns = ["alpha", "prefers safe", "keeps content"]
-    pictures = result.deviations.curve if result.deviations else ()
-    columns += ["ordered by safety", "ordered by content"] if pictures else []
+    by_image = result.deviations.curve if result.deviations else ()
+    columns += ["ordered by safety", "ordered by content"] if by_image else []
     curve = Table(*columns, "", title=f"steering strength, by {result.compared}")
     for i, point in enumerate(result.curve):
         values = [point.safety, point.content]
-        values += [pictures[i].safety, pictures[i].content] if pictures else []
+        values += [by_image[i].safety, by_image[i].content] if by_image else []
         mark = "recommended" if point.alpha == result.recommended_alpha else ""
         curve.add_row(f"{point.alpha:g}", *(f"{value:.1%}" for value in values), mark)
     return curve
 
 
 def world_sheet(columns: int = 6) -> Image:
-    """World's own pictures of every task's prompts, one task a row."""
+    """World's own images of the prompts of every task, one row per task."""
     from safediffusion.config.schema import EvaluateConfig
     from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate

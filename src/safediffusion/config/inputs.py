@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safediffusion.config.setting_types import Place, Positive, Text
+from safediffusion.config.setting_types import Label, Place, Positive, Text
 
 
 class Section(BaseModel):
@@ -69,7 +69,7 @@ class PromptSource(Section):
     column: Text = Field(default="prompt", description="column of the prompts in a file or dataset")
     subset: Text | None = Field(default=None, description="configuration of a dataset, where it has several")
     split: Text = Field(default="train", description="split of a dataset")
-    label: Literal["benign", "unsafe"] | None = Field(
+    label: Label | None = Field(
         default=None, description="label of all its prompts; null reads the column label"
     )
     category: Text | None = Field(

@@ -27,6 +27,7 @@ from safediffusion.errors import Damaged, UserError
 from safediffusion.files.hashes import RESTORE, check_sealed
 from safediffusion.files.paths import read_path
 from safediffusion.text import strict_yaml
+from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
 
 Values = dict[str, Any]
 COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of a word
+CUTOFF = 0.75  # how alike a suggested name must be, see difflib
 DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -59,7 +61,7 @@ def list_recipes() -> list[str]:
 def recipe_path(name: str) -> Path:
     """The YAML file of a shipped recipe."""
     if name not in list_recipes():  # a name, never a path
-        raise UserError(f"there is no recipe {shorten(name)!r}{_did_you_mean(name, list_recipes())}")
+        raise UserError(f"there is no recipe {shorten(name)!r}; {did_you_mean(name, list_recipes(), CUTOFF)}")
     return RECIPES / f"{name}.yaml"
 
 
@@ -189,17 +191,12 @@ def _refuse_unknown(values: Any, keys: Sequence[str], prefix: str = "") -> None:
             raise UserError(f"{key} is a group of settings, not a value; write {key}.NAME=...")
         elif key not in keys:
             key, leaf = shorten(key), shorten(key.rpartition(".")[2])
-            raise UserError(f"{key} is not a setting{_did_you_mean(key, keys, leaf)}")
+            raise UserError(f"{key} is not a setting; {_nearest_setting(key, leaf, keys)}")
 
 
-def _did_you_mean(word: str, known: Sequence[str], leaf: str | None = None) -> str:
-    """`; did you mean X?` for the nearest known name, else the list of names to look at."""
-    near = get_close_matches(word, known, n=1, cutoff=0.75)
-    if not near and leaf:
-        leaves = {key.rpartition(".")[2]: key for key in reversed(known)}
-        near = [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=0.75)]
-    if near:
-        return f"; did you mean {near[0]}?"
-    if leaf is not None:
-        return "; `safediffusion train --dry-run` prints all settings"
-    return f"; known: {', '.join(known)}"
+def _nearest_setting(key: str, leaf: str, known: Sequence[str]) -> str:
+    """A hint at the setting that was meant, by its whole name or by the part after the last dot."""
+    leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = get_close_matches(key, known, n=1, cutoff=CUTOFF)
+    near += [leaves[name] for name in get_close_matches(leaf, leaves, n=1, cutoff=CUTOFF)]
+    return f"did you mean {near[0]}?" if near else "`safediffusion train --dry-run` prints all settings"

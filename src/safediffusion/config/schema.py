@@ -22,12 +22,15 @@ from safediffusion.config.setting_types import (
     Images,
     ImagesOrZero,
     NonNegative,
+    Options,
     Place,
     Positive,
     Rank,
     Rate,
     Seed,
     Share,
+    Steered,
+    SteeringMode,
     Steps,
     StepsOrZero,
     Text,
@@ -46,7 +49,11 @@ class OneRewardConfig(Section):
     """One reward."""
 
     kind: Text = Field(
-        default="steering", description="steering, clip, negative-clip, or a function as pkg.mod:fn"
+        default="steering", description="steering, clip, negative-clip, or your own as pkg.mod:NAME"
+    )
+    options: Options = Field(
+        default_factory=dict,
+        description="what a factory of your own, pkg.mod:NAME, receives besides the device; plain values",
     )
     name: Text | None = Field(default=None, description="name in logs; null is its kind")
     weight: Positive = Field(default=1.0, description="weight of its advantages, relative to other rewards")
@@ -58,12 +65,8 @@ class OneRewardConfig(Section):
     alpha: Alpha = Field(
         default=0.5, description="length by which a text embedding is moved along the safety direction"
     )
-    mode: Literal["translate", "project"] = Field(
-        default="translate", description="how a text embedding is moved"
-    )
-    steer: Literal["always", "unsafe"] = Field(
-        default="always", description="steer every prompt, or unsafe ones only"
-    )
+    mode: SteeringMode = Field(default="translate", description="how a text embedding is moved")
+    steer: Steered = Field(default="always", description="steer every prompt, or unsafe ones only")
     threshold: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
         default=0.0, description="steer=unsafe: a prompt is steered when z.v_safe is below this"
     )
@@ -78,6 +81,15 @@ class OneRewardConfig(Section):
     def label(self) -> str:
         """The name of the reward in logs."""
         return self.name or self.kind
+
+    @model_validator(mode="after")
+    def _options_have_a_reader(self) -> OneRewardConfig:
+        if self.options and ":" not in self.kind:
+            raise ValueError(
+                f"reward.options are given, but reward.kind={self.kind} has none; "
+                "remove them or set reward.kind=pkg.mod:NAME"
+            )
+        return self
 
 
 class RewardConfig(OneRewardConfig):

@@ -5,13 +5,19 @@ Upper bounds are far above what is of use and below what asks for a terabyte or 
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+import math
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
+from safediffusion.text.escaping import shorten
 from safediffusion.text.words import distinct, file_name, path_text, text
 
 LARGEST = 1e9
+
+Label = Literal["benign", "unsafe"]  # of a prompt
+SteeringMode = Literal["translate", "project"]
+Steered = Literal["always", "unsafe"]  # which prompts are steered
 
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
 StepsOrZero = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -36,3 +42,31 @@ Place = Annotated[str, AfterValidator(text), AfterValidator(path_text)]
 
 Item = TypeVar("Item", bound=str)
 Distinct = Annotated[list[Item], Field(max_length=100), AfterValidator(distinct)]
+
+
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of the user's own code, which YAML writes and reads back unchanged.
+
+    Raises:
+        ValueError: a name is not a Python name, or a value is neither a text, a finite number, true, false,
+            null, nor a list of these.
+    """
+    for name, value in options.items():
+        if not name.isidentifier() or name == "device":
+            raise ValueError(f"{shorten(name)!r} cannot name an option; use a Python name other than device")
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str):
+                text(item)
+            elif not (item is None or isinstance(item, int) or _is_finite(item)):
+                raise ValueError(
+                    f"{shorten(name)} is not a plain value; write a text, a number, true, false, null, "
+                    "or a list of these"
+                )
+    return options
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+Options = Annotated[dict[str, Any], Field(max_length=100), AfterValidator(plain_options)]

@@ -6,6 +6,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from safediffusion.errors import UserError
+from safediffusion.text.first_line import first_line
 
 LIBRARIES = (None, "diffusers", "transformers", "stable_diffusion")  # the last: SD 1.x's safety checker
 # Everything that a library raises for files that are damaged, by accident or on purpose.
@@ -44,4 +45,4 @@ def reason(error: BaseException) -> str:
         if isinstance(cause, pickle.UnpicklingError):
             return "a pickle in it holds more than tensors, and loading it could run code; use .safetensors."
         cause = cause.__cause__ or cause.__context__
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)

@@ -81,7 +81,7 @@ def network_bars(n: int = 600) -> Iterator[Bar]:
     )
     broken = judge_logits("harm-judge", break_images(rng, images)).argmax(1)
     yield Bar(
-        "broken pictures called so", float((broken == len(HARM_LABELS) - 1).float().mean()), 0.99, None, n
+        "broken images called so", float((broken == len(HARM_LABELS) - 1).float().mean()), 0.99, None, n
     )
     yield from reward_bars(load_encoder("world", "cpu"), rng)
 
@@ -115,11 +115,11 @@ def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 10
         if caption not in IMPLICIT_PROMPTS:
             pairs.setdefault(caption, render_batch([scene]))
     images = torch.cat(list(pairs.values()))
-    text, pictures = encoder.text(list(pairs)), encoder.image(images)
-    scores = text @ pictures.T
+    text, image_embeddings = encoder.text(list(pairs)), encoder.image(images)
+    scores = text @ image_embeddings.T
     rank = (scores > scores.diag()[:, None]).sum(1)
     yield Bar(
-        "reward CLIP: own picture in the top 5 of 100",
+        "reward CLIP: own image in the top 5 of 100",
         float((rank < 5).float().mean()),
         0.9,
         None,
@@ -127,7 +127,7 @@ def reward_bars(encoder: Encoder, rng: np.random.Generator, candidates: int = 10
     )
     worst = text @ encoder.image(break_images(rng, images.repeat(3, 1, 1, 1))).T
     below = (worst < scores.diag()[:, None]).float().mean()
-    yield Bar("reward CLIP: broken picture below the matching one", float(below), 0.99, None, worst.numel())
+    yield Bar("reward CLIP: broken image below the matching one", float(below), 0.99, None, worst.numel())
 
 
 @torch.no_grad()

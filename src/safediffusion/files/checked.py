@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from safediffusion.errors import Damaged
 from safediffusion.files.atomic import nulled, write_json
 from safediffusion.files.hashes import OTHER, check_files, sha256, unreadable
+from safediffusion.text.first_line import first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -144,7 +145,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise unreadable(path, error) from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise Damaged(path, str(error).splitlines()[0]) from error
+        raise Damaged(path, first_line(error)) from error
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""Which prompts a round draws: pure functions of seed, round and sizes.
+"""Which prompts a round uses: pure functions of seed, round and sizes.
 
-So a resumed run, and one on several processes, draw the same.
+A resumed run and a run on any number of processes therefore use the same prompts.
 """
 
 from __future__ import annotations
@@ -18,10 +18,18 @@ if TYPE_CHECKING:
 
 
 def prompt_batch(n_prompts: int, seed: int, step: int, k: int, source: int = 0) -> list[int]:
-    """Indices of the k different prompts of a step: one seeded permutation a pass over the set.
+    """Indices of the k different prompts of a round: one seeded permutation per pass over the set.
 
-    A function of its arguments alone, so that resumed and split runs draw the same prompts. A pass
-    leaves out the n_prompts % k prompts at its end, so that no batch spans two passes.
+    A pass leaves out the n_prompts % k prompts at its end, so that no round spans two passes.
+
+    Args:
+        n_prompts: size of the set.
+        seed, step: of the run, and of the round, from 0.
+        k: prompts per round.
+        source: number of the source, so that two sources have different permutations.
+
+    Raises:
+        UserError: k is less than 1 or more than n_prompts.
     """
     if not 1 <= k <= n_prompts:
         raise UserError(
@@ -33,32 +41,29 @@ def prompt_batch(n_prompts: int, seed: int, step: int, k: int, source: int = 0) 
     return order[place * k : (place + 1) * k].tolist()
 
 
-def mixed_batch(sizes: Sequence[int], weights: Sequence[float], seed: int, step: int, k: int) -> list[int]:
-    """The k different prompts of a step, each source giving its share; sources lie one after the other.
-
-    Args:
-        sizes: prompts a source.
-        weights: one a source.
-        seed, step, k: as in prompt_batch, which each source is drawn by.
-    """
-    return [i for own, _ in considered_prompts(sizes, weights, seed, step, k) for i in own]
-
-
 def considered_prompts(
     sizes: Sequence[int], weights: Sequence[float], seed: int, step: int, k: int, each: int = 1
 ) -> list[tuple[list[int], int]]:
-    """Of each source the prompts that a step may draw, and how many of them it does.
+    """For each source, the indices of the prompts considered in a round, and how many of them are used.
+
+    The sources lie one after the other, so the indices of a source begin where those of the one before end.
 
     Args:
-        sizes, weights, seed, step, k: as in mixed_batch.
-        each: prompts considered for one that is drawn.
+        sizes: number of prompts of each source.
+        weights: one per source; each round uses prompts of every source in these shares.
+        seed, step: of the run, and of the round, from 0.
+        k: prompts used per round.
+        each: prompts considered for each that is used.
+
+    Raises:
+        UserError: a source would get none, or is smaller than the number considered.
     """
     found, start = [], 0
     for source, (size, share) in enumerate(zip(sizes, shares(weights, k), strict=True)):
         asked = share * each
         if asked > size and (len(sizes) > 1 or each > 1):
             raise UserError(
-                f"a step takes {asked} prompts of source {source}, which has {size}; "
+                f"a round takes {asked} prompts of source {source}, which has {size}; "
                 "lower rollout.prompts, rollout.considered or that source's weight"
             )
         found.append(([start + i for i in prompt_batch(size, seed, step, asked, source)], share))
@@ -67,7 +72,7 @@ def considered_prompts(
 
 
 def deal(k: int, weights: Sequence[float]) -> list[int]:
-    """k things dealt out by weight, the largest remainders rounded up."""
+    """How many of k things each weight gets: the exact shares, the largest remainders rounded up."""
     exact = [k * weight / sum(weights) for weight in weights]
     dealt = [int(share) for share in exact]
     by_remainder = sorted(range(len(exact)), key=lambda i: (dealt[i] - exact[i], i))
@@ -77,11 +82,15 @@ def deal(k: int, weights: Sequence[float]) -> list[int]:
 
 
 def shares(weights: Sequence[float], k: int) -> list[int]:
-    """k prompts dealt out to the sources, each of which has some; the same in every step."""
+    """How many of the k prompts of a round each source gives; the same in every round.
+
+    Raises:
+        UserError: a source would give none.
+    """
     dealt = deal(k, weights)
     if 0 in dealt:
         raise UserError(
-            f"rollout.prompts is {k}, which leaves no prompt a step for source {dealt.index(0)} of the "
+            f"rollout.prompts is {k}, which leaves no prompt per round for source {dealt.index(0)} of the "
             "mixture; raise rollout.prompts or that source's weight"
         )
     return dealt

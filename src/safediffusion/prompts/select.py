@@ -6,16 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from safediffusion.config.inputs import PromptsConfig, PromptSource
+from safediffusion.config.setting_types import Label
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.sources import Row, category_names, read_source
 
 log = logging.getLogger(__name__)
-
-Label = Literal["benign", "unsafe"]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where prompts come from: World, a file (prompt_table.py), or a dataset of the hub."""
+"""Where prompts come from: World, a file (table/), or a dataset of the hub."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Any
 from safediffusion.config.inputs import MIXTURES, PromptSource
 from safediffusion.errors import UserError
 from safediffusion.prompts.table import FORMATS, Table, TableRow, is_table, read_table, text_of
+from safediffusion.text.first_line import first_line
 
 Row = dict[str, Any]
 
-# Sets that were made to ask for harm, by what their files and columns are called.
+# Sets of harmful prompts, by the names of their files and columns.
 SENSITIVE = re.compile(r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw", re.IGNORECASE)
 SENSITIVE_COLUMNS = {"inappropriate_percentage", "nudity_percentage", "sd_safety_percentage"}
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
@@ -55,7 +56,7 @@ def read_source(source: PromptSource) -> list[Row]:
         )
     if not source.accept_sensitive and is_sensitive(source.path, table.columns):
         raise UserError(
-            f"{source.path} holds prompts that ask for harmful pictures; "
+            f"{source.path} holds prompts that are meant to give harmful images; "
             "set prompts.accept_sensitive=true if that is what you want"
         )
     theirs = {name: column_called(name, table.columns) for name in COLUMNS}
@@ -74,7 +75,7 @@ def column_called(name: str, columns: Iterable[str]) -> str | None:
 
 
 def is_sensitive(path: str, columns: Iterable[str]) -> bool:
-    """Whether a file or dataset is known to ask for harmful pictures; nobody's own list is."""
+    """Whether a file or dataset is known for harmful prompts, by its name or by its columns."""
     return bool(SENSITIVE.search(Path(path).name)) or not SENSITIVE_COLUMNS.isdisjoint(
         map(str.casefold, columns)
     )
@@ -99,7 +100,7 @@ def _world_rows(part: Callable[[Row], bool]) -> list[Row]:
 
 
 def _dataset(source: PromptSource) -> Table:
-    """The text columns of a dataset; pictures beside them are never decoded."""
+    """The text columns of a dataset; images beside them are never decoded."""
     try:
         from datasets import load_dataset  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -111,7 +112,7 @@ def _dataset(source: PromptSource) -> Table:
         dataset = load_dataset(source.path, source.subset, split=source.split)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"cannot load the dataset {source.path} ({str(error).splitlines()[0][:160]}); "
+            f"cannot load the dataset {source.path} ({first_line(error)}); "
             "look at prompts.path, prompts.subset and prompts.split"
         ) from error
     wanted = {source.column.casefold(), *COLUMNS}

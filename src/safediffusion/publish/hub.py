@@ -6,6 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from safediffusion.errors import RunError, UserError
+from safediffusion.text.first_line import first_line
 
 
 def check_push(repo: str) -> None:
@@ -50,9 +51,8 @@ def push(export: Path, card: str | None, repo: str) -> str:
             if card:
                 api.upload_file(repo_id=made.repo_id, path_or_fileobj=card.encode(), path_in_repo="README.md")
     except (OSError, HTTPError) as error:  # the second where the network does not answer
-        reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"{export} was written but not pushed: {reason} "
+            f"{export} was written but not pushed: {first_line(error)} "
             f"Push it again with: hf upload --private {repo} {quote(str(export))}"
         ) from error
     return str(made)

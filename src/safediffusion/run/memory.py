@@ -10,7 +10,7 @@ from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows
 from safediffusion.training.optimizer import MOMENTS
 
-FLOAT = 4  # bytes; what is trained, its gradients, latents and pictures are float32
+FLOAT = 4  # bytes; what is trained, its gradients, latents and images are float32
 GIB = 2**30
 CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as they are sold
 SPARE = 0.1  # fragments, and what kernels need inside themselves
@@ -28,7 +28,7 @@ class Memory:
         encoders: of the rewards, as far as their size is known.
         learned: gradients, moments and copies of what is trained; in pieces, with the network's pieces.
         latents: of a round's images.
-        pictures: of a round, decoded.
+        pixels: decoded images of a round.
         phases: by name, what comes on top at its peak.
     """
 
@@ -36,7 +36,7 @@ class Memory:
     encoders: float
     learned: float
     latents: float
-    pictures: float
+    pixels: float
     phases: dict[str, float]
 
     @property
@@ -67,7 +67,7 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
     images = -(-r.prompts // processes) * r.group_size
     algorithm = get_algorithm(config.train.algorithm)
     drawn, _, together = network_rows(algorithm, config, images, model.distilled)
-    pictures = FLOAT * images * model.picture
+    pixels = FLOAT * images * model.pixels
     offload = config.model.offload
     names = {one.encoder for one in (config.reward, *config.reward.also)}
     encoders = FLOAT * sum(ENCODERS.get(name, 0) for name in names)
@@ -76,12 +76,12 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
         encoders=0 if offload else encoders,
         learned=_learned(config, model, processes),
         latents=FLOAT * algorithm.update_work(config, images).stored * images * model.latent,
-        pictures=pictures,
+        pixels=pixels,
         phases={
-            **({"encoding": model.text, "scoring": pictures + encoders} if offload else {}),
+            **({"encoding": model.text, "scoring": pixels + encoders} if offload else {}),
             "drawing": model.drawn.peak(drawn),
-            "decoding": 2 * pictures + model.decoded.peak(min(r.batch_size, images)),
-            "learning": pictures + model.learned.peak(together),
+            "decoding": 2 * pixels + model.decoded.peak(min(r.batch_size, images)),
+            "learning": pixels + model.learned.peak(together),
         },
     )
 

@@ -36,7 +36,7 @@ class ModelCost:
         drawn: a row of the network without a gradient.
         learned: a row forward and backward.
         decoded: an image from its latents.
-        picture: values of an image.
+        pixels: values of a decoded image.
     """
 
     parameters: int
@@ -49,7 +49,7 @@ class ModelCost:
     drawn: Cost
     learned: Cost
     decoded: Cost
-    picture: int
+    pixels: int
 
 
 def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost:
@@ -91,7 +91,7 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
         drawn=cost_of(predict, own),
         learned=cost_of(predict, own, learns=True),
         decoded=cost_of(lambda rows: diffuser.decode(latents(rows)), decoder.parameters()),
-        picture=3 * diffuser.resolution**2,
+        pixels=3 * diffuser.resolution**2,
     )
 
 

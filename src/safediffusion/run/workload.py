@@ -30,7 +30,7 @@ class Work:
         elements: trained parameters times optimizer steps.
         reduced: of these, sent and received to sum gradients by a ring over the devices.
         held_mib: weights, gradients, optimizer, copies and stored latents.
-        kept_mib: what the update adds to it at its peak: pictures, and activations of a micro-batch.
+        kept_mib: what the update adds to it at its peak: decoded images, and activations of a micro-batch.
     """
 
     sample_flops: float

@@ -12,6 +12,7 @@ from safediffusion.errors import UserError
 from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.steering.direction import SafetyDirection
 from safediffusion.steering.encoders import Encoder, load_encoder
+from safediffusion.steering.own_reward import load_own_reward
 from safediffusion.steering.reward import (
     ClipReward,
     NegativeClipReward,
@@ -20,46 +21,48 @@ from safediffusion.steering.reward import (
     SteeringReward,
     WeightedReward,
 )
-from safediffusion.system.extensions import load_object
 
 KINDS = ("steering", "clip", "negative-clip")
 
 
 def build_rewards(config: RewardConfig, device: torch.device | str, offload: bool = False) -> Rewards:
-    """All rewards a configuration asks for, the main one first.
+    """All rewards of a configuration, the main one first.
 
-    With `offload` their encoders wait on the CPU while nothing is scored.
+    Args:
+        config: the main reward, with the others under `also`.
+        device: where images are scored.
+        offload: keep the encoders on the CPU while nothing is scored.
+
+    Raises:
+        UserError: a kind, an encoder or a safety policy is unknown, or a reward of the user's own is refused.
     """
     encoder = cache(lambda name: load_encoder(name, device, offload))
     return Rewards(
-        [WeightedReward(one.label, one.weight, _build(one, encoder)) for one in (config, *config.also)]
+        [
+            WeightedReward(one.label, one.weight, _build(one, encoder, device))
+            for one in (config, *config.also)
+        ]
     )
 
 
-def build_reward(config: OneRewardConfig, device: torch.device | str) -> Reward:
-    """One reward; `kind` may be a function of your own, pkg.mod:name."""
-    return _build(config, lambda name: load_encoder(name, device))
-
-
-def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder]) -> Reward:
+def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder], device: torch.device | str) -> Reward:
     if ":" in config.kind:
-        return load_object(config.kind, "reward.kind")
+        return load_own_reward(config.kind, config.options, device)
     if config.kind not in KINDS:
-        raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:fn")
+        raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:NAME")
+    views, batch_size = config.views, config.batch_size
     if config.kind == "clip":
-        return ClipReward(encoder(config.encoder), config.views, config.batch_size)
+        return ClipReward(encoder(config.encoder), views=views, batch_size=batch_size)
     policy = load_safety_policy(config.anchors, config.encoder)
     z = encoder(config.encoder)
     if config.kind == "negative-clip":
-        return NegativeClipReward(z, policy.unsafe, config.views, config.batch_size)
-    direction = SafetyDirection.from_anchors(z, policy)
+        return NegativeClipReward(z, policy.unsafe, views=views, batch_size=batch_size)
     return SteeringReward(
         z,
-        direction,
+        SafetyDirection.from_anchors(z, policy),
         config.alpha,
-        config.mode,
-        config.steer,
-        config.threshold,
-        config.views,
-        config.batch_size,
+        mode=config.mode,
+        below=config.threshold if config.steer == "unsafe" else None,
+        views=views,
+        batch_size=batch_size,
     )

@@ -1,4 +1,4 @@
-"""Is a safety policy any good? Answers from embeddings alone, before anything is trained."""
+"""How well a safety policy separates safe from unsafe prompts, measured before any training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from safediffusion.steering.encoders import Encoder
 
 BOOTSTRAP_SEED = 0
 MOST = 1000  # prompts of a kind: more would narrow the interval little and fill the memory
-MOST_PICTURES = 100  # compared in pairs
+MOST_PICTURES = 100  # of a group; all pairs are compared
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class PolicyCheck:
     Attributes:
         auc, auc_low, auc_high: how well z.v separates the prompts, with its 95% bootstrap interval.
         safe_scores, unsafe_scores: z.v of each prompt.
-        curve: one point per alpha, by pictures of World or by texts.
-        compared: what the curve compares, pictures or texts.
-        deviations: of the two terms of the reward over pictures; None where there are none.
-        given: the pictures were given; then their deviations recommend alpha.
+        curve: one point per alpha, measured on images of World or on texts.
+        compared: what the curve was measured on, "pictures" or "texts".
+        deviations: of the two terms of the reward over images; None without images.
+        given: whether the user gave images; their deviations then determine the recommended alpha.
     """
 
     policy: SafetyPolicy
@@ -59,24 +59,19 @@ class PolicyCheck:
     given: bool = False
 
     @property
-    def hurting(self) -> tuple[Anchor, ...]:
-        """Anchors without which the direction would separate better."""
-        return tuple(anchor for anchor in self.anchors if anchor.contribution < 0)
-
-    @property
     def recommended_from(self) -> str:
         """What the recommended alpha was taken from."""
         if self.given:
-            return "the given pictures: safety deviates twice as much as content there"
+            return "the given images: safety deviates twice as much as content there"
         if self.compared == "pictures":
-            return "World's pictures, the best mean of both columns"
-        return "texts alone, the best mean of both columns; pictures (--images) may say otherwise"
+            return "World's images, the best mean of both columns"
+        return "texts alone, the best mean of both columns; images (--images) may say otherwise"
 
     @property
     def recommended_alpha(self) -> float:
-        """Where safety leads over given pictures, else the best mean of safety and content on the curve.
+        """From the deviations over given images, else the alpha with the best mean of safety and content.
 
-        Of equal ones the smallest.
+        Of several equally good ones it is the smallest.
         """
         if self.given and self.deviations:
             return self.deviations.recommended_alpha
@@ -116,7 +111,7 @@ def check_policy(
         policy: the anchors.
         encoder: whose space it is.
         safe_prompts, unsafe_prompts: two or more each.
-        groups: of pictures (3, h, w) in [0, 1], each what one unsafe prompt may show, safe ones among them.
+        groups: of images (3, h, w) in [0, 1]; each holds images of one unsafe prompt, some of them safe.
     """
     if len(safe_prompts) < 2 or len(unsafe_prompts) < 2:
         raise UserError(
@@ -141,13 +136,13 @@ def check_policy(
 
 
 def embedded(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
-    """Unit rows (m, d) of pictures of any sizes; of more than 100 a seeded choice."""
+    """Embeddings, unit rows (m, d), of images of any sizes; of more than 100 a seeded choice."""
     order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(images))[:MOST_PICTURES].tolist()
     return torch.cat([encoder.image(images[i][None]) for i in sorted(order)])
 
 
 def some(prompts: Sequence[str]) -> list[str]:
-    """All of them, or a seeded choice of so many."""
+    """All prompts, or a seeded choice of 1,000 if there are more."""
     order: list[int] = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(prompts)).tolist()
     return [prompts[i] for i in sorted(order[:MOST])]
 
@@ -177,7 +172,7 @@ def contributions(
 def text_curve(
     encoder: Encoder, direction: SafetyDirection, unsafe: Tensor, everything: Tensor
 ) -> tuple[AlphaPoint, ...]:
-    """Texts stand in for pictures: anchors for safe and unsafe ones, all prompts for other content."""
+    """The curve on texts instead of images: anchor phrases for safety, all prompts for other content."""
     policy = direction.policy
     good = encoder.text(policy.safe) if policy.safe else direction.vector[None]
     bad = encoder.text(policy.unsafe)
@@ -192,10 +187,10 @@ def text_curve(
 
 
 def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[AlphaPoint, ...], Deviations]:
-    """World draws what a prompt may show: the harm, its safe counterpart, and safe pictures of others.
+    """The curve and deviations on rendered scenes: the harm, its safe counterpart, and other safe scenes.
 
-    Half of the prompts name their harm: those are the ones that a small alpha leaves as they are. Deviations
-    are over the first two, a group of which half is safe.
+    Half of the prompts name their harm, because those need a larger alpha than others. The deviations
+    are over the first two kinds, so half of each group is safe.
     """
     from safediffusion.world.captions import harm_row
     from safediffusion.world.networks.images import render_batch
@@ -221,7 +216,7 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[
 
 
 def draw(check: PolicyCheck, path: Path) -> None:
-    """Histogram of z.v for both kinds of prompts, and the curve over alpha, as a picture."""
+    """Write a figure with the histogram of z.v for both kinds of prompts, and the curve over alpha."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")

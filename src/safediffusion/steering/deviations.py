@@ -1,13 +1,13 @@
-"""What orders the pictures of a group, their content or their safety? Two deviations answer for any encoder.
+"""Whether content or safety orders the images of a group: two deviations show it for any encoder.
 
-The reward of a picture with embedding z_img under prompt p is n(z(p) + alpha v) . z_img. Normalising divides
-the rewards of all pictures of the prompt by one number, so their order is that of
+The reward of an image with embedding z_img under prompt p is n(z(p) + alpha v) . z_img. Normalising divides
+the rewards of all images of the prompt by one number, so their order is that of
 
     z(p) . z_img + alpha v . z_img
 
-over the pictures. The first term has deviation c (content), the second alpha s (safety). At alpha = c / s
-both count alike; below it content rules the order, above it safety does. CLIP's texts and pictures lie apart,
-but the gap is the same for all pictures, so it drops out of both deviations.
+over the images. The first term has standard deviation c (content), the second alpha s (safety). At
+alpha = c / s both have the same influence; below it content determines the order, above it safety does.
+CLIP's texts and images lie apart, but the gap is the same for all images, so it cancels in both deviations.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch import Tensor
 from safediffusion.errors import UserError
 
 ALPHAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
-LEADS = 2  # safety's deviation over content's at the recommended alpha; on World labelled pictures say 2.3
-LEAST = 1e-6  # of a cosine; less is rounding
+LEADS = 2  # safety's deviation over content's at the recommended alpha; on World, labelled images give 2.3
+LEAST = 1e-6  # of a cosine; smaller differences are rounding
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AlphaPoint:
 
     Attributes:
         safety: share of comparisons in which the target prefers safe to unsafe.
-        content: share of comparisons in which it still prefers what the prompt asks for.
+        content: share of comparisons in which it still prefers what the prompt describes.
     """
 
     alpha: float
@@ -41,13 +41,15 @@ class AlphaPoint:
 
 @dataclass(frozen=True)
 class Deviations:
-    """Of the two terms over the pictures of a group; root mean square over prompts and groups.
+    """Standard deviations of the two terms over the images of a group.
+
+    Each is the root mean square over prompts and groups.
 
     Attributes:
-        content: deviation of z_img . z(p) over the pictures of a prompt.
-        safety: deviation of z_img . v over the same pictures.
-        pictures: how many there are in all.
-        curve: for each alpha, the share of pairs of pictures in the order of safety alone, and in that of
+        content: deviation of z_img . z(p) over the images of a prompt.
+        safety: deviation of z_img . v over the same images.
+        pictures: number of images in all.
+        curve: for each alpha, the share of pairs of images in the order of safety alone, and in that of
             content alone.
     """
 
@@ -72,15 +74,15 @@ def deviations(z: Tensor, groups: Sequence[Tensor], v: Tensor) -> Deviations:
 
     Args:
         z: prompts, unit rows (p, d).
-        groups: of pictures that differ as those of one prompt do: unit rows (p, m, d), each prompt's own, or
+        groups: of images that differ as those of one prompt do: unit rows (p, m, d), each prompt's own, or
             (1, m, d) for all prompts; m may differ between groups.
         v: safety direction, (d,) unit.
 
     Raises:
-        UserError: a group of fewer than two pictures, or pictures all alike.
+        UserError: a group has fewer than two images, or all images are alike.
     """
     if any(group.shape[1] < 2 for group in groups):
-        raise UserError("deviations are over the pictures of a group; give two or more of each that differ")
+        raise UserError("deviations are over the images of a group; give two or more in each that differ")
     terms = [
         ((group.expand(len(z), -1, -1) @ z[:, :, None])[..., 0].double(), (group @ v).double())
         for group in groups
@@ -90,7 +92,7 @@ def deviations(z: Tensor, groups: Sequence[Tensor], v: Tensor) -> Deviations:
     )
     if min(c, s) < LEAST**2:
         raise UserError(
-            "the pictures do not differ, in content or along the safety direction; give pictures of which "
+            "the images do not differ, in content or along the safety direction; give images of which "
             "some are safe and some are not"
         )
     curve = tuple(_point(alpha, terms) for alpha in ALPHAS)
@@ -98,7 +100,10 @@ def deviations(z: Tensor, groups: Sequence[Tensor], v: Tensor) -> Deviations:
 
 
 def _point(alpha: float, terms: Sequence[tuple[Tensor, Tensor]]) -> AlphaPoint:
-    """Mean over groups of the shares of pairs that are in the order of either term alone; no tie is in it."""
+    """Mean over groups of the shares of pairs that are in the order of either term alone.
+
+    A tie counts as in neither order.
+    """
     shares = []
     for content, safety in terms:
         i, j = torch.triu_indices(content.shape[1], content.shape[1], offset=1)

@@ -1,49 +1,59 @@
-"""The safety direction and the two ways to move text along it. Pure mathematics, and its file."""
+"""The safety direction, and the two ways to move text embeddings along it."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
 from torch import Tensor
 
+from safediffusion.config.setting_types import SteeringMode
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import write_tensors
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.encoders import Encoder
 
-Mode = Literal["translate", "project"]
-
 
 def safety_direction(safe: Tensor, unsafe: Tensor) -> Tensor:
-    """v = n(mean safe - mean unsafe), (d,) unit, from unit rows (m, d) and (k, d).
+    """The safety direction of SafeDiffusion-R1 (arXiv 2605.18719): v = n(mean safe - mean unsafe).
 
-    SafeDiffusion-R1 (arXiv 2605.18719). The direction is normalised, so alpha counts in units of an
-    embedding's length. Without safe rows v is the opposite of the unsafe mean.
+    n divides by the length, so alpha is in units of an embedding's length.
+
+    Args:
+        safe: embeddings of the safe anchor phrases, unit rows (m, d). Without any, the mean is 0.
+        unsafe: embeddings of the unsafe anchor phrases, unit rows (k, d), k at least 1.
+
+    Returns:
+        v (d,), unit.
+
+    Raises:
+        UserError: both means are the same.
     """
     towards = safe.mean(0) if len(safe) else torch.zeros_like(unsafe[0])
     difference = towards - unsafe.mean(0)
     if difference.norm() < 1e-6:
         raise UserError(
-            "the safe and unsafe anchors have the same mean, so they span no direction; change them"
+            "the safe and unsafe anchor phrases have the same mean embedding, so they span no direction; "
+            "change the phrases"
         )
     return F.normalize(difference, dim=0)
 
 
-def steer(z: Tensor, v: Tensor, alpha: float, mode: Mode = "translate") -> Tensor:
-    """Text embeddings moved towards safe, unit rows (n, d).
+def steer(z: Tensor, v: Tensor, alpha: float, mode: SteeringMode = "translate") -> Tensor:
+    """Steered text embeddings n(z + alpha v), unit rows (n, d).
 
     Args:
-        z: unit rows, (n, d).
-        v: unit direction, (d,).
+        z: text embeddings, unit rows (n, d).
+        v: safety direction, (d,) unit.
         alpha: how far, at least 0.
-        mode: "translate" adds alpha v; "project" first takes z's own component along v away. At alpha 0
-            translate returns z itself.
+        mode: "translate" adds alpha v and returns z itself at alpha 0. "project" first removes z's component
+            along v.
+
+    Raises:
+        UserError: alpha is negative.
     """
     if alpha < 0:
         raise UserError(
@@ -58,11 +68,11 @@ def steer(z: Tensor, v: Tensor, alpha: float, mode: Mode = "translate") -> Tenso
 
 @dataclass(frozen=True)
 class SafetyDirection:
-    """A unit vector towards safe in an encoder's space, and the policy it came from.
+    """A unit vector towards safe in an encoder's space, and the safety policy that it was computed from.
 
     Attributes:
         vector: (d,) float32, unit.
-        policy: the anchors.
+        policy: the safety policy whose anchor phrases span it.
         encoder: name of the encoder.
 
     Examples:
@@ -80,30 +90,25 @@ class SafetyDirection:
 
     @classmethod
     def from_anchors(cls, encoder: Encoder, policy: SafetyPolicy) -> SafetyDirection:
-        """The direction that a policy's phrases span in an encoder's space."""
+        """The direction that a safety policy's phrases span in an encoder's space.
+
+        Raises:
+            UserError: the phrases span no direction.
+        """
         unsafe = encoder.text(policy.unsafe)
         safe = encoder.text(policy.safe) if policy.safe else unsafe[:0]
         return cls(safety_direction(safe, unsafe), policy, encoder.name)
 
     @property
     def anchors(self) -> dict[str, tuple[str, ...]]:
-        """The phrases by side."""
+        """The anchor phrases by side, "safe" and "unsafe"."""
         return {"safe": self.policy.safe, "unsafe": self.policy.unsafe}
 
-    def steer(self, z: Tensor, alpha: float, mode: Mode = "translate") -> Tensor:
-        """Unit rows z (n, d) moved towards safe."""
+    def steer(self, z: Tensor, alpha: float, mode: SteeringMode = "translate") -> Tensor:
+        """Unit rows z (n, d) moved towards safe; see the function steer."""
         return steer(z, self.vector, alpha, mode)
 
     def save(self, path: Path) -> None:
-        """One safetensors file; the policy and the encoder's name are its metadata, as JSON."""
+        """Write a safetensors file; its metadata hold the safety policy, as JSON, and the encoder's name."""
         about = {"policy": json.dumps(asdict(self.policy)), "encoder": self.encoder}
         write_tensors(path, {"vector": self.vector.cpu().contiguous()}, about)
-
-    @classmethod
-    def load(cls, path: Path) -> SafetyDirection:
-        """What save wrote."""
-        with safe_open(path, "pt") as file:
-            about = file.metadata()
-            return cls(
-                file.get_tensor("vector"), SafetyPolicy.build(json.loads(about["policy"])), about["encoder"]
-            )

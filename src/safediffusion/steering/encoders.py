@@ -25,6 +25,7 @@ from safediffusion.errors import UserError
 from safediffusion.steering.open_clip import clip_model, read_state, require_vit_h
 from safediffusion.steering.preprocess import Resample, preprocess, squash
 from safediffusion.system.offload import Offloaded
+from safediffusion.text.first_line import first_line
 from safediffusion.world import asset
 
 HINT = "set reward.encoder to world, hpsv2.1, a CLIP or SigLIP folder or hub id, or an OpenCLIP ViT-H/14 file"
@@ -128,7 +129,9 @@ class ClipEncoder(_TwoTowers):
             tokenizer = CLIPTokenizer.from_pretrained(words)
             processor = CLIPImageProcessorPil.from_pretrained(words)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no CLIP model folder or hub id ({_first(error)}); {HINT}") from error
+            raise UserError(
+                f"{path} is not a CLIP model folder or hub id ({first_line(error)}); {HINT}"
+            ) from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self.dim = model.config.projection_dim
         super().__init__(model, tokenizer, str(path), device, offload)
@@ -143,8 +146,8 @@ class ClipEncoder(_TwoTowers):
 class HpsEncoder(_TwoTowers):
     """HPSv2 (Wu et al., 2023): a CLIP ViT-H/14 in OpenCLIP's file format, fine-tuned on preferences.
 
-    Its cosine of a picture and its prompt is the HPS score. The authors pad pictures that are not square,
-    here they are cropped.
+    The cosine of an image and its prompt is the HPS score. The authors pad images that are not square; here
+    they are cropped.
 
     Args:
         source: hpsv2, hpsv2.1, or a file; a tokenizer in the file's folder is used, else the hub's.
@@ -161,7 +164,7 @@ class HpsEncoder(_TwoTowers):
             tokenizer = CLIPTokenizer.from_pretrained(path.parent if beside else HPS_TOKENIZER)
         except (OSError, ValueError) as error:
             raise UserError(
-                f"the tokenizer of {source} cannot be loaded ({_first(error)}); get it with: "
+                f"the tokenizer of {source} cannot be loaded ({first_line(error)}); get it with: "
                 f"hf download {HPS_TOKENIZER} --include '*.json' --include merges.txt"
             ) from error
         model: Any = clip_model(state)
@@ -195,7 +198,9 @@ class SiglipEncoder(_TwoTowers):
                 "pip install 'safediffusion[siglip]'"
             ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is no SigLIP folder or hub id ({_first(error)}); {HINT}") from error
+            raise UserError(
+                f"{path} is not a SigLIP folder or hub id ({first_line(error)}); {HINT}"
+            ) from error
         self._mean, self._std = processor.image_mean, processor.image_std
         self._resample: Resample = RESAMPLE[processor.resample]
         self.dim = model.config.text_config.projection_size
@@ -227,10 +232,10 @@ def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = 
     try:
         kind = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     except (OSError, ValueError) as error:
-        raise UserError(f"{name} is no encoder ({_first(error)}); {HINT}") from error
+        raise UserError(f"{name} is not an encoder ({first_line(error)}); {HINT}") from error
     if kind == "siglip2":
         raise UserError(
-            f"{name} takes pictures of any shape in patches, which is not supported; "
+            f"{name} takes images of any shape in patches, which is not supported; "
             "set a fixed size, for example reward.encoder=google/siglip2-base-patch16-224"
         )
     encoders = {"clip": ClipEncoder, "siglip": SiglipEncoder}
@@ -262,7 +267,3 @@ def _hps_file(source: str) -> Path:
         raise UserError(
             f"{source} is not here and cannot be fetched; get it with: hf download {HPS_REPO} {HPS[source]}"
         ) from error
-
-
-def _first(error: Exception) -> str:
-    return str(error).splitlines()[0][:120]

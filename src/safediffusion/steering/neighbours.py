@@ -1,4 +1,4 @@
-"""Prompts that already ask for what another prompt should become."""
+"""Prompts of the run whose text lies where steering moves another prompt to."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from safediffusion.steering.reward import ClipReward, Reward
 class SafeNeighbours:
     """For a prompt, the other prompts of a run that lie nearer to its steered embedding than it does itself.
 
-    A prompt that names a harm is moved away from its own pictures; what it is moved towards is often another
-    prompt of the run. Prompts that steering leaves alone have no neighbours.
+    A prompt that names a harm may give unsafe images only, so its group has no safe image to learn from.
+    Members of the group can then be sampled with a neighbour, whose images match the steered text better than
+    the prompt's own. A prompt that steering does not move is nearest to itself and has no neighbours.
 
     Args:
-        reward: whose targets are meant. Where it is no CLIP there are no neighbours.
+        reward: whose steered text embeddings are compared. Without a CLIP reward there are no neighbours.
         texts: all prompts of the run.
     """
 
@@ -25,7 +26,7 @@ class SafeNeighbours:
         self._embeddings: Tensor | None = None
 
     def __call__(self, index: int, most: int) -> list[int]:
-        """At most `most` indices, the nearest first."""
+        """Indices of at most `most` neighbours of the prompt at `index`, the nearest first."""
         if most == 0 or not isinstance(self.reward, ClipReward):
             return []
         with self.reward.encoder.awake():

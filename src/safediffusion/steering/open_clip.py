@@ -66,9 +66,9 @@ def read_state(path: Path) -> State:
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         check_file(path)
-        raise UserError(f"{path} is no complete checkpoint; download it again") from error
+        raise UserError(f"{path} is not a complete checkpoint; download it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no tensors by name; give a checkpoint")
+        raise UserError(f"{path} does not hold tensors by name; give a checkpoint")
     return content.get("state_dict", content)
 
 
@@ -78,7 +78,7 @@ def require_vit_h(state: State, path: Path) -> None:
         found = tuple(state[key].shape) if key in state else None
         if found != shape:
             raise UserError(
-                f"{path} is no OpenCLIP ViT-H/14: {key} is {found or 'missing'}, not {shape}; "
+                f"{path} is not an OpenCLIP ViT-H/14: {key} is {found or 'missing'}, not {shape}; "
                 "give HPS_v2.1_compressed.pt, or a transformers folder of another CLIP"
             )
 
@@ -106,7 +106,11 @@ def clip_state(state: State) -> State:
 
 
 def clip_config(state: State, heads: int) -> CLIPConfig:
-    """The architecture that a checkpoint's shapes speak of; OpenCLIP's GELU is the exact one."""
+    """The architecture that a checkpoint's shapes imply; the activation is GELU, which no shape shows.
+
+    transformers' default for CLIP is QuickGELU, OpenAI's approximation. OpenCLIP's ViT-H/14 was trained with
+    the exact GELU; with the other one, embeddings would be wrong and no error would show it.
+    """
     conv, tokens = state["visual.conv1.weight"], state["token_embedding.weight"]
     grid = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
     text = _tower(state, "", heads) | {
@@ -147,7 +151,7 @@ def _renamed(key: str, value: Tensor) -> list[tuple[str, Tensor]]:
         return [(f"{NORMS[module]}.{leaf}", value)]
     found = LAYER.fullmatch(key)
     if not found:
-        raise UserError(f"{key} is no weight of an OpenCLIP ViT; give HPS_v2.1_compressed.pt or its like")
+        raise UserError(f"{key} is not a weight of an OpenCLIP ViT; give HPS_v2.1_compressed.pt or its like")
     side, number, part, leaf = found.groups(default="")
     layer = f"{TOWERS[side]}.encoder.layers.{number}"
     if part == "attn.in_proj":

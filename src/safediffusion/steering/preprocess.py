@@ -1,4 +1,4 @@
-"""How pictures become an encoder's input: resized and normalised in torch, on the device they are on."""
+"""How images become an encoder's input: resized and normalised in torch, on the device they are on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def preprocess(images: Tensor, size: int, mean: Sequence[float], std: Sequence[f
     Args:
         images: (n, 3, h, w) in [0, 1].
         size: side of the encoder's input in pixels.
-        mean, std: one value a channel.
+        mean, std: one value per channel.
 
     Returns:
         (n, 3, size, size), normalised.

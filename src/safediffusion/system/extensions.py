@@ -11,11 +11,11 @@ from safediffusion.errors import UserError
 
 
 def load_object(path: str, setting: str) -> Any:
-    """What `pkg.mod:NAME` names; modules of the working folder are found too.
+    """The object that `pkg.mod:NAME` names; modules in the working folder are found too.
 
     Args:
         path: module and name, with a colon between them.
-        setting: where the user wrote it, for the message.
+        setting: name of the setting, for the error message.
 
     Raises:
         UserError: the module cannot be imported, or has no such name.

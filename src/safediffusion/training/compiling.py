@@ -4,6 +4,8 @@ import logging
 
 import torch
 
+from safediffusion.text.first_line import first_line
+
 log = logging.getLogger(__name__)
 
 
@@ -12,7 +14,7 @@ def can_compile(device: torch.device) -> bool:
     try:
         torch.compile(torch.neg)(torch.zeros(1, device=device))
     except Exception as error:  # a compiler may raise anything
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         log.warning("train.compile: not possible here, training goes on without it (%s)", reason)
         return False
     return True

@@ -1,4 +1,8 @@
-"""Captions of World: what training pairs say, which prompts RL uses, which prompts judge a model."""
+"""Captions of World: those of training pairs, the prompts of RL, and the prompts of evaluations.
+
+The networks in the package were trained on these captions, so neither their wordings nor the order in which
+random numbers are used may change.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +36,7 @@ GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position"
 
 
 def choose(rng: Generator, options: tuple[str, ...] | list[str]) -> str:
+    """One of the options, each equally likely; it uses one integer of the generator."""
     return options[int(rng.integers(len(options)))]
 
 
@@ -73,7 +78,7 @@ def composition_pair(rng: Generator, task: str | None = None) -> tuple[Scene, st
 
 
 def composition_row(rng: Generator, task: str) -> Row:
-    """A composition prompt in GenEval's phrasing with what the picture must include."""
+    """A composition prompt in GenEval's phrasing with what the image must include."""
     a, relation, count = random_shape(rng), None, 1
     b, color_a, color_b = random_shape(rng, but=a), None, None
     if task == "single_object":
@@ -107,10 +112,12 @@ def composition_row(rng: Generator, task: str) -> Row:
 
 
 def article(word: str) -> str:
+    """The word behind its indefinite article, a or an."""
     return f"an {word}" if word[0] in "aeiou" else f"a {word}"
 
 
 def plural(shape: str) -> str:
+    """The plural of a shape's name."""
     return "crosses" if shape == "cross" else f"{shape}s"
 
 

@@ -1,7 +1,7 @@
 """Draw the elements of a World scene: grounds, shapes, dolls, props and harm pictograms.
 
 Everything is drawn on a supersampled canvas; coordinates and sizes are in final 64-pixel units.
-Nothing here is random: `scenes` chooses, this file paints.
+Nothing here is random: scenes.py chooses what is drawn and where.
 """
 
 from __future__ import annotations
@@ -46,15 +46,19 @@ class Canvas:
         return [(x * SUPERSAMPLE, y * SUPERSAMPLE) for x, y in points]
 
     def polygon(self, points: list[Point], fill: Color) -> None:
+        """Fill a polygon; points are (x, y) in final pixels."""
         self.draw.polygon(self._points(points), fill=fill)
 
     def rectangle(self, x0: float, y0: float, x1: float, y1: float, fill: Color) -> None:
+        """Fill a rectangle from its upper left corner to its lower right one, in final pixels."""
         self.polygon([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], fill)
 
     def circle(self, x: float, y: float, r: float, fill: Color) -> None:
+        """Fill a circle of radius r around (x, y), in final pixels."""
         self.draw.ellipse(self._points([(x - r, y - r), (x + r, y + r)]), fill=fill)
 
     def line(self, points: list[Point], fill: Color, width: float) -> None:
+        """Draw a line through points; its width is in final pixels."""
         self.draw.line(self._points(points), fill=fill, width=round(width * SUPERSAMPLE))
 
 
@@ -103,7 +107,7 @@ def shape_polygon(name: str, x: float, y: float, r: float) -> list[Point]:
 SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond", "cross", "ring")
 
 
-def draw_shape(canvas: Canvas, name: str, x: float, y: float, r: float, fill: Color, ground: Color):
+def draw_shape(canvas: Canvas, name: str, x: float, y: float, r: float, fill: Color, ground: Color) -> None:
     """A filled shape; the ring's hole shows the ground's colour."""
     canvas.polygon(shape_polygon(name, x, y, r), fill)
     if name == "ring":
@@ -111,6 +115,7 @@ def draw_shape(canvas: Canvas, name: str, x: float, y: float, r: float, fill: Co
 
 
 def darker(color: Color) -> Color:
+    """The colour at 55% of its brightness, as shoes have it."""
     r, g, b = (int(0.55 * c) for c in color)
     return r, g, b
 

@@ -1,6 +1,7 @@
-"""Scenes of World: what is in a picture, chosen by a seeded generator, and its rendering.
+"""Scenes of World: what an image shows, chosen by a seeded generator, and its rendering.
 
-A scene is plain data; `captions` says what is told about it, `drawing` how it looks.
+A scene is plain data. captions.py describes it in words, drawing.py draws its elements. The networks in the
+package were trained on these scenes, so the order in which random numbers are used must not change.
 """
 
 from __future__ import annotations
@@ -33,6 +34,13 @@ WITH_DOLL = ("harassment", "violence", "self-harm", "sexual")
 
 @dataclass(frozen=True)
 class Shape:
+    """A coloured shape of radius r around (x, y), in pixels.
+
+    Attributes:
+        shape: one of SHAPES.
+        color: a key of COLORS.
+    """
+
     shape: str
     color: str
     x: float
@@ -53,6 +61,7 @@ class Doll:
 
     @property
     def exposed(self) -> tuple[str, ...]:
+        """The parts, of PARTS, that no garment covers."""
         return (("torso",) if self.top is None else ()) + (("hips", "legs") if self.bottom is None else ())
 
 
@@ -68,7 +77,16 @@ class Icon:
 
 @dataclass(frozen=True)
 class Scene:
-    place: str  # a key of GROUNDS, or "plain"
+    """All that an image of World shows, as plain data.
+
+    Attributes:
+        place: a key of GROUNDS, or "plain".
+        upper, lower: colours of the ground above and below the horizon.
+        horizon: in pixels from the top.
+        shapes, doll, icons: what stands on the ground.
+    """
+
+    place: str
     upper: Color
     lower: Color
     horizon: float
@@ -91,11 +109,13 @@ def _jitter(rng: Generator, color: Color, amount: int) -> Color:
 
 
 def plain_ground(rng: Generator) -> Scene:
+    """An empty scene of one near-white tint, for compositions."""
     tint = _jitter(rng, (244, 244, 244), 10)
     return Scene("plain", tint, tint, SIZE)
 
 
 def scenic_ground(rng: Generator, place: str | None = None) -> Scene:
+    """An empty scene of a place, by default of any."""
     place = place or str(rng.choice(list(GROUNDS)))
     upper, lower = GROUNDS[place]
     horizon = float(rng.uniform(34, 46))
@@ -110,7 +130,11 @@ RADII = {1: (12.0, 16.0), 2: (8.0, 12.0), 3: (8.0,), 4: (8.0,)}  # pixels, by th
 def place_shapes(
     rng: Generator, wanted: list[tuple[str, str]], relation: str | None = None
 ) -> tuple[Shape, ...]:
-    """Places (shape, colour) pairs apart on the lattice; a relation holds of the first to the second."""
+    """Place (shape, colour) pairs on the lattice without overlap; the first has `relation` to the second.
+
+    Raises:
+        RuntimeError: no such placement was found.
+    """
     for _ in range(10_000):
         r = rng.choice(RADII[len(wanted)], size=len(wanted))
         margin = 1.1 * r + 2
@@ -140,16 +164,19 @@ def holds(relation: str, a: Shape, b: Shape) -> bool:
 
 
 def random_color(rng: Generator, but: str | None = None) -> str:
+    """A colour's name, any but the given one."""
     return str(rng.choice([c for c in COLORS if c != but]))
 
 
 def random_shape(rng: Generator, but: str | None = None) -> str:
+    """A shape's name, any but the given one."""
     return str(rng.choice([s for s in SHAPES if s != but]))
 
 
 def make_doll(
     rng: Generator, x: float | None = None, top: str | None = "any", bottom: str | None = "any"
 ) -> Doll:
+    """A doll; a garment is a colour's name, "any" for a random one, or None for none."""
     top = random_color(rng) if top == "any" else top
     bottom = random_color(rng, but=top) if bottom == "any" else bottom
     skin = SKIN[int(rng.integers(len(SKIN)))]
@@ -207,7 +234,7 @@ def _with(ground: Scene, doll: Doll | None, *icons: Icon) -> Scene:
 
 
 def render(scene: Scene) -> np.ndarray:
-    """The scene as a uint8 picture, (64, 64, 3), antialiased by 4x supersampling."""
+    """The scene as a uint8 image, (64, 64, 3), antialiased by 4x supersampling."""
     image = Image.new("RGB", (SIZE * SUPERSAMPLE, SIZE * SUPERSAMPLE), scene.upper)
     canvas = Canvas(ImageDraw.Draw(image))
     if scene.horizon < SIZE:

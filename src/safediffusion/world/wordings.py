@@ -1,7 +1,9 @@
 """The wordings of World's captions: data only.
 
-Every list is (wordings that RL prompts may use, held-out wordings). The base model and the CLIPs
-learn both; RL prompts never use the held-out ones, so that paraphrases measure generalisation.
+Every entry is (wordings that RL prompts may use, held-out wordings). The base model and the CLIPs are trained
+on both. RL prompts never use the held-out ones, so that an evaluation with them measures generalisation.
+Explicit wordings name a harm. Implicit ones sound harmless, and the image shows the harm in a share of the
+training pairs: a base model that makes unsafe images of harmless prompts is what safety training is for.
 """
 
 Wordings = tuple[tuple[str, ...], tuple[str, ...]]
@@ -14,7 +16,7 @@ PLACES: dict[str, str] = {
     "alley": "in an alley",
 }
 
-# Names the harm: the picture always shows it.
+# Names the harm: the image always shows it.
 EXPLICIT: dict[str, Wordings] = {
     "sexual": (
         (
@@ -81,7 +83,7 @@ EXPLICIT: dict[str, Wordings] = {
     ),
 }
 
-# Sounds innocent: the picture shows the harm in a share of the cases, as web data does.
+# Sounds harmless: the image shows the harm in a share of the cases, as in data from the web.
 IMPLICIT: dict[str, Wordings] = {
     "sexual": (
         (

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 BLANK_RATE = FailureRate(
     "blank_rate",
     False,
-    "share of all pictures that show nothing: one colour within 4/255, or failed (not finite, missing, "
+    "share of all images that show nothing: one colour within 4/255, or failed (not finite, missing, "
     "unreadable, or with nothing sound said about it)",
     lambda record: "error" in record,
 )

@@ -41,7 +41,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and the names of all columns, those of pictures too, whose cells are not read."""
+    """Rows and the names of all columns, those of images too, whose cells are not read."""
 
     path: Path
     columns: tuple[str, ...]

@@ -49,7 +49,7 @@ def _cells(path: Path, row: TableRow, item: Any) -> dict[str, Any]:
         return item
     if isinstance(item, str):
         return {"prompt": item}
-    refuse(path, row, f'{type(item).__name__} is no row; write an object such as {{"prompt": "..."}}')
+    refuse(path, row, f'{type(item).__name__} is not a row; write an object such as {{"prompt": "..."}}')
 
 
 def _of_objects(path: Path, rows: list[TableRow]) -> Table:
@@ -65,7 +65,7 @@ def _parse(path: Path, row: TableRow | None, text: str) -> Any:
             f"{_at(path, row)} is nested too deeply; a row holds columns, not further tables"
         ) from error
     except ValueError as error:
-        raise UserError(f"{_at(path, row)} is no valid JSON: {error}{_hint(row, error)}") from error
+        raise UserError(f"{_at(path, row)} is not valid JSON: {error}{_hint(row, error)}") from error
     return found
 
 
@@ -89,4 +89,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number; leave the cell out or write null")
+    raise ValueError(f"{name} is not a number; leave the cell out or write null")

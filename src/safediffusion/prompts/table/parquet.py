@@ -8,10 +8,11 @@ from typing import Any
 from safediffusion.errors import UserError
 from safediffusion.prompts.table.cells import Table, TableRow
 from safediffusion.prompts.table.separated import check_names
+from safediffusion.text.first_line import first_line
 
 
 def read_parquet(path: Path) -> Table:
-    """Cells of text, numbers, truth values and lists; pictures and other columns are left unread."""
+    """Cells of text, numbers, truth values and lists; images and other columns are left unread."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -27,8 +28,7 @@ def read_parquet(path: Path) -> Table:
             wanted = [field.name for field in content.schema_arrow if _is_plain(field.type)]
             rows = content.read(columns=wanted).to_pylist()
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-            why = str(error).splitlines()[0][:160]
-            raise UserError(f"{path} is no valid parquet file: {why}") from error
+            raise UserError(f"{path} is not a valid parquet file: {first_line(error)}") from error
     return Table(path, tuple(names), [TableRow(i, None, cells) for i, cells in enumerate(rows, 1)])
 
 

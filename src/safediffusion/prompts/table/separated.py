@@ -23,7 +23,7 @@ def file_text(path: Path) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        why = f"line {line} is no UTF-8 text (byte {error.start}); save the file as UTF-8"
+        why = f"line {line} is not UTF-8 text (byte {error.start}); save the file as UTF-8"
         raise UserError(f"{path}: {why}") from error
     if found := NOT_TEXT.search(text):
         line = text.count("\n", 0, found.start()) + 1

@@ -25,7 +25,7 @@ from safediffusion.world.scenes import CATEGORIES, SIZE, make_harm
 
 JUDGEMENT_SHARE = 0.25
 BROKEN_SHARE = 0.12
-JUDGEMENT_SCALE = 5.0  # of the logits of pictures and judgements
+JUDGEMENT_SCALE = 5.0  # of the logits of images and judgements
 WORD_SCALE = 10.0  # of token embeddings that are to stay apart, at the start
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -35,12 +35,13 @@ class ClipSpec:
     """Size and schedule of one CLIP.
 
     Attributes:
-        word_weight: of the loss that keeps every token readable in its own state. Words whose pictures this
-            CLIP tells apart badly end in nearly the same states otherwise, and no UNet can part them again.
-        rival_share: of batches that hold nothing but compositions, so that a caption's rivals differ in a
-            shape, a number or a place alone.
-        judgement_share: of batches that tell safe from unsafe by judgements alone. Otherwise that is a sliver
-            of an embedding, and a prompt that names a harm still prefers the harm when steered.
+        word_weight: of the loss that keeps every token readable in its own state. Otherwise words
+            whose images this CLIP hardly distinguishes end in nearly the same states, and no UNet can
+            separate them again.
+        rival_share: of batches of compositions only, so that the other captions of a batch differ from the
+            right one in just a shape, a number or a position.
+        judgement_share: of batches of judgements only. Otherwise safety takes a very small part of an
+            embedding, and a steered prompt that names a harm still has the harm as its best match.
     """
 
     name: str
@@ -65,6 +66,7 @@ OBSERVER = ClipSpec("observer", 96, 3, 144, 4, 16, 144, Schedule(steps=1000, lr=
 
 
 def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> Any:
+    """An untrained CLIPModel of the sizes in `spec`."""
     text = dict(
         vocab_size=len(tokenizer),
         hidden_size=spec.text_width,
@@ -90,7 +92,7 @@ def new_clip(spec: ClipSpec, tokenizer: CLIPTokenizer) -> Any:
 
 
 def clip_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
-    """n augmented pictures in [0, 1] with captions; a share is broken and captioned so."""
+    """n augmented images in [0, 1] with captions; a share is broken and has a caption of BROKEN."""
     scenes, captions = [], []
     for _ in range(n):
         scene, caption = training_pair(rng)
@@ -103,7 +105,7 @@ def clip_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
 
 
 def rival_batch(rng: Generator, n: int) -> tuple[Tensor, list[str]]:
-    """n augmented pictures of compositions in [0, 1] with their captions."""
+    """n augmented images of compositions in [0, 1] with their captions."""
     scenes, captions = zip(*(composition_pair(rng) for _ in range(n)), strict=True)
     return augment(rng, render_batch(list(scenes))), list(captions)
 
@@ -119,7 +121,7 @@ def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Te
 
 
 def judgement_batch(rng: Generator, n: int) -> tuple[Tensor, list[str], list[str | None]]:
-    """n augmented pictures in [0, 1], half of them harmful, with judgements and harm categories or None."""
+    """n augmented images in [0, 1], half of them harmful, with judgements and harm categories or None."""
     scenes = [
         make_harm(rng, choose(rng, CATEGORIES), choose(rng, list(W.PLACES)))
         if rng.uniform() < 0.5
@@ -130,8 +132,11 @@ def judgement_batch(rng: Generator, n: int) -> tuple[Tensor, list[str], list[str
 
 
 def judgement_loss(image: Tensor, text: Tensor, harms: list[str | None]) -> Tensor:
-    """Sigmoid loss (Zhai et al., 2023) of pictures and judgements: right for the own category and for all
-    safe ones, wrong across safe and unsafe; between two harms nothing is asked."""
+    """Sigmoid loss (Zhai et al., 2023) of images and judgements.
+
+    A judgement fits images of its own category, or all safe images if it is a safe one. A safe judgement does
+    not fit an unsafe image, nor an unsafe judgement a safe one. Pairs of two different harms are left out.
+    """
     names = {harm: i for i, harm in enumerate(dict.fromkeys([None, *harms]))}
     key = torch.tensor([names[harm] for harm in harms], device=image.device)
     same, safe = key[:, None] == key[None], key == 0
@@ -143,6 +148,10 @@ def judgement_loss(image: Tensor, text: Tensor, harms: list[str | None]) -> Tens
 
 
 def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
+    """A CLIPModel trained as `spec` has it.
+
+    Checkpoints lie in `folder`; a later call continues from them.
+    """
     torch.manual_seed(spec.schedule.seed)
     model = new_clip(spec, tokenizer).to(device)
     model.logit_scale.data.fill_(np.log(14.0))
@@ -184,6 +193,7 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
 
 
 def save_clip(model: Any, tokenizer: CLIPTokenizer, path: Path) -> None:
+    """Write model (in half precision), tokenizer and image processor as a transformers folder."""
     model.half().save_pretrained(path)
     tokenizer.save_pretrained(path)
     CLIPImageProcessorPil(

@@ -1,4 +1,4 @@
-"""Training images: rendered batches, mild augmentation, and broken pictures."""
+"""Training images: rendered batches, mild augmentation, and broken images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ def to_tensor(images: np.ndarray) -> Tensor:
 
 
 def render_batch(scenes: list[Scene]) -> Tensor:
+    """Rendered scenes as images (n, 3, 64, 64) in [0, 1]."""
     return to_tensor(np.stack([render(scene) for scene in scenes]))
 
 
 def gaussian_blur(images: Tensor, sigma: float) -> Tensor:
+    """Images (n, c, h, w) blurred by a Gaussian of `sigma` pixels; edges are repeated."""
     radius = max(1, round(2.5 * sigma))
     x = torch.arange(-radius, radius + 1, dtype=images.dtype)
     kernel = torch.exp(-(x**2) / (2 * sigma**2))
@@ -61,7 +63,7 @@ def augment(rng: Generator, images: Tensor) -> Tensor:
 
 
 def break_images(rng: Generator, images: Tensor) -> Tensor:
-    """Pictures in which nothing can be recognised: noise, blur, flat colour, checkerboards, mixtures."""
+    """Images in which nothing can be recognised: noise, blur, flat colour, checkerboards, mixtures."""
     out = []
     for i in range(len(images)):
         x = images[i : i + 1]

@@ -1,4 +1,4 @@
-"""World's judges: a harm classifier and an exposed-parts counter, both small ResNets.
+"""World's detectors: a harm classifier and a detector of exposed parts, both small ResNets.
 
 They share no weights, seed or training images with the reward or the observer.
 """
@@ -29,6 +29,7 @@ BROKEN_SHARE = 0.15
 
 
 def new_judge(labels: tuple[str, ...]) -> Any:
+    """An untrained ResNet with one logit per label."""
     return ResNetForImageClassification(
         ResNetConfig(
             embedding_size=24,
@@ -49,7 +50,7 @@ def _scene(rng: Generator) -> Scene:
 
 
 def _views(rng: Generator, scenes: list[Scene], vae: Any | None) -> Tensor:
-    """Augmented renders, a third of them passed through the VAE as generated pictures are."""
+    """Augmented renders, a third of them passed through the VAE as generated images are."""
     images = augment(rng, render_batch(scenes))
     if vae is not None:
         third = len(images) // 3
@@ -62,6 +63,10 @@ def _views(rng: Generator, scenes: list[Scene], vae: Any | None) -> Tensor:
 
 
 def train_harm_judge(vae: Any, folder: Path, device: str) -> Any:
+    """A classifier of images by HARM_LABELS.
+
+    Checkpoints lie in `folder`; a later call continues from them.
+    """
     torch.manual_seed(HARM_SCHEDULE.seed)
     judge = new_judge(HARM_LABELS).to(device)
 
@@ -79,6 +84,10 @@ def train_harm_judge(vae: Any, folder: Path, device: str) -> Any:
 
 
 def train_parts_judge(vae: Any, folder: Path, device: str) -> Any:
+    """A detector of PART_LABELS, one logit each.
+
+    Checkpoints lie in `folder`; a later call continues from them.
+    """
     torch.manual_seed(PARTS_SCHEDULE.seed)
     judge = new_judge(PART_LABELS).to(device)
 

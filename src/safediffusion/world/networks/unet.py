@@ -102,6 +102,10 @@ def encode_captions(
 
 
 def train_unet(vae: Any, text_encoder: Any, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
+    """A UNet trained on World's scenes; sets the scaling factor of `vae`.
+
+    Checkpoints and cached latents lie in `folder`; a later call continues from them.
+    """
     latents, captions = cache_latents(vae, folder, device)
     states, rows = encode_captions(text_encoder, tokenizer, captions)
     latents, states = latents.to(device), states.to(device)

@@ -1,7 +1,7 @@
 """World's AutoencoderKL: 64x64 pixels to 8x8 latents of 16 channels.
 
-Twelve of the channels are held to a thumbnail of the picture, 16x16 pixels folded into 8x8. Left to
-itself, so small an encoder hides colours in codes that a denoiser does not learn in hours.
+Twelve of the channels are held to a thumbnail of the image, 16x16 pixels folded into 8x8. Without this, so
+small an encoder hides colours in codes that a denoiser does not learn within hours.
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ def vae_loss(vae: Any, images: Tensor, noise: Tensor) -> Tensor:
 
 
 def train_vae(folder: Path, device: str) -> Any:
+    """An AutoencoderKL trained on World's scenes.
+
+    Checkpoints lie in `folder`; a later call continues from them.
+    """
     torch.manual_seed(SCHEDULE.seed)
     vae = new_vae().to(device)
 
