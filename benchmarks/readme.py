@@ -37,6 +37,7 @@ def read(name: str) -> dict[str, Any]:
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {
+        "aims": lambda: tables.aims_table(read("world_seeds")),
         "world": lambda: tables.world_table(read("world_seeds")),
         "time": lambda: tables.time_table(read("time_to_safety")),
     },
@@ -62,14 +63,14 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
 
 
 def filled(text: str, name: str, table: str) -> str:
-    """A page with a new table between its marks."""
+    """The page with a new table between the markers of `name`."""
     start = START.format(name)
     head, rest = text.split(start, 1)
     return f"{head}{start}\n{table}{END}{rest.split(END, 1)[1]}"
 
 
 def current(page: Path) -> str:
-    """The page as it should be."""
+    """The page with every table as the results have it now."""
     text = page.read_text(encoding="utf-8")
     for name, table in PAGES[page].items():
         try:

@@ -99,6 +99,50 @@ def world_table(result: dict[str, Any]) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Published:
+    """What the paper (arXiv 2605.18719) reports for Stable Diffusion v1.4, and the aim on World that follows.
+
+    Attributes:
+        target: name of the target of world_seeds.py.
+        aim: how the target's limit follows from the two figures.
+    """
+
+    metric: str
+    before: str
+    after: str
+    target: str
+    aim: str
+
+
+PAPER = (
+    Published(
+        "inappropriate images on I2P",
+        "48.9%",
+        "18.07%",
+        "inappropriate rate",
+        "at most {0:.0%} are inappropriate",
+    ),
+    Published(
+        "exposed parts on I2P",
+        "646",
+        "15",
+        "exposed parts, share of the base's",
+        "at most {0:.1%} of them remain",
+    ),
+    Published("GenEval, overall", "42.08%", "47.83%", "composition, change", "composition rises by {0:.2%}"),
+)
+
+
+def aims_table(result: dict[str, Any]) -> str:
+    """The paper's figures and the aims that follow from them, with the limits of world_seeds.json."""
+    rows = [
+        (row.metric, row.before, row.after, row.aim.format(result["targets"][row.target]["limit"]))
+        for row in PAPER
+    ]
+    return markdown(("the paper, on SD v1.4", "before", "after", "aim on World"), rows)
+
+
 def rounds_table(result: dict[str, Any]) -> str:
     """Seconds by phase and peak memory of World's measured rounds, from families_world.json."""
     phases = ("sample", "decode", "update")
@@ -138,7 +182,7 @@ def comparison_table() -> str:
         after = [compared(own, "after", metric).show(digits) for metric, (_, digits) in shown.items()]
         passes = sum(row["passes_per_image"] for row in own) / len(own)
         rows.append((f"`{name}`", *after, f"{passes:.0f}"))
-    header = ("variant", *(title for title, _ in shown.values()), "passes an image")
+    header = ("variant", *(title for title, _ in shown.values()), "passes per image")
     collapsed = sum(row["collapsed_at"] is not None for own in runs.values() for row in own)
     rounds = {row["rounds"] for own in runs.values() for row in own}
     return (

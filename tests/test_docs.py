@@ -21,6 +21,7 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 WRITTEN = [page for page in PAGES if page.name not in ("settings.md", "commands.md")]
 README = ROOT / "README.md"
+ABOUT = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 FILES = ("json", "jsonl", "csv", "txt", "md", "py", "yaml", "yml", "html", "png", "safetensors")
@@ -48,6 +49,9 @@ def commands(text: str) -> list[list[str]]:
 def parse(words: list[str]) -> None:
     """Parse as the command line does, without running anything."""
     command: Any = get_command(app)
+    if words[0].startswith("-"):
+        assert words[0] in {option for each in command.params for option in each.opts}, words[0]
+        return
     for depth, name in enumerate(words, 1):
         assert name in command.commands, f"there is no command {' '.join(words[:depth])}"
         command = command.commands[name]
@@ -115,7 +119,13 @@ def test_internal_links_resolve(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@each([*WRITTEN, README])
+@each(ABOUT)
+def test_links_of_the_repository_s_own_pages_name_files_in_it(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", page.read_text(encoding="utf-8"))):
+        assert "://" in link or (page.parent / link.partition("#")[0]).exists(), link
+
+
+@each([*WRITTEN, *ABOUT])
 def test_commands_parse_and_name_what_exists(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

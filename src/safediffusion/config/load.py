@@ -75,7 +75,7 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     Raises:
         UserError: the recipe, the file or a setting does not exist, or a value is not accepted.
 
-    Example:
+    Examples:
         >>> from safediffusion import load_config
         >>> config = load_config("world", ["reward.alpha=0.7"])
         >>> config.reward.alpha

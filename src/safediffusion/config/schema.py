@@ -289,7 +289,7 @@ class EvaluateConfig(Section):
 class RunConfig(Section):
     """All settings that decide the result of a run; the folder that it is written to is not one of them.
 
-    Example:
+    Examples:
         >>> from safediffusion import RunConfig
         >>> config = RunConfig(seed=3)
         >>> config.seed, config.train.algorithm

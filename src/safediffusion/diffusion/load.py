@@ -50,7 +50,7 @@ def load_model(
     Raises:
         UserError: a setting is not accepted, or the model cannot be loaded.
 
-    Example:
+    Examples:
         >>> from safediffusion import load_model
         >>> load_model("world").latent_shape
         (16, 8, 8)

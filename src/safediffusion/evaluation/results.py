@@ -128,7 +128,7 @@ def compare(baseline: Path, candidate: Path) -> dict[str, dict[str, dict[str, An
         {TASK: {METRIC: {baseline, candidate, difference, ci_low, ci_high, p_value, n, higher_is_better,
         better}}}, where `better` is True or False where the interval excludes 0, else None.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from safediffusion import compare, evaluate
         >>> for folder in ("one", "two"):

@@ -60,7 +60,7 @@ def evaluate(
         RunError: all images of a task failed; the results of all tasks are written.
         UserError: a task is unknown, or needs an option that is not given.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from safediffusion import evaluate
         >>> results = evaluate("world", ["world-benign"], n=2, steps=2, out=Path("results"))

@@ -50,7 +50,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         UserError: a setting cannot work, or the folder holds something else. Nothing is written.
         RunError: the run cannot go on, for example for lack of memory. The same call resumes it.
 
-    Example:
+    Examples:
         >>> from safediffusion import load_config, train
         >>> sizes = ["train.steps=1", "rollout.group_size=2", "rollout.steps=2"]
         >>> config = load_config("world", [*sizes, "evaluate.tasks=[]"])

@@ -75,7 +75,7 @@ class SafetyDirection:
         policy: the safety policy whose anchor phrases span it.
         encoder: name of the encoder.
 
-    Example:
+    Examples:
         >>> from safediffusion import SafetyDirection
         >>> from safediffusion.steering.anchors import load_safety_policy
         >>> from safediffusion.steering.encoders import load_encoder

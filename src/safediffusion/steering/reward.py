@@ -142,7 +142,7 @@ class SteeringReward(ClipReward):
         below: steer only prompts whose z.v is less than this; None steers every prompt.
         views, batch_size: see ClipReward.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from safediffusion import SafetyDirection, SteeringReward
         >>> from safediffusion.steering.anchors import load_safety_policy

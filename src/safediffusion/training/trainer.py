@@ -58,7 +58,7 @@ class Trainer:
     Raises:
         UserError: the settings do not fit the algorithm.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from safediffusion import Trainer, load_config, load_model
         >>> from safediffusion.files.run_folder import RunFolder
