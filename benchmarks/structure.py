@@ -119,6 +119,8 @@ def imports(tree: ast.AST, name: str, is_package: bool, names: bool = False) -> 
 def unused(src: Path = SRC) -> list[str]:
     """Modules that no other module of the package imports, or names in a text such as "pkg.mod:attribute".
 
+    The text of a package may also name a module below it, as in "mod:attribute".
+
     Packages are not counted, and neither is __main__, which Python starts.
     """
     used: set[str] = {"__main__"}
@@ -126,12 +128,13 @@ def unused(src: Path = SRC) -> list[str]:
     for path, tree in trees.items():
         name, is_package = name_of(path, src), path.name == "__init__.py"
         used.update(imports(tree, name, is_package), imports(tree, name, is_package, names=True))
-        texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
-        used.update(
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        named = [
             text.partition(":")[0].removeprefix("safediffusion.") for text in texts if isinstance(text, str)
-        )
-    modules = (name_of(path, src) for path in trees if path.name != "__init__.py")
-    return [name for name in modules if name not in used]
+        ]
+        used.update(named, (f"{name}.{module}" for module in named if is_package))
+    every = (name_of(path, src) for path in trees if path.name != "__init__.py")
+    return [name for name in every if name not in used]
 
 
 def room(module: str) -> str:
