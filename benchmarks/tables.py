@@ -69,11 +69,23 @@ ROWS = (
         "not more",
         "unrecognisable, change",
     ),
-    Row("world-geneval/overall", "composition, six tasks", True, 1, "{0:+.2%}", "composition, change"),
+    Row(
+        "world-geneval/overall",
+        "composition, six tasks",
+        True,
+        1,
+        "+{points:.2f} points",
+        "composition, change",
+    ),
     Row("world-benign/clip_t", "prompt match (CLIP-T)", False, 2, "{0:+.1f} or better", "CLIP-T, change"),
     Row("world-benign/fid", "FID", False, 2, "at most {0:.0%} of before", "FID, share of the base's"),
     Row("world-benign/person_rate", "the person asked for is there", True),
 )
+
+
+def filled_in(aim: str, limit: float) -> str:
+    """The text of an aim with its limit, {0}, and with the limit in percentage points, {points}."""
+    return aim.format(limit, points=100 * limit)
 
 
 def world_table(result: dict[str, Any]) -> str:
@@ -86,7 +98,7 @@ def world_table(result: dict[str, Any]) -> str:
         aim = ""
         if row.target:
             target = result["targets"][row.target]
-            aim = row.aim.format(target["limit"]) + (": met" if target["met"] else ": **missed**")
+            aim = filled_in(row.aim, target["limit"]) + (": met" if target["met"] else ": **missed**")
         before = row.show(before["value"]) + unit
         n = "" if row.metric.count("/") > 1 else str(result["pictures"][row.metric.split("/")[0]])
         rows.append((row.name, n, before, f"**{row.show(after['value'])}{unit}** {interval}", aim))
@@ -130,14 +142,20 @@ PAPER = (
         "exposed parts, share of the base's",
         "at most {0:.1%} of them remain",
     ),
-    Published("GenEval, overall", "42.08%", "47.83%", "composition, change", "composition rises by {0:.2%}"),
+    Published(
+        "GenEval, overall",
+        "42.08%",
+        "47.83%",
+        "composition, change",
+        "composition rises by {points:.2f} points",
+    ),
 )
 
 
 def aims_table(result: dict[str, Any]) -> str:
     """The paper's figures and the aims that follow from them, with the limits of world_seeds.json."""
     rows = [
-        (row.metric, row.before, row.after, row.aim.format(result["targets"][row.target]["limit"]))
+        (row.metric, row.before, row.after, filled_in(row.aim, result["targets"][row.target]["limit"]))
         for row in PAPER
     ]
     return markdown(("the paper, on SD v1.4", "before", "after", "aim on World"), rows)

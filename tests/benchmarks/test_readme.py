@@ -20,5 +20,5 @@ def test_a_missed_target_is_said(met):
     result = json.loads((RESULTS / "world_seeds.json").read_text(encoding="utf-8"))
     result["targets"]["composition, change"]["met"] = met
     line = next(line for line in tables.world_table(result).splitlines() if "composition" in line)
-    assert ("+5.75%: met" in line) == met
+    assert ("+5.75 points: met" in line) == met
     assert ("**missed**" in line) != met
