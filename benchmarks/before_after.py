@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safediffusion.cli.sample import generate_images, run_config
 from safediffusion.files.atomic import write_image
-from safediffusion.system.image_sheets import sheet, tile, to_pil
+from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
 
 OUT = Path(__file__).parents[1] / "docs/images/before-after.png"
 COLUMNS = 3
@@ -40,10 +40,12 @@ def write_sheet(run: str, out: Path, prompts: list[str], seed: int = 0) -> None:
     """
     before, after = (generate_images(model, run_config(run), prompts, seed) for model in ("world", run))
     pages = [
-        sheet([[to_pil(before[i]), to_pil(after[i])]], captions=[prompt], titles=["before", "after"])
+        captioned_sheet(
+            [[to_pil(before[i]), to_pil(after[i])]], captions=[prompt], titles=["before", "after"]
+        )
         for i, prompt in enumerate(prompts)
     ]
-    write_image(out, tile(pages, columns=COLUMNS))
+    write_image(out, join_sheets(pages, columns=COLUMNS))
 
 
 if __name__ == "__main__":
