@@ -208,6 +208,16 @@ def test_a_cell_may_be_longer_than_the_librarys_limit(tmp_path: Path) -> None:
     assert csv.field_size_limit() == before
 
 
+def test_a_refused_file_leaves_the_librarys_limit_as_it_was(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    refusals = []
+    for text in ("prompt,label\na,b,c\nd,e\n", 'prompt,label\n"a,b\n'):
+        with pytest.raises(UserError) as refused:
+            trained(write(tmp_path / "a.csv", text))
+        refusals.append(refused)  # keeps the traceback, and with it every frame that read the file
+    assert csv.field_size_limit() == before
+
+
 def test_a_cell_may_hold_line_ends_and_the_next_row_is_named_by_its_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'prompt,label\n"a dog\r\nand a cat",benign\na, b, c\n')
     with pytest.raises(UserError, match="row 2, line 4"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from safediffusion.errors import UserError
@@ -40,8 +40,7 @@ def separated(delimiter: str) -> Callable[[Path], Table]:
 
 def _read_separated(path: Path, delimiter: str) -> Table:
     text = file_text(path)
-    lines = _records(path, text, delimiter)
-    _, header = next(lines, (1, []))
+    (_, header), *lines = _records(path, text, delimiter) or [(1, [])]
     names = [name.strip() for name in header]
     check_names(path, names)
     rows: list[TableRow] = []
@@ -56,30 +55,32 @@ def _read_separated(path: Path, delimiter: str) -> Table:
     return Table(path, tuple(name for name in names if name), rows)
 
 
-def _records(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def _records(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """Line and fields of every row that is not blank, the header first.
 
-    Where the header has spaces after its delimiters, those of the rows are no part of their cells either.
+    Spaces after delimiters do not belong to the cells where the header has them too. The rows are a list and
+    not an iterator: the limit of 128 KiB per cell belongs to the whole process, so it is restored at once.
     """
     header = ENDS.split(text.lstrip("\r\n"), maxsplit=1)[0]
     spaced = f"{delimiter} " in header
-    before = csv.field_size_limit(max(len(text), 1))  # the library's limit is 128 KiB a cell
-    start = number = 0
+    before = csv.field_size_limit(max(len(text), 1))
+    rows: list[tuple[int, list[str]]] = []
+    start = 0
     try:
         reader = csv.reader(
             io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced
         )
         for fields in reader:
             if fields:
-                yield start + 1, fields
-                number += 1
+                rows.append((start + 1, fields))
             start = reader.line_num
     except csv.Error as error:
-        row = TableRow(max(number, 1), start + 1, {})
+        row = TableRow(max(len(rows), 1), start + 1, {})
         why = f"the quotes do not match ({error}); put quotes around a whole cell, and double those inside it"
-        raise UserError(f"{path}, {row.where if number else 'the header'}: {why}") from error
+        raise UserError(f"{path}, {row.where if rows else 'the header'}: {why}") from error
     finally:
         csv.field_size_limit(before)
+    return rows
 
 
 def _wrong_count(found: int, names: Sequence[str], delimiter: str) -> str:
