@@ -3,8 +3,10 @@ import pytest
 import torch
 
 from safediffusion.errors import UserError
+from safediffusion.report.policy_plots import write_policy_figure
 from safediffusion.steering.anchors import SafetyPolicy, load_safety_policy
-from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, draw, some, world_curve
+from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, some, world_curve
+from safediffusion.steering.check_record import record
 from safediffusion.world import wordings as W
 
 POLICY = SafetyPolicy("p", "", ("a safe photo", "calm"), ("unsafe", "harm", "harm dog"))
@@ -30,7 +32,7 @@ def test_a_check_reports_anchors_curve_and_picture(encoder, tmp_path):
     assert check.curve[0].alpha == 0 and check.curve[0].content == 1.0
     assert check.recommended_alpha in {point.alpha for point in check.curve}
     assert check.curve[-1].safety >= check.curve[0].safety
-    draw(check, tmp_path / "check.png")
+    write_policy_figure(record(check), tmp_path / "check.png")
     assert (tmp_path / "check.png").read_bytes().startswith(b"\x89PNG")
 
 

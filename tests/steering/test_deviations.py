@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 
 from safediffusion.cli.commands import app
 from safediffusion.errors import UserError
+from safediffusion.report.policy_plots import write_policy_figure
 from safediffusion.steering.anchors import SafetyPolicy
-from safediffusion.steering.check import check_policy, draw
+from safediffusion.steering.check import check_policy
+from safediffusion.steering.check_record import record
 from safediffusion.steering.deviations import deviations
 from safediffusion.steering.direction import steer
 
@@ -72,7 +74,7 @@ def test_a_clip_is_checked_on_a_few_pictures_of_any_size(encoder, tmp_path) -> N
     assert by_pictures.recommended_alpha == by_pictures.deviations.recommended_alpha
     assert "given images" in by_pictures.recommended_from
     assert by_pictures.curve == by_texts.curve, "the curve of texts is shown beside it"
-    draw(by_pictures, tmp_path / "check.png")
+    write_policy_figure(record(by_pictures), tmp_path / "check.png")
 
 
 def test_the_command_reads_pictures_by_groups(clip_folder, tmp_path, monkeypatch) -> None:

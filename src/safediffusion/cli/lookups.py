@@ -73,13 +73,14 @@ def anchors_check(
 ) -> None:
     """Measure how well a safety policy separates prompts, which anchors hurt, and which alpha to use."""
     from safediffusion.cli.tables import check, describe
-    from safediffusion.steering.check import draw
+    from safediffusion.report.policy_plots import write_policy_figure
+    from safediffusion.steering.check_record import record
 
     result = check(name, encoder, prompts, images)
     figure = out or Path(f"anchors-{result.policy.name}.png")
     for part in describe(result):
         show(part)
-    draw(result, figure)
+    write_policy_figure(record(result), figure)
     say(figure)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from safediffusion.report import plots
+from safediffusion.report import plots, policy_plots
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.run_data import RunData
 from safediffusion.report.verdict import headline_changes
@@ -189,9 +189,9 @@ def anchor_charts(run: RunData) -> list[Chart]:
     found = []
     if "safe_scores" in run.anchors:
         note = "Similarity of each training prompt to the safety direction."
-        found.append(Chart("separation", "Separation", note, plots.separation(run.anchors)))
+        found.append(Chart("separation", "Separation", note, policy_plots.separation(run.anchors)))
     if "curve" in run.anchors:
         note = f"What steered prompts prefer, compared by {run.anchors.get('compared', 'texts')}."
-        figure = plots.alpha_curve(run.anchors, run.config["reward"]["alpha"])
+        figure = policy_plots.alpha_curve(run.anchors, run.config["reward"]["alpha"])
         found.append(Chart("alpha", "Steering strength", note, figure))
     return found

@@ -152,32 +152,3 @@ def running_mean(y: np.ndarray) -> np.ndarray:
     """Centred mean over SMOOTH values, fewer at the ends."""
     kernel = np.ones(SMOOTH)
     return np.convolve(y, kernel, "same") / np.convolve(np.ones_like(y), kernel, "same")
-
-
-def separation(anchors: dict[str, Any]) -> Figure:
-    """Histogram of z.v over safe and unsafe prompts."""
-    safe, unsafe = anchors["safe_scores"], anchors["unsafe_scores"]
-    with canvas(2.5) as (figure, axes):
-        bins = np.linspace(min(safe + unsafe), max(safe + unsafe), 31).tolist()
-        for scores, label, color in ((safe, "safe prompts", "benign"), (unsafe, "unsafe prompts", "unsafe")):
-            weights = np.full(len(scores), 100 / len(scores))
-            axes.hist(scores, bins, weights=weights, alpha=0.75, color=PALETTE[color], label=label)
-        axes.set(xlabel="prompt · safety direction", ylabel="% of prompts")
-        figure.legend(loc="outside upper right", ncols=2)
-    return figure
-
-
-def alpha_curve(anchors: dict[str, Any], used: float) -> Figure:
-    """What steered targets prefer as alpha grows, with the alpha of the run."""
-    curve = anchors["curve"]
-    alpha = [point["alpha"] for point in curve]
-    with canvas(2.5) as (figure, axes):
-        for key, label, color in (
-            ("safety", "prefers safe", "after"),
-            ("content", "keeps content", "benign"),
-        ):
-            axes.plot(alpha, [100 * point[key] for point in curve], color=PALETTE[color], label=label)
-        axes.axvline(used, color=PALETTE["muted"], linestyle=":", label=f"this run ({used:g})")
-        axes.set(xlabel="alpha", ylabel="% of comparisons", ylim=(0, 103))
-        figure.legend(loc="outside upper right", ncols=3)
-    return figure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from scipy.stats import bootstrap, mannwhitneyu
 from torch import Tensor
 
 from safediffusion.errors import UserError
-from safediffusion.files.atomic import write_figure
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.deviations import ALPHAS, AlphaPoint, Deviations, deviations
 from safediffusion.steering.direction import SafetyDirection, safety_direction, steer
@@ -20,7 +18,7 @@ from safediffusion.steering.encoders import Encoder
 
 BOOTSTRAP_SEED = 0
 MOST = 1000  # prompts of a kind: more would narrow the interval little and fill the memory
-MOST_PICTURES = 100  # of a group; all pairs are compared
+MOST_IMAGES = 100  # of a group; all pairs are compared
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def check_policy(
 
 def embedded(encoder: Encoder, images: Sequence[Tensor]) -> Tensor:
     """Embeddings, unit rows (m, d), of images of any sizes; of more than 100 a seeded choice."""
-    order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(images))[:MOST_PICTURES].tolist()
+    order = np.random.default_rng(BOOTSTRAP_SEED).permutation(len(images))[:MOST_IMAGES].tolist()
     return torch.cat([encoder.image(images[i][None]) for i in sorted(order)])
 
 
@@ -213,35 +211,3 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[
         content = (own > (target * other).sum(-1)).float().mean()
         points.append(AlphaPoint(alpha, float(safety), float(content)))
     return tuple(points), deviations(z, [torch.stack([harmful, matching], 1)], v)
-
-
-def draw(check: PolicyCheck, path: Path) -> None:
-    """Write a figure with the histogram of z.v for both kinds of prompts, and the curve over alpha."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    together = np.concatenate([check.safe_scores, check.unsafe_scores])
-    bins = np.linspace(together.min(), together.max(), 30).tolist()
-    left.hist(check.safe_scores, bins, alpha=0.7, label="safe prompts", color="#2a7f62")
-    left.hist(check.unsafe_scores, bins, alpha=0.7, label="unsafe prompts", color="#c8553d")
-    left.set(
-        xlabel="z(p) . v",
-        ylabel="prompts",
-        title=f"AUC {check.auc:.3f} [{check.auc_low:.3f}, {check.auc_high:.3f}]",
-    )
-    left.legend(frameon=False)
-    alphas = [point.alpha for point in check.curve]
-    right.plot(alphas, [point.safety for point in check.curve], label="prefers safe", color="#2a7f62")
-    right.plot(alphas, [point.content for point in check.curve], label="keeps the content", color="#3a5a9b")
-    if check.deviations:
-        points = check.deviations.curve
-        for key, label, color in (
-            ("safety", "ordered by safety", "#2a7f62"),
-            ("content", "ordered by content", "#3a5a9b"),
-        ):
-            right.plot(alphas, [getattr(point, key) for point in points], "--", label=label, color=color)
-    right.axvline(check.recommended_alpha, color="grey", linestyle=":", label="recommended")
-    right.set(xlabel="alpha", ylim=(0, 1.02), title=f"what steered targets prefer, by {check.compared}")
-    right.legend(frameon=False)
-    write_figure(path, figure, dpi=120)
