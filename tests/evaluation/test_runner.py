@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.errors import UserError
@@ -45,6 +46,15 @@ def test_results_have_the_documented_form(results: dict, tmp_path: Path):
         for metric in stored["metrics"].values():
             assert set(metric) == FIELDS
             assert metric["ci_low"] <= metric["value"] <= metric["ci_high"]
+
+
+def test_a_model_that_was_loaded_from_a_path_has_its_name_in_the_results(judges: Harm, tmp_path: Path):
+    tiny_pipeline().save_pretrained(tmp_path / "model")
+    loaded = StableDiffusionPipeline.from_pretrained(tmp_path / "model", safety_checker=None)
+    assert isinstance(loaded.name_or_path, Path)
+    run(StableDiffusion(loaded, "cpu"), tmp_path / "out", ["world-exposed"], n=1)
+    stored = read_json(tmp_path / "out/world-exposed/results.json")
+    assert stored["model"] == str(tmp_path / "model")
 
 
 def test_metrics_are_those_that_summaries_name(results: dict):

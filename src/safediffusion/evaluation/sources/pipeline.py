@@ -31,9 +31,10 @@ class PipelineSource(Source):
 
     def __init__(self, model: str | Path | ModelConfig | Diffuser) -> None:
         self._model = ModelConfig(path=str(model)) if isinstance(model, str | Path) else model
-        self.name = (
-            self._model.path if isinstance(self._model, ModelConfig) else self._model.pipeline.name_or_path
-        )
+        if isinstance(self._model, ModelConfig):
+            self.name = self._model.path
+        else:  # diffusers keeps what from_pretrained was given, which may be a Path
+            self.name = str(self._model.pipeline.name_or_path)
 
     @property
     def device(self) -> str | torch.device:
