@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.adapters import check_targets
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import considered_prompts
 from safediffusion.run.trackers import check_trackers
@@ -40,6 +41,8 @@ def check_machine(config: RunConfig, device: str) -> None:
 def check_model(config: RunConfig, diffuser: Diffuser, count: int) -> None:
     """Check the settings that depend on the model and on the number of processes, `count`."""
     check_steps(config, diffuser)
+    layers = [name for name, _ in diffuser.network.named_modules()]
+    check_targets(layers, diffuser.lora_targets, config.train.lora_targets)
     check_processes(config, diffuser, count)
 
 
