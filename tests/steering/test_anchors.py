@@ -11,11 +11,11 @@ def test_every_shipped_policy_loads_and_has_the_stated_size(encoder):
         for n in list_policies(encoder)
         for p in [load_safety_policy(n, encoder)]
     }
-    assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)}
+    assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20), "sexual": (4, 4)}
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match="compact, empty-positive, scaled"):
+    with pytest.raises(UserError, match="compact, empty-positive, scaled, sexual"):
         load_safety_policy("scalde")
 
 
