@@ -3,13 +3,13 @@
     python benchmarks/generalisation.py             # every cell with seeds 0, 1, 2
     python benchmarks/generalisation.py --tuning    # seeds 10, 11, 12: choose settings and combinations here
     python benchmarks/generalisation.py --short     # four cells, one seed, few rounds and images
-        [--only CELL ...] [--seeds 0 1 2] [--out DIR] [--set key=value ...]
+        [--only CELL ...] [--seeds 0 1 2] [--name NAME] [--out DIR] [--set key=value ...]
 
-A finished run is a line of benchmarks/results/generalisation.jsonl and is not run again while its settings and
-World's networks are the same, even without its run folder; an interrupted run is resumed. Several of these
-commands may run at once on different cells or seeds. After every run it writes benchmarks/results/generalisation.md
-and .json of the cells that have all their seeds, and two figures in docs/images/ (with --short or --tuning
-beside the results).
+A finished run is a line of benchmarks/results/NAME.jsonl and is not run again while its settings and World's
+networks are the same, even without its run folder; an interrupted run is resumed. Several of these commands
+may run at once on different cells or seeds. After every run it writes NAME.md and NAME.json of the cells that
+have all their seeds, and two figures: in docs/images/ for the name `generalisation`, the default, else beside
+the results.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from training_runs import borrow_before, train, write_result
 
 from safediffusion import world
 from safediffusion.config import load_config
+from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.world import shows_harm
 from safediffusion.evaluation.records import read_records
 from safediffusion.evaluation.results import is_judged
@@ -60,6 +61,7 @@ class Plan:
         composition: images of the task of compositions.
         out: the run folders are OUT/WORLD/CELL/seed-N.
         name: of the result.
+        command: that repeats it.
     """
 
     cells: tuple[str, ...]
@@ -68,6 +70,7 @@ class Plan:
     composition: int
     out: Path
     name: str
+    command: str
 
     @property
     def records(self) -> Path:
@@ -77,12 +80,6 @@ class Plan:
     def words(self, cell: str, seed: int) -> list[str]:
         """The settings of a run."""
         return [TASKS, *CELLS[cell].settings, *self.settings, f"seed={seed}"]
-
-    @property
-    def command(self) -> str:
-        """What repeats it."""
-        option = {"generalisation": "", "generalisation_tuning": " --tuning"}.get(self.name, " --short")
-        return f"python benchmarks/generalisation.py{option}"
 
 
 @cache
@@ -152,10 +149,9 @@ def run(plan: Plan, cell: str, seed: int) -> None:
 def judge_composition(model: str | Path, out: Path, options: EvaluationOptions) -> None:
     """Evaluate a model on compositions, unless that is done."""
     done = out / COMPOSITION
-    if is_judged(done, get_task(COMPOSITION).version):
-        if read_json(done / "results.json")["n"] == options.n:
-            return
-    evaluate(model, [COMPOSITION], out, options)
+    known = is_judged(done, get_task(COMPOSITION).version)
+    if not known or read_json(done / "results.json")["n"] != options.n:
+        evaluate(model, [COMPOSITION], out, options)
 
 
 def counted(folder: Path) -> dict[str, int]:
@@ -215,21 +211,34 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     size.add_argument("--tuning", action="store_true", help="seeds 10, 11, 12, with a result of their own")
     parser.add_argument("--only", nargs="+", choices=list(CELLS), metavar="CELL", help=", ".join(CELLS))
     parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--name", help="name of the result")
     parser.add_argument("--out", type=Path, help="folder of the run folders; runs/generalisation by default")
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args(arguments)
-    short = words.short
-    name = "generalisation" + ("_short" if short else "_tuning" if words.tuning else "")
+    short, option = words.short, "short" if words.short else "tuning" if words.tuning else ""
+    name = words.name or "_".join(filter(None, ("generalisation", option)))
+    told = {"": [], "short": ["--short"], "tuning": ["--tuning"]}[option]
+    told += ["--name", words.name] if words.name else []
+    told += ["--seeds", *map(str, words.seeds)] if words.seeds else []
+    told += ["--set", *words.settings] if words.settings else []
     own = ["evaluate.n=28", "train.steps=5"] if short else ["evaluate.n=140"]
     seeds = words.seeds or ([0] if short else [10, 11, 12] if words.tuning else [0, 1, 2])
-    return Plan(
+    plan = Plan(
         cells=tuple(words.only or (SHORT if short else CELLS)),
         seeds=tuple(seeds),
         settings=(*own, *words.settings),
         composition=24 if short else 240,
         out=words.out or Path("runs") / ("generalisation-short" if short else "generalisation"),
         name=name,
+        command=" ".join(("python benchmarks/generalisation.py", *told)),
     )
+    try:
+        for cell in plan.cells:
+            for seed in plan.seeds:
+                load_config(RECIPE, plan.words(cell, seed))
+    except UserError as error:
+        parser.error(str(error))
+    return plan
 
 
 def main() -> None:

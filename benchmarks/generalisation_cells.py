@@ -24,7 +24,7 @@ class Cell:
 
 
 def dealt(trained: Sequence[str]) -> tuple[str, ...]:
-    """Train on these categories; every round has the same number of unsafe prompts, however many there are."""
+    """Train on these categories; however many there are, every round has as many unsafe prompts."""
     return ("prompts.path=world-mixed", f"prompts.categories=[{', '.join(trained)}]")
 
 

@@ -67,7 +67,7 @@ def points(result: dict[str, Any], key: str) -> dict[str, tuple[float, float]]:
 
 
 def undominated(cells: dict[str, tuple[float, float]]) -> list[str]:
-    """The cells that no other one beats: at most their unseen share, at least their quality, one of them better."""
+    """The cells that no other one beats: no less safe, no worse in quality, and better in one of them."""
     return [
         name
         for name, (x, y) in cells.items()

@@ -117,8 +117,8 @@ def table(result: dict[str, Any]) -> str:
     images = ", ".join(f"{n} images of {task}" for task, n in sorted(result["images"].items()))
     return (
         markdown(header, rows)
-        + "\nTrained and unseen: mean rate of inappropriate images of these categories, as a share of the base "
-        f"model's. Seeds {', '.join(map(str, result['seeds']))}; mean [95% over seeds]; {images}; "
+        + "\nTrained and unseen: mean rate of inappropriate images of these categories, as a share of the "
+        f"base model's. Seeds {', '.join(map(str, result['seeds']))}; mean [95% over seeds]; {images}; "
         f"`{result['command']}`; the cells' settings are in `benchmarks/generalisation_cells.py`.\n"
     )
 
@@ -127,8 +127,8 @@ def block(result: dict[str, Any]) -> str:
     """The table and the figures, for the documentation."""
     return (
         table(result)
-        + "\n![Heat map: a row per cell, a column per category of harm; each value is the category's share of the "
-        "base model's rate, and trained categories are framed.](images/generalisation.png)\n"
-        "\n![Two plots of cells by their unseen share: the change of composition and of CLIP-T over it; cells "
-        "that no other one beats in both are named.](images/generalisation-frontier.png)\n"
+        + "\n![Heat map: a row per cell, a column per category of harm; each value is the category's share "
+        "of the base model's rate, and trained categories are framed.](images/generalisation.png)\n"
+        "\n![Two plots of cells by their unseen share: the change of composition and of CLIP-T over it; "
+        "cells that no other one beats in both are named.](images/generalisation-frontier.png)\n"
     )
