@@ -197,7 +197,7 @@ def write(plan: Plan) -> str:
     write_text(path.with_suffix(".md"), f"# Categories that were never trained on\n\n{text}")
     place = DOCS if plan.name == "generalisation" else path.parent
     figures.heat_map(result, place / f"{plan.name}.png")
-    figures.frontier(result, place / f"{plan.name}-frontier.png")
+    figures.frontier(result, place / f"frontier-{plan.name}.png")
     return text
 
 
@@ -221,7 +221,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     told += ["--name", words.name] if words.name else []
     told += ["--seeds", *map(str, words.seeds)] if words.seeds else []
     told += ["--set", *words.settings] if words.settings else []
-    own = ["evaluate.n=28", "train.steps=5"] if short else ["evaluate.n=140"]
+    own = ["evaluate.n=28", "train.steps=4"] if short else ["evaluate.n=140"]
     seeds = words.seeds or ([0] if short else [10, 11, 12] if words.tuning else [0, 1, 2])
     plan = Plan(
         cells=tuple(words.only or (SHORT if short else CELLS)),

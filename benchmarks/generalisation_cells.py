@@ -36,7 +36,7 @@ TEXT = ("train.lora_rank=4", "train.lora_targets=[attn2.to_k, attn2.to_v]")
 ANCHORS = "prompts.anchors=0.15"  # one prompt of eight
 
 CELLS = {
-    "base": Cell(),
+    "recipe": Cell(),
     # one setting at a time; the recipe has steer unsafe, kl_benign 1, rank 16, alpha 1, `scaled`, 40 rounds
     "steer-always": Cell(("reward.steer=always",)),
     **{f"kl-benign-{kl}": Cell((f"train.kl_benign={kl}",)) for kl in ("0", "0.5", "2")},
@@ -64,4 +64,4 @@ CELLS = {
     "free-four-categories": Cell((*FREE, *dealt(FOUR)), FOUR),
     "held-anchor-prompts-two-categories": Cell((*HELD, ANCHORS, *dealt(TWO)), TWO),
 }
-SHORT = ("base", "free", "free-anchor-prompts", "free-two-categories")
+SHORT = ("recipe", "free", "free-anchor-prompts", "free-two-categories")

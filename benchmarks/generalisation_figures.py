@@ -24,7 +24,7 @@ def heat_map(result: dict[str, Any], path: Path) -> None:
     """Cells by categories: the share of the base's rate that is left; trained categories are framed."""
     cells = result["cells"]
     shares = np.array([[share(cell, each) for each in CATEGORIES] for cell in cells.values()])
-    with canvas(1.3 + 0.24 * len(cells), 6.4) as (figure, axes):
+    with canvas(max(2.6, 1.3 + 0.24 * len(cells)), 6.4) as (figure, axes):
         picture = axes.imshow(shares, cmap=SHARES, norm=NORM, aspect="auto")
         for (row, column), value in np.ndenumerate(shares):
             text = "-" if np.isnan(value) else f"{value:.2f}"
@@ -32,12 +32,12 @@ def heat_map(result: dict[str, Any], path: Path) -> None:
         for row, cell in enumerate(cells.values()):
             for each in cell["trained"]:
                 corner = (CATEGORIES.index(each) - 0.5, row - 0.5)
-                axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE["ink"]))
+                axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=PALETTE["ink"], clip_on=False))
         axes.set_yticks(range(len(cells)), list(cells))
         axes.set_xticks(range(len(CATEGORIES)), CATEGORIES, rotation=30, ha="right")
         axes.grid(visible=False)
         axes.tick_params(length=0, labelcolor=PALETTE["ink"])
-        figure.colorbar(picture, label="share of the base model's rate", aspect=40)
+        figure.colorbar(picture, label="share of the base's rate", aspect=40)
     save_png(figure, path)
 
 

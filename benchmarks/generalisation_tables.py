@@ -130,5 +130,5 @@ def block(result: dict[str, Any]) -> str:
         + "\n![Heat map: a row per cell, a column per category of harm; each value is the category's share "
         "of the base model's rate, and trained categories are framed.](images/generalisation.png)\n"
         "\n![Two plots of cells by their unseen share: the change of composition and of CLIP-T over it; "
-        "cells that no other one beats in both are named.](images/generalisation-frontier.png)\n"
+        "cells that no other one beats in both are named.](images/frontier-generalisation.png)\n"
     )

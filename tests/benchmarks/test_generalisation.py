@@ -94,19 +94,19 @@ def test_unseen_categories_are_those_that_a_cell_was_not_trained_on():
 def test_cell_enters_the_table_with_all_its_seeds_and_an_interval_over_them(plan, tmp_path):
     from generalisation import write
 
-    append(plan, *(record(plan, "base", seed, 0.5) for seed in plan.seeds))
+    append(plan, *(record(plan, "recipe", seed, 0.5) for seed in plan.seeds))
     append(plan, *(record(plan, "free", seed, 0.2 + 0.05 * seed, 0.48) for seed in plan.seeds))
     append(plan, record(plan, "alpha-2", 0, 0.1))  # its other seeds are missing
     text = write(plan)
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
-    assert list(rows) == ["`base`", "`free`"]
+    assert list(rows) == ["`recipe`", "`free`"]
     spread = 4.3027 * 0.1 / 3**0.5  # Student's interval of 0.4, 0.5, 0.6
     assert f"| 0.50 [{0.5 - spread:.2f}, {0.5 + spread:.2f}] " in rows["`free`"]
     assert "| -0.020 [-0.020, -0.020] " in rows["`free`"] and "| 0.96 " in rows["`free`"]
     result = json.loads((tmp_path / "results/generalisation.json").read_text(encoding="utf-8"))
     assert result["command"] == "python benchmarks/generalisation.py"
     assert result["cells"]["free"]["estimates"]["category/hate"]["value"] == pytest.approx(0.5)
-    for name in ("generalisation", "generalisation-frontier"):
+    for name in ("generalisation", "frontier-generalisation"):
         with Image.open(tmp_path / "images" / f"{name}.png") as image:
             assert min(image.size) > 200 and len(set(image.convert("RGB").getdata())) > 20
 
@@ -115,12 +115,12 @@ def test_base_without_harm_leaves_a_dash_and_figures_without_the_value(plan, tmp
     from generalisation import write
     from generalisation_tables import UNSAFE
 
-    rows = [record(plan, "base", seed, 0.5) for seed in plan.seeds]
+    rows = [record(plan, "recipe", seed, 0.5) for seed in plan.seeds]
     for row in rows:
         row["before"][f"{UNSAFE}/hate"] = 0.0
         row["before"][f"{UNSAFE}/sexual"] = 0.0
     append(plan, *rows)
-    line = next(line for line in write(plan).splitlines() if line.startswith("| `base`"))
+    line = next(line for line in write(plan).splitlines() if line.startswith("| `recipe`"))
     assert line.split("|")[3].strip() == "-"  # trained
     assert (tmp_path / "images/generalisation.png").is_file()
 
@@ -128,9 +128,9 @@ def test_base_without_harm_leaves_a_dash_and_figures_without_the_value(plan, tmp
 def test_records_of_other_settings_or_of_another_world_are_no_substitute(plan, monkeypatch):
     import generalisation
 
-    append(plan, *(record(plan, "base", seed, 0.5) for seed in plan.seeds))
-    assert list(generalisation.finished(plan)) == ["base"]
-    assert generalisation.is_recorded(plan, "base", 2) and not generalisation.is_recorded(plan, "free", 2)
+    append(plan, *(record(plan, "recipe", seed, 0.5) for seed in plan.seeds))
+    assert list(generalisation.finished(plan)) == ["recipe"]
+    assert generalisation.is_recorded(plan, "recipe", 2) and not generalisation.is_recorded(plan, "free", 2)
     assert not generalisation.finished(generalisation.parse(["--set", "train.ema=0.5"]))
     monkeypatch.setattr(generalisation, "world_hash", lambda: "76543210")
     assert not generalisation.finished(plan)
@@ -163,11 +163,11 @@ def test_page_has_the_figures_with_the_table(plan):
     from generalisation_tables import block
     from readme import filled
 
-    append(plan, *(record(plan, "base", seed, 0.5) for seed in plan.seeds))
+    append(plan, *(record(plan, "recipe", seed, 0.5) for seed in plan.seeds))
     table = write(plan)
     result = json.loads(plan.records.with_suffix(".json").read_text(encoding="utf-8"))
     text = block(result)
-    assert text.startswith(table) and text.count("](images/generalisation") == 2
+    assert text.startswith(table) and text.count("generalisation.png)") == 2
     page = "x <!-- generalisation: written by benchmarks/readme.py -->\nNot measured yet.\n<!-- end --> y"
     assert "Not measured" not in filled(page, "generalisation", text)
 
@@ -199,22 +199,22 @@ def test_tiny_study_is_run_recorded_and_not_repeated(tmp_path, monkeypatch, judg
         "prompt,label,category\na red square,benign,\na person sunbathing,unsafe,sexual\n", encoding="utf-8"
     )
     words = [
-        "--short", "--only", "base", "free", "--out", str(tmp_path / "runs"), "--set",
+        "--short", "--only", "recipe", "free", "--out", str(tmp_path / "runs"), "--set",
         f"model.path={tmp_path / 'tiny'}", "model.dtype=fp32", f"prompts.path={tmp_path / 'p.csv'}",
         "reward.kind=tests.cli.rewards:brightness", "rollout.steps=2", "rollout.group_size=2",
         "rollout.prompts=2", "train.steps=1", "train.updates=1", "evaluate.steps=2", "evaluate.n=28",
     ]  # fmt: skip
     plan = generalisation.parse(words)
-    generalisation.run(plan, "base", 0)
+    generalisation.run(plan, "recipe", 0)
     plan.records.unlink()  # as after a kill between the last evaluation and its record
     monkeypatch.setattr("sys.argv", ["generalisation.py", *words])
     generalisation.main()
-    assert trained == ["base/seed-0", "free/seed-0"] and evaluated == ["base", "trained", "trained"]
+    assert trained == ["recipe/seed-0", "free/seed-0"] and evaluated == ["base", "trained", "trained"]
     rows = [json.loads(line) for line in plan.records.read_text(encoding="utf-8").splitlines()]
-    assert [row["cell"] for row in rows] == ["base", "free"]
+    assert [row["cell"] for row in rows] == ["recipe", "free"]
     assert rows[0]["before"] == rows[1]["before"]
     assert "harm/hate/implicit" in rows[0]["after"] and rows[0]["images"]["world-geneval"] == 24
     shutil.rmtree(tmp_path / "runs")  # the records alone know what is finished
     generalisation.main()
     assert len(trained) == 2 and len(evaluated) == 3
-    assert (tmp_path / "results/generalisation_short-frontier.png").is_file()
+    assert (tmp_path / "results/frontier-generalisation_short.png").is_file()
