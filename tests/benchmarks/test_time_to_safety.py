@@ -112,7 +112,7 @@ def test_page_says_which_ratio_is_a_bound(tmp_path):
     condition = Condition("t/unsafe", 0.18, {"t/skill": 0.4})
     runs = {name: [read_run(path, 0)] for name, path in paths.items()}
     text = page(runs, condition, ())
-    assert ">= 4.0" in text and "| not arrived in 80 s |" in text and "| arrived after 20 s |" in text
+    assert ">= 4.0" in text and "not arrived in 80 s" in text and "arrived after 20 s" in text
     ratio = as_json(runs, condition)["recipes"]["world"]["ratio"]["seconds"]
     assert (ratio["value"], ratio["kind"]) == (pytest.approx(4.0), "at least")
 
@@ -196,7 +196,9 @@ def test_a_higher_limit_goes_on_where_the_lower_one_ended(tmp_path, judges):
     from training_runs import lengthen, read_summary
 
     tiny_pipeline().save_pretrained(tmp_path / "tiny")
-    (tmp_path / "p.csv").write_text("prompt,label\na red square,benign\n", encoding="utf-8")
+    (tmp_path / "p.csv").write_text(
+        "prompt,label\na red square,benign\na blue circle,benign\n", encoding="utf-8"
+    )
 
     def limited(seconds):
         return load_config("world-paper", [
