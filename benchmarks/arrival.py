@@ -74,6 +74,13 @@ class Arrival:
         """For example 214 or > 3600."""
         return f"{'' if self.reached else '> '}{self.cost:,.{digits}f}"
 
+    def tell(self) -> str:
+        """Of a cost in seconds, for example "arrived after 214 s" or "not arrived in 4.0 h"."""
+        if self.reached:
+            return f"arrived after {self.cost:,.0f} s"
+        hours = self.cost / 3600
+        return f"not arrived in {f'{hours:.1f} h' if hours >= 1 else f'{self.cost:,.0f} s'}"
+
 
 def arrival(points: Sequence[Point], condition: Condition, cost: Literal["seconds", "passes"]) -> Arrival:
     """The first budget at which the condition holds; points are in order, the base model's first.

@@ -133,7 +133,7 @@ def exports(name: str, base: Path, work: Path, side: int | None = None) -> dict[
             sys.exit(f"training {name} changed its picture by {change:.1g}, too little to tell exports apart")
         kind = "adapter" if rank else "whole network"
         whole = copy(run, Target.diffusers, work / f"{name}-{rank}-out")
-        drawn = {f"{name}, {kind}": (whole, None)}
+        drawn: dict[str, tuple[Path, Path | None]] = {f"{name}, {kind}": (whole, None)}
         if rank:
             lora = copy(run, Target.lora, work / f"{name}-lora") / ADAPTER
             drawn[f"{name}, adapter as lora"] = (base, lora)

@@ -134,6 +134,7 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
         },
         "peak_memory_mib": round(rows[-1]["peak_memory_mib"]),
         "first_update_ratio_max_dev": rows[0].get("first_update_ratio_max_dev"),
+        "decoder_agreement": subject.decode.agreement,
     }
 
 

@@ -17,6 +17,7 @@ import attention
 import generalisation_tables
 import items
 import overhead
+import peers
 import position_rule
 import structure
 import tables
@@ -57,6 +58,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     ALL: {
         "index": tables.index_table,
         "items": lambda: items.table(read("items")),
+        "peers": lambda: peers.table(read("peers")),
         "attention": lambda: attention.table(read("attention")),
         "overhead": lambda: overhead.table(read("overhead")),
         "structure": lambda: structure.table(read("structure")),

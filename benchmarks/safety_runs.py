@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,12 +99,24 @@ def measured(root: Path, recipe: str, config: RunConfig, kept: Sequence[str]) ->
 
 
 def recorded(path: Path, recipe: str, config: RunConfig) -> Measured | None:
-    """The run of this recipe with these settings, if it is in the records."""
+    """The run of this recipe with these settings, if it is in the records.
+
+    A run that ended before its time limit is the same under any limit that it did not reach.
+    """
     for row in read_jsonl(path):
-        if row["recipe"] == recipe and not diff(RunConfig(**row["config"]), config):
+        if row["recipe"] == recipe and same_run(RunConfig(**row["config"]), config, row["run"]["points"]):
             points = [Point(**point) for point in row["run"].pop("points")]
             return Measured(run=SafetyRun(points=points, **row.pop("run")), **row)
     return None
+
+
+def same_run(known: RunConfig, wanted: RunConfig, points: Sequence[dict[str, Any]]) -> bool:
+    """Whether a recorded run is what the wanted settings give."""
+    different = diff(known, wanted)
+    if different != ["train.max_seconds"]:
+        return not different
+    spent = points[-1]["seconds"]
+    return all(spent < (config.train.max_seconds or math.inf) for config in (known, wanted))
 
 
 def floors(root: Path, kept: Sequence[str]) -> dict[str, float]:

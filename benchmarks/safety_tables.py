@@ -36,14 +36,23 @@ def ratios(runs: Runs, condition: Condition, baseline: str = BASELINE) -> dict[s
 
 def arrival_table(runs: Runs, condition: Condition) -> str:
     """One row per recipe and seed."""
-    header = ("recipe", "seed", "seconds", "not yet at", "image-passes", "images", "peak MiB", "collapsed at")
+    header = (
+        "recipe",
+        "seed",
+        "training time",
+        "not yet at, s",
+        "image-passes",
+        "images",
+        "peak MiB",
+        "collapsed at",
+    )
     rows = []
     for name, own in runs.items():
         for run in own:
             seconds, passes = run.seconds(condition), run.passes(condition)
             earlier = f"{seconds.before:,.0f}" if seconds.reached else "-"
             collapsed = "-" if run.collapsed_at is None else str(run.collapsed_at)
-            cells = (seconds.show(), earlier, passes.show(), f"{run.images:,}", f"{run.peak_mib:,.0f}")
+            cells = (seconds.tell(), earlier, passes.show(), f"{run.images:,}", f"{run.peak_mib:,.0f}")
             rows.append((name, str(run.seed), *cells, collapsed))
     return markdown(header, rows)
 
@@ -84,8 +93,9 @@ def page(runs: Runs, condition: Condition, about: Sequence[str], baseline: str =
         f"\nA recipe has arrived at the first evaluated budget with {condition.unsafe} <= "
         f"{condition.limit:g} and {floors}, the low ends of the base model's 95% intervals. Seconds are of "
         "training, evaluations not counted; image-passes are rows through the network, forward and backward, "
-        "counted. `> x`: not arrived when the budget of x was spent. The true cost lies between `not yet at` "
-        "and `seconds`. A ratio is the geometric mean over seeds [95%, percentile bootstrap over seeds: with "
+        "counted; `> x`: not arrived when x were spent. A run arrived after its last evaluation without "
+        "arrival, `not yet at`, and no later than at the one that is given. "
+        "A ratio is the geometric mean over seeds [95%, percentile bootstrap over seeds: with "
         "three, their range]; `>=`: the baseline did not arrive everywhere, so it is a lower bound.\n",
         ratio_table(runs, condition, baseline),
         arrival_table(runs, condition),

@@ -249,12 +249,12 @@ def time_table(result: dict[str, Any]) -> str:
     rows = []
     for name, found in result["recipes"].items():
         runs = found["runs"]
-        arrivals = " / ".join(Arrival(**run["seconds"]).show() for run in runs)
+        arrivals = "; ".join(Arrival(**run["seconds"]).tell() for run in runs)
         last = [Estimate.of([run["points"][-1]["values"][metric] for run in runs]) for metric in ends]
         sooner = [Ratio(**found["ratio"][cost]).show() for cost in ("seconds", "passes")]
         shown = ["1", "1"] if name == baseline else sooner
         rows.append((f"`{name}`", arrivals, *shown, *(end.show(3) for end in last)))
-    header = ("recipe", "seconds until safe", "times sooner", "fewer image-passes", *ends.values())
+    header = ("recipe", "until safe, by seed", "times sooner", "fewer image-passes", *ends.values())
     floors = ", ".join(f"{metric} at least {value:.3g}" for metric, value in condition["floors"].items())
     seeds = ", ".join(map(str, result["plan"]["seeds"]))
     lanes = result["plan"]["at_once"]

@@ -1,18 +1,21 @@
 """Device-seconds until a model is safe at unchanged quality: recipes side by side, paired by seed.
 
     python benchmarks/time_to_safety.py                      # World, three seeds, at most an hour per run
+    python benchmarks/time_to_safety.py --hours 4            # at most four hours per run
     python benchmarks/time_to_safety.py --short              # what `make bench` runs
     python benchmarks/time_to_safety.py --model PATH --recipes world-paper world --set key=value ...
 
 The baseline first gets the best learning rate of a small sweep, on a seed of its own, recorded in the result.
 Runs go two at a time with one thread each: on two cores that is more throughput than one run with both. A
-finished run is a line of benchmarks/results/NAME.jsonl and is not run again, wherever its folder went;
-interrupted ones go on. Writes NAME.json, .md and .png beside it.
+finished run is a line of benchmarks/results/NAME.jsonl and is not run again, wherever its folder went.
+Interrupted runs go on from their last checkpoint, and runs that a lower limit ended go on to a higher one, so
+four hours per run can be spent in as many sittings as it takes. Writes NAME.json, .md and .png beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +27,7 @@ import training_runs
 from arrival import Condition
 from safety_runs import Measured, SafetyRun, measured, recorded
 from safety_tables import BASELINE, as_json, page, plot
-from training_runs import borrow_before, markdown, train, write_result
+from training_runs import borrow_before, lengthen, markdown, train, write_result
 
 from safediffusion.config import load_config
 from safediffusion.files.atomic import write_text
@@ -37,6 +40,7 @@ SWEEP_SEED = 1000  # of no measured run: the choice must not favour them
 UNSAFE = "world-i2p/inappropriate_rate"
 KEPT = ("world-geneval/overall", "world-benign/clip_t")
 NEVER = 1_000_000  # rounds
+BUDGET, SHORT_BUDGET = 3600.0, 400.0  # training seconds
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ def run(plan: Plan, job: Job) -> Measured:
     if (known := recorded(plan.records, job.recipe, config)) is not None:
         return known
     out = plan.runs / job.folder
+    lengthen(config, RunFolder(out))
     borrow_before(config, RunFolder(out))
     train(job.recipe, words, out, threads=1 if plan.at_once > 1 else None)
     new = measured(out, job.recipe, config, plan.kept)
@@ -192,8 +197,9 @@ def write(
     path = write_result(plan.name, {"command": command(plan), "plan": described, "sweep": record} | content)
     plot(runs, condition, path.with_suffix(".png"))
     about = (
-        f"`{command(plan)}`: {plan.model}, seeds {', '.join(map(str, plan.seeds))}, at most {plan.budget:g} "
-        f"s of training per run, {plan.images} images per task every {plan.every} rounds; "
+        f"`{command(plan)}`: {plan.model}, seeds {', '.join(map(str, plan.seeds))}, at most "
+        f"{plan.budget / 3600:.3g} h of training per run, {plan.images} images per task every "
+        f"{plan.every} rounds; "
         f"{plan.at_once} at a time{', one thread each' if plan.at_once > 1 else ''}.\n",
         sweep_text(plan, record),
     )
@@ -204,7 +210,8 @@ def write(
 
 def command(plan: Plan) -> str:
     """The command in short; the JSON has every option."""
-    return f"python benchmarks/time_to_safety.py{' --short' if plan.name.endswith('_short') else ''}"
+    limit = "" if plan.budget in (BUDGET, SHORT_BUDGET) else f" --hours {plan.budget / 3600:g}"
+    return f"python benchmarks/time_to_safety.py{' --short' if plan.name.endswith('_short') else ''}{limit}"
 
 
 def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
@@ -223,6 +230,14 @@ def sweep_text(plan: Plan, record: dict[str, Any]) -> str:
     return f"Searched with seed {record['seed']}, {record['seconds']:g} s each:\n\n{table}"
 
 
+def hours(text: str) -> float:
+    """Seconds from a positive number of hours."""
+    seconds = 3600 * float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of hours; give one above 0, for example 4")
+    return seconds
+
+
 def parse(arguments: Sequence[str] | None = None) -> Plan:
     """The plan that the command line asks for."""
     parser = argparse.ArgumentParser(description="Device-seconds until safe at unchanged quality.")
@@ -232,7 +247,9 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         "--recipes", nargs="+", default=None, help="names or files; world-paper is the baseline"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=None)
-    parser.add_argument("--budget", type=float, default=None, help="training seconds per run")
+    limit = parser.add_mutually_exclusive_group()
+    limit.add_argument("--budget", type=float, default=None, help="training seconds per run")
+    limit.add_argument("--hours", type=hours, default=None, dest="budget", help="the same in hours")
     parser.add_argument("--every", type=int, default=5, help="rounds between evaluations")
     parser.add_argument("--images", type=int, default=None, help="images per task")
     parser.add_argument("--unsafe", default=UNSAFE, help="TASK/METRIC that must fall")
@@ -245,11 +262,11 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     words = parser.parse_args(arguments)
     short: dict[str, Any] = {
-        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": 400.0, "images": 70, "sweep": 0.0,
+        "recipes": (BASELINE, "world"), "seeds": (0,), "budget": SHORT_BUDGET, "images": 70, "sweep": 0.0,
         "runs": Path("runs/time-to-safety-short"),
     }  # fmt: skip
     full: dict[str, Any] = {
-        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": 3600.0, "images": 140, "sweep": 600.0,
+        "recipes": RECIPES, "seeds": (0, 1, 2), "budget": BUDGET, "images": 140, "sweep": 600.0,
         "runs": Path("runs/time-to-safety"),
     }  # fmt: skip
     given = {name: value for name in full if (value := getattr(words, name)) is not None}

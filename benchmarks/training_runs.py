@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -12,9 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safediffusion.config import RunConfig, diff, load_config, load_run_config
+from safediffusion.config import RunConfig, diff, dump, load_config, load_run_config
 from safediffusion.evaluation.stats import over_seeds
-from safediffusion.files.atomic import write_json
+from safediffusion.files.atomic import write_json, write_text
+from safediffusion.files.hashes import sealed
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import claim, is_finished
 from safediffusion.system.device import environment
@@ -64,6 +66,28 @@ def train(recipe: str, settings: Sequence[str], out: Path, threads: int | None =
     if subprocess.run(command, env=os.environ | limit).returncode:
         sys.exit(f"the run in {out} failed; the same command goes on from there")
     return read_summary(out)
+
+
+def lengthen(config: RunConfig, folder: RunFolder) -> None:
+    """Let a run that its time limit ended go on to the higher limit of `config`, from its last checkpoint.
+
+    Its summary and its evaluation after training go, as they are of a model that is trained further. A kill
+    in between leaves a run that is not finished, and the next call does the rest.
+    """
+    if not folder.config.exists():
+        return
+    old = load_run_config(folder.config)
+    if diff(old, config) != ["train.max_seconds"] or not longer(config, old):
+        return
+    folder.summary.unlink(missing_ok=True)
+    shutil.rmtree(folder.eval_path("after"), ignore_errors=True)
+    write_text(folder.config, sealed(dump(config)))
+
+
+def longer(a: RunConfig, b: RunConfig) -> bool:
+    """Whether a run may train for longer than another; no limit is the longest."""
+    first, second = (config.train.max_seconds or math.inf for config in (a, b))
+    return first > second
 
 
 def borrow_before(config: RunConfig, folder: RunFolder) -> None:

@@ -105,7 +105,11 @@ def test_an_item_is_its_ratio_of_pairs(monkeypatch):
     cost = {"plain": iter([4.0, 6.0]), "faster": iter([2.0, 6.0])}
 
     def measured(settings, rounds):
-        seconds = {"sample": 1.0, "update": next(cost["faster" if "faster" in settings else "plain"])}
+        seconds = {
+            "sample": 1.0,
+            "decode": 0.0,
+            "update": next(cost["faster" if "faster" in settings else "plain"]),
+        }
         return {"seconds": seconds, "peak_memory_mib": 100, "first_update_ratio_max_dev": None}
 
     monkeypatch.setattr(items, "measured", measured)
@@ -113,6 +117,33 @@ def test_an_item_is_its_ratio_of_pairs(monkeypatch):
     assert found["ratios"]["update"]["seeds"] == [0.5, 1.0]
     line = items.table({"items": {"it": found}}).splitlines()[2]
     assert "| `faster` |" in line and "| 0.75 " in line and "(0.60 to 1.00)" in line
+
+
+def test_an_item_that_cannot_run_has_its_reason(monkeypatch):
+    import items
+
+    monkeypatch.setattr(items, "can_compile", lambda device: False)
+    found = items.compare(items.ITEMS["compile, nft"], pairs=1, rounds=1)
+    line = items.table({"items": {"compile, nft": found}}).splitlines()[2]
+    assert "| not measured: torch.compile has no compiler here |" in line
+
+    def measured(settings, rounds):
+        raise items.CannotRun("no " + " ".join(settings))
+
+    monkeypatch.setattr(items, "measured", measured)
+    small = items.Item((), (items.TINY,))
+    assert items.filled(small, Path("here")) == ("model.tiny_vae=here",)
+    assert items.compare(small, 1, 1, Path("here"))["missing"].startswith("no ")
+
+
+def test_items_are_those_that_the_page_on_speed_names():
+    from items import ITEMS
+
+    page = (Path(__file__).parents[2] / "docs/faster.md").read_text(encoding="utf-8")
+    named = {word.partition("=")[0] for item in ITEMS.values() for word in item.added}
+    for setting in ("rollout.steps", "rollout.solver", "model.tiny_vae", "rollout.branches", "train.window"):
+        assert setting in named and setting in page
+    assert {"train.compile", "train.channels_last", "train.timestep_fraction"} <= named
 
 
 def test_every_item_is_a_valid_configuration():

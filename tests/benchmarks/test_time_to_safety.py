@@ -68,6 +68,38 @@ def test_record_is_of_one_configuration_whatever_its_recipe_says_by_now(tmp_path
     assert recorded(tmp_path / "records.jsonl", "world", changed) is None
 
 
+def test_a_record_serves_any_limit_that_its_run_did_not_reach(tmp_path):
+    from safety_runs import measured, recorded
+
+    def limited(seconds):
+        return load_config("world", [f"train.max_seconds={seconds}"])
+
+    path = tmp_path / "records.jsonl"
+    config = limited(100)
+    one = measured(write_run(tmp_path / "r", [0.5, 0.1, 0.1]), "world", config, ["t/skill"])
+    append_jsonl(path, asdict(one))
+    assert one.run.points[-1].seconds == 40  # it ended by itself, after all its rounds
+    assert recorded(path, "world", limited(1000)) == one
+    assert recorded(path, "world", limited(40)) is None  # that limit would have ended it
+    ended_by_time = measured(tmp_path / "r", "world", limited(40), ["t/skill"])
+    other = tmp_path / "other.jsonl"
+    append_jsonl(other, asdict(ended_by_time))
+    assert recorded(other, "world", limited(40)) == ended_by_time
+    assert recorded(other, "world", limited(1000)) is None
+
+
+def test_hours_are_the_budget_in_seconds(capsys):
+    from time_to_safety import command, parse
+
+    plan = parse(["--hours", "4"])
+    assert plan.budget == 14400 and command(plan).endswith("time_to_safety.py --hours 4")
+    assert command(parse([])).endswith("time_to_safety.py")
+    for wrong in (["--hours", "0"], ["--hours", "inf"], ["--hours", "1", "--budget", "5"]):
+        with pytest.raises(SystemExit) as end:
+            parse(wrong)
+        assert end.value.code == 2
+
+
 def test_page_says_which_ratio_is_a_bound(tmp_path):
     from arrival import Condition
     from safety_runs import read_run
@@ -80,7 +112,7 @@ def test_page_says_which_ratio_is_a_bound(tmp_path):
     condition = Condition("t/unsafe", 0.18, {"t/skill": 0.4})
     runs = {name: [read_run(path, 0)] for name, path in paths.items()}
     text = page(runs, condition, ())
-    assert ">= 4.0" in text and "> 80" in text and "40.0" in text
+    assert ">= 4.0" in text and "not arrived in 80 s" in text and "arrived after 20 s" in text
     ratio = as_json(runs, condition)["recipes"]["world"]["ratio"]["seconds"]
     assert (ratio["value"], ratio["kind"]) == (pytest.approx(4.0), "at least")
 
@@ -125,22 +157,68 @@ def test_tiny_runs_are_swept_measured_written_and_not_repeated(tmp_path, in_this
     (tmp_path / "p.csv").write_text(
         "prompt,label\na red square,benign\na person sunbathing,unsafe\n", encoding="utf-8"
     )
-    plan = parse([
+    words = [
         "--model", str(tmp_path / "tiny"), "--recipes", "world-paper", "--seeds", "0",
         "--every", "1", "--images", "7", "--sweep", "100", "--rates", "1e-3", "--limit", "-1",
         "--at-once", "1", "--keep", "world-geneval/overall", "--runs", str(tmp_path / "runs"),
         "--set", "train.steps=2", "train.updates=1",
         f"prompts.path={tmp_path / 'p.csv'}", "reward.kind=tests.cli.rewards:brightness", "model.dtype=fp32",
         "rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2", "evaluate.steps=2",
-    ])  # fmt: skip
+    ]  # fmt: skip
+    plan = parse(words)
     text = measure(plan)
     assert in_this_process == ["sweep/lr-0.001", "world-paper/seed-0"]
     result = json.loads((tmp_path / "results" / "time_to_safety.json").read_text(encoding="utf-8"))
-    assert result["sweep"]["chosen"] == 1e-3 and "(chosen)" in text and "\n| world-paper | 0    | > " in text
+    assert (
+        result["sweep"]["chosen"] == 1e-3
+        and "(chosen)" in text
+        and "\n| world-paper | 0    | not arrived in " in text
+    )
     (run,) = result["recipes"]["world-paper"]["runs"]
     images, guided = 2 * 4, 2  # two rounds
     assert run["points"][-1]["passes"] == images * 3 * 2 * guided  # sampled, passed forward, passed backward
     assert len(run["points"]) == 3 and sum(run["profile"].values()) == pytest.approx(1)
     assert (tmp_path / "results" / "time_to_safety.png").stat().st_size > 1000
+    points = run["points"]
+    longer = measure(parse([*words, "--hours", "10"]))  # ended by its rounds: nothing is left to do
+    assert len(in_this_process) == 2 and "10 h of training" in longer
+    assert (
+        points
+        == json.loads((tmp_path / "results" / "time_to_safety.json").read_text(encoding="utf-8"))["recipes"][
+            "world-paper"
+        ]["runs"][0]["points"]
+    )
     shutil.rmtree(tmp_path / "runs")  # the records alone know what is finished
     assert measure(plan) == text and len(in_this_process) == 2
+
+
+def test_a_higher_limit_goes_on_where_the_lower_one_ended(tmp_path, judges):
+    from training_runs import lengthen, read_summary
+
+    tiny_pipeline().save_pretrained(tmp_path / "tiny")
+    (tmp_path / "p.csv").write_text(
+        "prompt,label\na red square,benign\na blue circle,benign\n", encoding="utf-8"
+    )
+
+    def limited(seconds):
+        return load_config("world-paper", [
+            f"model.path={tmp_path / 'tiny'}", "train.steps=3", "train.updates=1", "model.dtype=fp32",
+            f"prompts.path={tmp_path / 'p.csv'}", "reward.kind=tests.cli.rewards:brightness",
+            "rollout.steps=2", "rollout.group_size=2", "rollout.prompts=2", "evaluate.steps=2",
+            "evaluate.tasks=[world-benign]", "evaluate.n=4", f"train.max_seconds={seconds}",
+        ])  # fmt: skip
+
+    def rewards(root):
+        lines = RunFolder(root).metrics.read_text(encoding="utf-8").splitlines()
+        return [json.loads(line)["reward_mean"] for line in lines]
+
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    training.train(limited(1e-9), stopped)  # one round
+    assert len(rewards(stopped)) == 1
+    lengthen(limited(1e-10), RunFolder(stopped))  # a lower limit undoes nothing
+    assert (stopped / "summary.json").exists()
+    lengthen(limited(1e6), RunFolder(stopped))
+    training.train(limited(1e6), stopped)
+    training.train(limited(1e6), whole)
+    assert rewards(stopped) == rewards(whole) and len(rewards(whole)) == 3
+    assert read_summary(stopped)["after"] == read_summary(whole)["after"]

@@ -19,8 +19,25 @@ from typing import Annotated, NoReturn
 import typer
 
 from safediffusion.cli.lookups import GROUPS
+from safediffusion.cli.options import (
+    AcceptSensitive,
+    Baseline,
+    Column,
+    Images,
+    Limit,
+    Model,
+    ModelOrResults,
+    Out,
+    Processes,
+    Prompts,
+    Protocols,
+    Reference,
+    Run,
+    SaveImages,
+    Tasks,
+)
 from safediffusion.cli.unexpected import tell
-from safediffusion.files.paths import image_path, name_list, out_path, read_path, source
+from safediffusion.files.paths import image_path, name_list, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.system.launched import is_launched, launched_count, launched_rank
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
@@ -29,16 +46,6 @@ from safediffusion.version import __version__
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
-
-Out = Annotated[
-    Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result is written.")
-]
-Model = Annotated[
-    str,
-    typer.Argument(parser=source, metavar="MODEL", help="Run folder, diffusers folder, hub id, or world."),
-]
-Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Processes that share the work.")]
-Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 
 
 def show_version(wanted: bool) -> None:
@@ -105,42 +112,18 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str | None,
-        typer.Argument(
-            parser=source,
-            metavar="[MODEL]",
-            help="A model, pkg.mod:make that returns one, or a folder of results to score again.",
-        ),
-    ] = None,
-    names: Annotated[
-        str | None, typer.Option("--tasks", help="Tasks, separated by commas: names, or pkg.mod:TASK.")
-    ] = None,
-    baseline: Annotated[
-        str | None,
-        typer.Option(parser=source, metavar="MODEL", help="A second model, evaluated alike and compared."),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(parser=read_path, metavar="PATH", help="A folder of images, instead of a model."),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(parser=read_path, metavar="PATH", help="A table of your own prompts."),
-    ] = None,
-    column: Annotated[str, typer.Option(help="The column of that table that holds the prompts.")] = "prompt",
-    reference: Annotated[
-        Path | None, typer.Option(parser=read_path, metavar="PATH", help="A folder of real images, for FID.")
-    ] = None,
-    protocols: Annotated[
-        str | None, typer.Option(help="Protocols, separated by commas; default: all of a task.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images per task at most.")] = None,
+    model: ModelOrResults = None,
+    names: Tasks = None,
+    baseline: Baseline = None,
+    images: Images = None,
+    prompts: Prompts = None,
+    column: Column = "prompt",
+    reference: Reference = None,
+    protocols: Protocols = None,
+    limit: Limit = None,
     nproc: Processes = 1,
-    accept_sensitive: Annotated[
-        bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful images.")
-    ] = False,
-    save_images: Annotated[bool, typer.Option("--save-images", help="Keep the images.")] = False,
+    accept_sensitive: AcceptSensitive = False,
+    save_images: SaveImages = False,
     out: Out = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""

@@ -15,36 +15,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from safediffusion.config.invalid import explain_invalid
-from safediffusion.config.schema import (
-    WORLD_TASKS,
-    EvaluateConfig,
-    RewardConfig,
-    RolloutConfig,
-    RunConfig,
-    TrainConfig,
-)
+from safediffusion.config.schema import RunConfig
 from safediffusion.errors import Damaged, UserError
 from safediffusion.files.hashes import RESTORE, check_sealed
 from safediffusion.files.paths import read_path
 from safediffusion.text import strict_yaml
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
-
-__all__ = [
-    "WORLD_TASKS",
-    "EvaluateConfig",
-    "RewardConfig",
-    "RolloutConfig",
-    "RunConfig",
-    "TrainConfig",
-    "diff",
-    "dotted_keys",
-    "dump",
-    "list_recipes",
-    "load_config",
-    "load_run_config",
-    "recipe_path",
-]
 
 Values = dict[str, Any]
 COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of the argument

@@ -1,0 +1,55 @@
+"""The arguments and options of the commands that several share, or that are many: type, name, help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safediffusion.files.paths import out_path, read_path, source
+
+Out = Annotated[
+    Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result is written.")
+]
+Model = Annotated[
+    str,
+    typer.Argument(parser=source, metavar="MODEL", help="Run folder, diffusers folder, hub id, or world."),
+]
+Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Processes that share the work.")]
+Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
+
+ModelOrResults = Annotated[
+    str | None,
+    typer.Argument(
+        parser=source,
+        metavar="[MODEL]",
+        help="A model, pkg.mod:make that returns one, or a folder of results to score again.",
+    ),
+]
+Tasks = Annotated[
+    str | None, typer.Option("--tasks", help="Tasks, separated by commas: names, or pkg.mod:TASK.")
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(parser=source, metavar="MODEL", help="A second model, evaluated alike and compared."),
+]
+Images = Annotated[
+    Path | None,
+    typer.Option(parser=read_path, metavar="PATH", help="A folder of images, instead of a model."),
+]
+Prompts = Annotated[
+    Path | None, typer.Option(parser=read_path, metavar="PATH", help="A table of your own prompts.")
+]
+Column = Annotated[str, typer.Option(help="The column of that table that holds the prompts.")]
+Reference = Annotated[
+    Path | None, typer.Option(parser=read_path, metavar="PATH", help="A folder of real images, for FID.")
+]
+Protocols = Annotated[
+    str | None, typer.Option(help="Protocols, separated by commas; default: all of a task.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images per task at most.")]
+AcceptSensitive = Annotated[
+    bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful images.")
+]
+SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the images.")]
