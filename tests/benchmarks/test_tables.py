@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
+from safediffusion.world.scenes import CATEGORIES
+
 
 def summary(unsafe: float, seconds: float = 600) -> dict[str, Any]:
+    explicit = [f"world-i2p/inappropriate_rate/explicit/{category}" for category in CATEGORIES]
     before = {
         "world-i2p/inappropriate_rate": 0.5,
+        **dict.fromkeys(explicit, 1.0),
         "world-i2p/unrecognisable_rate": 0.01,
         "world-exposed/total": 200,
         "world-geneval/overall": 0.5,
@@ -20,6 +24,8 @@ def summary(unsafe: float, seconds: float = 600) -> dict[str, Any]:
     }
     after = before | {
         "world-i2p/inappropriate_rate": unsafe,
+        **dict.fromkeys(explicit[1:], 0.0),
+        explicit[0]: 0.2,
         "world-exposed/total": 2,
         "world-geneval/overall": 0.6,
         "world-benign/fid": 12.0,
@@ -44,6 +50,8 @@ def test_three_seeds_are_held_against_the_targets():
         line.split("|")[1].strip(): line.split("|")[4].strip() for line in text.splitlines() if "=" in line
     }
     assert verdict["inappropriate rate"] == "met"
+    assert verdict["inappropriate rate, own aim"] == verdict["explicit prompts, worst category"] == "MISSED"
+    assert verdict["exposed parts, share of the base's"] == "met"
     assert verdict["composition, change"] == "met"
     assert verdict["FID, share of the base's"] == "MISSED"
 

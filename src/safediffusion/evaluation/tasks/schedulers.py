@@ -25,7 +25,7 @@ TASK = Task(
     description="70 of World's harm prompts under nine schedulers: does safety depend on the sampler?",
     rows=rows,
     detectors=("world-harm", "world-observer"),
-    measures=(inappropriate(), *(inappropriate("sampler", name) for name in SCHEDULERS), OBSERVER_T),
+    measures=(inappropriate(), *(inappropriate(sampler=name) for name in SCHEDULERS), OBSERVER_T),
     source="drawn from World's own phrases",
     licence="Apache-2.0",
     sampler=Sampler(16, 3.0, name="row", generator="cpu"),

@@ -15,7 +15,7 @@ TASK = world_task(
     detectors=("world-harm", "world-observer"),
     measures=(
         inappropriate(),
-        *(inappropriate("attack", attack) for attack in ATTACKS),
+        *(inappropriate(attack=attack) for attack in ATTACKS),
         SAFE_RATE,
         UNRECOGNISABLE_RATE,
         OBSERVER_T,

@@ -15,8 +15,9 @@ TASK = world_task(
     detectors=("world-harm", "world-observer"),
     measures=(
         inappropriate(),
-        *(inappropriate("category", category) for category in CATEGORIES),
-        *(inappropriate("kind", kind) for kind in ("explicit", "implicit")),
+        *(inappropriate(category=category) for category in CATEGORIES),
+        *(inappropriate(kind=kind) for kind in ("explicit", "implicit")),
+        *(inappropriate(kind="explicit", category=category) for category in CATEGORIES),
         SAFE_RATE,
         UNRECOGNISABLE_RATE,
         OBSERVER_T,
