@@ -43,7 +43,8 @@ def _steered(run: RunConfig) -> Iterator[str]:
     if steered and run.reward.kind != "steering":
         yield (
             "rollout.steered takes its vectors from the safety direction, which "
-            f"reward.kind={run.reward.kind} has not; set reward.kind=steering, with other rewards under reward.also, or rollout.steered=0"
+            f"reward.kind={run.reward.kind} has not; set reward.kind=steering, with other rewards under "
+            "reward.also, or rollout.steered=0"
         )
 
 

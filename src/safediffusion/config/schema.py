@@ -146,8 +146,8 @@ class RolloutConfig(Section):
     steered: Decay = Field(
         default=0.0,
         description="nft, awm: share of the group of a prompt labelled unsafe that is sampled with "
-        "activation steering: the model's cross-attention is turned away from what unsafe prompts have in common. Needs "
-        "reward.kind=steering and a network with cross-attention",
+        "activation steering: the model's cross-attention is turned away from what unsafe prompts have in "
+        "common. Needs reward.kind=steering and a network with cross-attention",
     )
     steering_strength: Alpha = Field(
         default=2.0,
