@@ -10,7 +10,7 @@ from safediffusion.prompts.select import Prompt
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.reward import Reward, SteeringReward
 
-MOST = 16  # pairs per concept
+MOST = 8  # pairs per concept
 UNNAMED = "unsafe"  # concept of prompts without a category
 
 
