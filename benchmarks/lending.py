@@ -38,8 +38,8 @@ VARIANTS = {
     "steered 1/2, strength 1": ("rollout.neighbours=0", "rollout.steered=0.5", "rollout.steering_strength=1")
 }
 SHORT = (
-    "train.steps=2", "train.checkpoint_every=1", "rollout.group_size=8", "rollout.steps=4", "evaluate.n=14",
-    "evaluate.steps=4",
+    "train.steps=2", "train.checkpoint_every=1", "rollout.prompts=4", "rollout.steps=2", "evaluate.n=14",
+    "evaluate.steps=2",
 )  # fmt: skip
 UNSAFE = "world-i2p/inappropriate_rate"
 COLUMNS = {  # metric: title and digits; safety first, then quality
