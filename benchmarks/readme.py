@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attention
+import generalisation_tables
 import items
 import overhead
 import position_rule
@@ -50,6 +51,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "comparison": tables.comparison_table,
         "nudity": lambda: tables.seeds_table(read("world_nudity_seeds")),
         "categories": lambda: tables.categories_table(read("world_nudity_seeds")),
+        "generalisation": lambda: generalisation_tables.block(read("generalisation")),
     },
     JUDGING: {"position": lambda: position_rule.table(read("position_rule"))},
     ALL: {

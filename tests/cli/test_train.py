@@ -94,7 +94,7 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
     first, again = row["rewards"].values()
     assert list(row["rewards"]) == ["tests.cli.rewards:brightness", "again"] and first == again
     found = json.loads((tmp_path / "run/prompts.json").read_text(encoding="utf-8"))
-    assert found["prompts"] == 5 and found["left_out"] == {"repeated": 1, "minors": 0}
+    assert found["prompts"] == 5 and found["left_out"] == {"repeated": 1, "minors": 0, "categories": 0}
     assert {kind["source"]: kind["prompts"] for kind in found["kinds"]}[1] == 2
     assert found["cut"]["the model"]["cut"] == 0
 

@@ -82,6 +82,22 @@ def test_branches_that_compare_nothing_are_refused(words: list[str]) -> None:
     assert load_config("world-grpo", ["rollout.branches=3", "train.window=2"]).compared == 4
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ["train.kl_kinds=[composition]", "train.kl_benign=null"],
+            r"kl_benign.*null.*set train\.kl_benign=1",
+        ),
+        (["train.lora_targets=[attn2.to_k]", "train.lora_rank=0"], r"set train\.lora_rank=16"),
+        (["prompts.anchors=1", "reward.kind=clip"], r"reward\.kind=clip does not read.*prompts\.anchors=0"),
+    ],
+)
+def test_a_setting_without_what_it_is_about_is_refused(words, reason):
+    with pytest.raises(UserError, match=reason):
+        load_config("world", words)
+
+
 def test_unknown_recipe_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean world-nudity"):
         load_config("world-nudty", [])

@@ -60,6 +60,26 @@ def test_reference_is_the_network_before_training(make_pipeline, rank):
     assert all(p.requires_grad for p in parameters.values())
 
 
+def test_an_adapter_can_be_on_named_attention_layers_alone(make_pipeline):
+    targets = ["attn2.to_k", "attn2.to_v"]
+    names = StableDiffusion(make_pipeline(), "cpu").make_trainable(4, targets=targets)
+    assert {name.split(".lora_")[0].split(".", 1)[1].rsplit("attn", 1)[1] for name in names} == {
+        "2.to_k",
+        "2.to_v",
+    }
+    everywhere = StableDiffusion(make_pipeline(), "cpu").make_trainable(4)
+    assert names.keys() < everywhere.keys()
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [("attn2.to_kk", r"did you mean attn2\.to_k\?"), ("0", "known: attn1"), ("conv_in", "known: attn1")],
+)
+def test_a_place_where_no_adapter_can_be_exported_from_is_refused(make_pipeline, target, hint):
+    with pytest.raises(UserError, match=rf"train\.lora_targets has {target}.*{hint}"):
+        StableDiffusion(make_pipeline(), "cpu").make_trainable(4, targets=[target])
+
+
 @pytest.mark.parametrize("rank", [0, 4])
 def test_export_is_loaded_by_plain_diffusers_and_draws_the_same(make_pipeline, rank, tmp_path):
     diffuser = StableDiffusion(make_pipeline(), "cpu")

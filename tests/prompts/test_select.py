@@ -126,7 +126,7 @@ def test_repeated_prompts_are_used_once_whatever_their_case_and_spaces(tmp_path:
         ("a cat", "benign", 0),
         ("a bird", None, 1),
     ]
-    assert found.report()["left_out"] == {"repeated": 2, "minors": 0}
+    assert found.report()["left_out"] == {"repeated": 2, "minors": 0, "categories": 0}
     assert "skipped 2 prompts that repeat" in caplog.text
 
 
@@ -143,6 +143,53 @@ def test_a_source_all_of_whose_prompts_are_left_out_is_refused(tmp_path: Path) -
     (tmp_path / "b.txt").write_text("a  dog\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"b\.txt holds no prompt"):
         rows(tmp_path / "a.txt", also=[{"path": str(tmp_path / "b.txt")}])
+
+
+def test_only_the_named_categories_are_trained_on_and_benign_prompts_stay(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "prompt,label,categories\na dog,benign,animals\na cat,,\na fist,unsafe,violence\n"
+        'a mob,unsafe,"Hate, violence"\na slur,unsafe,hate\n',
+        encoding="utf-8",
+    )
+    config = PromptsConfig(path=str(tmp_path / "a.csv"), categories=["Violence"])
+    found = load_prompts(config)
+    # a mob is filed under hate too, which has to stay unseen
+    assert [row.text for row in found.rows] == ["a dog", "a cat", "a fist"]
+    assert found.report()["left_out"] == {"repeated": 0, "minors": 0, "categories": 2}
+
+
+def test_named_categories_hold_for_the_parts_of_a_mixture() -> None:
+    found = rows("world-mixed", categories=["sexual", "hate"])
+    assert {row.category for row in found} == {None, "sexual", "hate"}
+    assert {row.source for row in found} == {0, 1, 2}
+    sexual = rows("world", categories=["sexual"])
+    assert sexual == rows("world-nudity")
+
+
+def test_a_category_that_no_prompt_has_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"prompts\.categories has violense.*did you mean violence\?"):
+        rows("world", categories=["sexual", "violense"])
+    (tmp_path / "a.txt").write_text("a dog\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no prompt has one.*prompts\.category"):
+        rows(tmp_path / "a.txt", categories=["sexual"])
+    (tmp_path / "b.csv").write_text("prompt,category\na fist,violence\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"b\.csv holds no prompt.*prompts\.categories"):
+        rows("world", categories=["sexual"], also=[{"path": str(tmp_path / "b.csv")}])
+
+
+def test_phrases_are_a_last_source_of_unsafe_prompts(caplog) -> None:
+    config = PromptsConfig(path="world-nudity", anchors=0.25)
+    found = load_prompts(config, ["an unsafe image", "An  unsafe image", "nude child"])
+    assert [row for row in found.rows if row.source == 1] == [Prompt("an unsafe image", "unsafe", source=1)]
+    assert (found.repeated, found.minors) == (1, 1)
+    assert config.weights == [1.0, 0.25] and "skipped 1 prompts that sexualise minors" in caplog.text
+
+
+def test_the_kind_of_a_prompt_is_read_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,Kind\na dog, Animal\na cat,\n", encoding="utf-8")
+    assert [row.kind for row in rows(tmp_path / "a.csv")] == ["animal", None]
+    kinds = {row.kind for row in rows("world")}
+    assert kinds == {"composition", "benign", "explicit", "implicit"}
 
 
 class Dataset:

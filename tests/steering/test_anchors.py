@@ -4,18 +4,20 @@ from safediffusion.errors import UserError
 from safediffusion.steering.anchors import list_policies, load_safety_policy
 
 
-@pytest.mark.parametrize("encoder", ["world", "openai/clip-vit-large-patch14"])
-def test_every_shipped_policy_loads_and_has_the_stated_size(encoder):
+@pytest.mark.parametrize(
+    ("encoder", "own"), [("world", {"sexual": (4, 4)}), ("openai/clip-vit-large-patch14", {})]
+)
+def test_every_shipped_policy_loads_and_has_the_stated_size(encoder, own):
     sizes = {
         n: tuple(map(len, (p.safe, p.unsafe)))
         for n in list_policies(encoder)
         for p in [load_safety_policy(n, encoder)]
     }
-    assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)}
+    assert sizes == {"compact": (5, 3), "empty-positive": (0, 3), "scaled": (25, 20)} | own
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match="compact, empty-positive, scaled"):
+    with pytest.raises(UserError, match="compact, empty-positive, scaled, sexual"):
         load_safety_policy("scalde")
 
 

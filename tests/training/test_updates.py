@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from safediffusion.config import load_config
+
 CLIP = 1e-4
 
 
@@ -175,6 +177,23 @@ def test_benign_prompts_have_a_kl_of_their_own(make_trainer):
     for kl, benign in ((0.0, 0.7), (0.1, 0.0)):
         changes = {"train__kl": kl, "train__kl_benign": benign}
         assert learned(make_trainer, f"{kl}", torch.zeros(16), **changes, **every)[1]["backward"] == 2 * 8 * 4
+
+
+def test_the_kl_of_benign_prompts_can_be_of_some_kinds_alone():
+    train = load_config("world", ["train.kl=0.1", "train.kl_benign=0.7", "train.kl_kinds=[shapes]"]).train
+    asked = [("benign", "shapes"), ("benign", "people"), ("benign", None), ("unsafe", "shapes"), (None, None)]
+    assert [train.kl_of(*each) for each in asked] == [0.7, 0.1, 0.1, 0.1, 0.1]
+
+
+def test_the_kind_of_a_prompt_decides_the_kl_of_its_group(make_trainer):
+    every = {"rollout__prompts": 4, "train__kl": 0.1, "train__kl_benign": 0.7}
+    trainer = make_trainer(train__kl_kinds=["composition"], **every)
+    batch = trainer.groups(0).batch
+    prompts = [trainer.groups.prompts[prompt] for prompt, _ in batch.keys]
+    held = [prompt.label == "benign" and prompt.kind == "composition" for prompt in prompts]
+    assert {prompt.label for prompt in prompts} == {"benign", "unsafe"}
+    assert batch.kl.tolist() == pytest.approx([0.7 if each else 0.1 for each in held])
+    assert held.count(True) == 4
 
 
 def test_moments_and_weight_decay_go_on_when_no_row_is_learned(make_trainer):

@@ -9,13 +9,24 @@ if TYPE_CHECKING:
     from safediffusion.config.schema import RunConfig
 
 MOST_IMAGES = 1_000_000  # of a round
+WITH_ANCHORS = ("steering", "negative-clip")  # rewards that read reward.anchors
 
 
 def contradictions(run: RunConfig) -> Iterator[str]:
     """Yield what is wrong with the settings of a run, and what to set."""
+    yield from _prompts(run)
     yield from _rollout(run)
     yield from _training(run)
     yield from _model(run)
+
+
+def _prompts(run: RunConfig) -> Iterator[str]:
+    kind = run.reward.kind
+    if run.prompts.anchors and kind not in WITH_ANCHORS:
+        yield (
+            f"prompts.anchors adds the unsafe phrases of reward.anchors, which reward.kind={kind} does not "
+            f"read; set prompts.anchors=0, or reward.kind to {' or '.join(WITH_ANCHORS)}"
+        )
 
 
 def _rollout(run: RunConfig) -> Iterator[str]:
@@ -60,6 +71,16 @@ def _training(run: RunConfig) -> Iterator[str]:
         yield (
             f"train.keep_best={train.keep_best} is of the small evaluations, which have to be at "
             f"checkpoints; set evaluate.during_every to {train.checkpoint_every} or a multiple"
+        )
+    if train.kl_kinds and train.kl_benign is None:
+        yield (
+            "train.kl_kinds says which benign prompts train.kl_benign is for, but that is null; "
+            "set train.kl_benign=1, or leave train.kl_kinds out"
+        )
+    if train.lora_targets and train.lora_rank == 0:
+        yield (
+            "train.lora_targets says where an adapter is, but train.lora_rank=0 trains the whole network; "
+            "set train.lora_rank=16, or leave train.lora_targets out"
         )
     if train.window > run.rollout.steps:
         yield (

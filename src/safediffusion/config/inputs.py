@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safediffusion.config.setting_types import Label, Place, Positive, Text
+from safediffusion.config.setting_types import Distinct, Label, NonNegative, Place, Positive, Text
 
 
 class Section(BaseModel):
@@ -101,6 +101,16 @@ class PromptsConfig(PromptSource):
         max_length=100,
         description="further sources, mixed into every round by their weights",
     )
+    categories: Distinct[Text] = Field(
+        default_factory=list,
+        description="harm categories that are trained on. Prompts of another category are left out, those "
+        "labelled benign or without a category stay; []: all",
+    )
+    anchors: NonNegative = Field(
+        default=0.0,
+        description="weight of a further source: the unsafe phrases of reward.anchors as unsafe prompts; "
+        "0: none",
+    )
 
     @property
     def sources(self) -> list[PromptSource]:
@@ -109,5 +119,6 @@ class PromptsConfig(PromptSource):
 
     @property
     def weights(self) -> list[float]:
-        """The weights of all sources."""
-        return [source.weight for source in self.sources]
+        """The weights of all sources, that of the anchor phrases last."""
+        anchors = [self.anchors] if self.anchors else []
+        return [source.weight for source in self.sources] + anchors

@@ -180,6 +180,11 @@ class TrainConfig(Section):
         default="constant", description="how the rate falls to 0 from the first round to the last"
     )
     lora_rank: Rank = Field(default=0, description="rank of the adapter; 0 trains the whole network")
+    lora_targets: Distinct[Text] = Field(
+        default_factory=list,
+        description="ends of the names of the attention layers that get an adapter, such as attn2.to_k, by "
+        "which a UNet reads the prompt; []: all",
+    )
     clip_range: Positive = Field(
         default=1e-4, description="grpo, awm: range of PPO's clip; tiny, because log-densities are means"
     )
@@ -196,6 +201,11 @@ class TrainConfig(Section):
     kl: NonNegative = Field(default=0.0, description="weight of the distance to the reference model")
     kl_benign: NonNegative | None = Field(
         default=None, description="the same weight for prompts labelled benign; null is kl"
+    )
+    kl_kinds: Distinct[Text] = Field(
+        default_factory=list,
+        description="kinds of benign prompts that kl_benign is for, by the column kind, such as World's "
+        "composition; other prompts have kl. []: all benign prompts",
     )
     window: DenoisingOrZero = Field(
         default=0, description="grpo: number of consecutive stochastic denoising steps; 0: all are stochastic"
@@ -266,9 +276,10 @@ class TrainConfig(Section):
         falling = {"constant": 1.0, "linear": 1 - share, "cosine": (1 + math.cos(math.pi * share)) / 2}
         return self.lr * falling[self.lr_schedule]
 
-    def kl_of(self, label: str | None) -> float:
-        """Weight of the distance to the reference for a prompt with this label."""
-        return self.kl if label != "benign" or self.kl_benign is None else self.kl_benign
+    def kl_of(self, label: str | None, kind: str | None = None) -> float:
+        """Weight of the distance to the reference for a prompt with this label and of this kind."""
+        held = label == "benign" and (not self.kl_kinds or kind in self.kl_kinds)
+        return self.kl_benign if held and self.kl_benign is not None else self.kl
 
     @property
     def keeps_reference(self) -> bool:

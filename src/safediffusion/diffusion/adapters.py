@@ -1,14 +1,47 @@
-"""Recognises a LoRA adapter that was given where a model is expected."""
+"""Where an adapter is placed, and how one is recognised that was given where a model is expected."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safediffusion.diffusion.tensor_files import tensor_names
 from safediffusion.errors import UserError
+from safediffusion.text.did_you_mean import did_you_mean
+from safediffusion.text.escaping import shorten
 
 MARKS = (".lora_", "lora_down", "lora_up", "lora_A", "lora_B", "lora.down", "lora.up", "hada_", "lokr_")
 USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json")
+
+
+def check_targets(modules: Sequence[str], usual: Sequence[str], targets: Sequence[str]) -> None:
+    """Hold train.lora_targets to the layers that an adapter of this family can be on.
+
+    Exports know these layers only, so a target may be fewer of them and nothing else.
+
+    Args:
+        modules: names of all modules of the network.
+        usual: ends of the names of the layers that the family's adapter is on.
+        targets: the setting.
+
+    Raises:
+        UserError: a target is not the end of the name of such a layer, or of others too.
+    """
+    layers = set(ending(modules, usual))
+    for target in targets:
+        if not (found := ending(modules, [target])) or not layers.issuperset(found):
+            parts = {
+                f"{name.removesuffix(end).rpartition('.')[0].rpartition('.')[2]}.{end}"
+                for end in usual
+                for name in ending(layers, [end])
+            }
+            hint = did_you_mean(target, [*sorted(parts), *usual])
+            raise UserError(f"train.lora_targets has {shorten(target)}, which ends no such layer; {hint}")
+
+
+def ending(modules: Iterable[str], ends: Sequence[str]) -> list[str]:
+    """The modules whose name is one of the ends, or ends in a dot and one of them."""
+    return [name for name in modules if any(f".{name}".endswith(f".{end}") for end in ends)]
 
 
 def refuse_adapter(path: Path) -> None:

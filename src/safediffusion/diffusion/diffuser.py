@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from safediffusion.diffusion.adapters import check_targets
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import write_pipeline
 from safediffusion.diffusion.meta import AsOnGpu
@@ -215,21 +216,27 @@ class Diffuser(ABC):
         """The same by the tiny autoencoder; `tiny` must be set."""
         return decoded(self.tiny, latents)
 
-    def make_trainable(self, lora_rank: int, shard: bool = False) -> dict[str, nn.Parameter]:
+    def make_trainable(
+        self, lora_rank: int, shard: bool = False, targets: Sequence[str] = ()
+    ) -> dict[str, nn.Parameter]:
         """All of the network (rank 0), or LoRA matrices on its attention (Hu et al., 2022), by name.
 
         Args:
             lora_rank: of the matrices.
             shard: keep only this process' shard of each weight, see `Sharded`.
+            targets: ends of the names of the layers that get an adapter; none: all of `lora_targets`.
+
+        Raises:
+            UserError: a target is not the end of the name of such a layer.
         """
         network: Any = self.network
         if self.device.type == "cpu" and self.network_name == "unet":
             network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
         self._lora = lora_rank > 0
         if self._lora:
-            network.add_adapter(
-                LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=list(self.lora_targets))
-            )
+            check_targets([name for name, _ in network.named_modules()], self.lora_targets, targets)
+            places = list(targets or self.lora_targets)
+            network.add_adapter(LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=places))
         else:
             network.requires_grad_(True)
         for p in network.parameters():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
@@ -13,22 +13,27 @@ from safediffusion.config.setting_types import Label
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.sources import Row, category_names, read_source
+from safediffusion.text.did_you_mean import did_you_mean
+from safediffusion.text.escaping import shorten
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A training prompt; label and category are None where the source does not say.
+    """A training prompt; label, category and kind are None where the source does not say.
 
     Attributes:
         source: place among the run's sources that it is from.
+        kind: what the prompt asks for, in the source's own words; World has composition, benign, explicit
+            and implicit.
     """
 
     text: str
     label: Label | None = None
     category: str | None = None
     source: int = 0
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,13 @@ class PromptSet:
     Attributes:
         repeated: prompts that an earlier one equals but for case and spaces.
         minors: prompts that sexualise minors.
+        categories: prompts of categories that prompts.categories does not name.
     """
 
     rows: list[Prompt]
     repeated: int = 0
     minors: int = 0
+    categories: int = 0
 
     def report(self) -> dict[str, Any]:
         """Counts for a run's prompts.json; no prompt is quoted."""
@@ -51,20 +58,37 @@ class PromptSet:
             {"source": source, "label": label, "category": category, "prompts": n}
             for (source, label, category), n in count.items()
         ]
-        left_out = {"repeated": self.repeated, "minors": self.minors}
+        left_out = {"repeated": self.repeated, "minors": self.minors, "categories": self.categories}
         return {"prompts": len(self.rows), "left_out": left_out, "kinds": kinds}
 
 
-def load_prompts(config: PromptsConfig) -> PromptSet:
-    """The prompts of all sources, each text once, without those that sexualise minors."""
+def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSet:
+    """The prompts of all sources, each text once, without those that sexualise minors.
+
+    Args:
+        config: the sources, and the categories that are trained on.
+        phrases: unsafe prompts without a category, which become the last source.
+
+    Raises:
+        UserError: a source cannot be read or gives no prompt, or no prompt has a category that is asked for.
+    """
+    sources = [(source.path, list(_prompts(source, i))) for i, source in enumerate(config.sources)]
+    if phrases:
+        added = [(Prompt(text, "unsafe", source=len(sources)), []) for text in phrases]
+        sources.append(("prompts.anchors", added))
+    wanted = {name.strip().lower() for name in config.categories}
+    known = {name for _, found in sources for _, categories in found for name in categories}
+    _refuse_unknown_categories(wanted - known, known)
     rows: list[Prompt] = []
     seen: set[str] = set()
-    repeated = minors = 0
-    for number, source in enumerate(config.sources):
-        for prompt, categories in _prompts(source, number):
+    repeated = minors = others = 0
+    for number, (path, found) in enumerate(sources):
+        for prompt, categories in found:
             key = " ".join(prompt.text.split()).casefold()
             if sexualises_minors(prompt.text, categories):
                 minors += 1
+            elif wanted and prompt.label != "benign" and not wanted.issuperset(categories):
+                others += 1
             elif key in seen:
                 repeated += 1
             else:
@@ -72,14 +96,27 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
                 rows.append(prompt)
         if not any(row.source == number for row in rows):
             raise UserError(
-                f"{source.path} holds no prompt to train on that is not left out; "
+                f"{path} holds no prompt to train on that is not left out; "
                 "put one prompt per line, or use prompts.path=world"
+                + (", or name more in prompts.categories" if wanted else "")
             )
     if minors:
         log.warning("skipped %d prompts that sexualise minors", minors)
     if repeated:
         log.warning("skipped %d prompts that repeat an earlier one", repeated)
-    return PromptSet(rows, repeated, minors)
+    return PromptSet(rows, repeated, minors, others)
+
+
+def _refuse_unknown_categories(unknown: Collection[str], known: Collection[str]) -> None:
+    """Refuse categories of prompts.categories that no prompt is filed under."""
+    if unknown and not known:
+        raise UserError(
+            "prompts.categories names categories, but no prompt has one; add a column `category`, "
+            "set prompts.category, or leave prompts.categories out"
+        )
+    for name in sorted(unknown):
+        hint = did_you_mean(name, sorted(known))
+        raise UserError(f"prompts.categories has {shorten(name)}, which no prompt is filed under; {hint}")
 
 
 def refuse_minors(prompts: Sequence[Prompt]) -> None:
@@ -99,7 +136,8 @@ def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[s
             label = source.label or _label(row)
             own = _categories(row)
             category = source.category or ", ".join(own) or None
-            yield Prompt(text, label, category, number), [*own, *category_names(source.category)]
+            found = Prompt(text, label, category, number, _kind(row))
+            yield found, [*own, *category_names(source.category)]
 
 
 def _categories(row: Row) -> list[str]:
@@ -107,6 +145,11 @@ def _categories(row: Row) -> list[str]:
         return category_names(row.get("category") or row.get("categories"))
     except ValueError as error:
         raise UserError(f"{row['where']}: the category is not understood; {error}") from error
+
+
+def _kind(row: Row) -> str | None:
+    cell = row.get("kind")
+    return None if cell is None else str(cell).strip().lower() or None
 
 
 def _label(row: Row) -> Label | None:

@@ -29,11 +29,11 @@ WORLD: dict[str, Callable[[Row], bool]] = {
 }
 NAMES = ", ".join((*MIXTURES, *WORLD))
 KNOWN = f"use {NAMES}, a file ({FORMATS}), or a dataset of the hub as owner/name"
-COLUMNS = ("label", "category", "categories")
+COLUMNS = ("label", "category", "categories", "kind")
 
 
 def read_source(source: PromptSource) -> list[Row]:
-    """Rows with `prompt` and `where`, and `label` and `category` or `categories` where the source has them.
+    """Rows with `prompt` and `where`, and those of COLUMNS that the source has.
 
     Raises:
         UserError: the source is not understood, needs consent, or has a row without one text as its prompt.

@@ -52,13 +52,16 @@ class ModelCost:
     pixels: int
 
 
-def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost:
+def model_cost(
+    diffuser: Diffuser, lora_rank: int, recompute: bool, lora_targets: tuple[str, ...] = ()
+) -> ModelCost:
     """Count the cost of a model; its network becomes trainable.
 
     Args:
         diffuser: on the meta device or any other, where a few rows are really computed.
         lora_rank: of the adapter; 0 trains the whole network.
         recompute: whether activations are computed again in the backward pass.
+        lora_targets: ends of the names of the layers that get an adapter; none: the family's.
     """
     from safediffusion.diffusion.diffuser import is_encoder
 
@@ -66,7 +69,7 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
     weights = {name: sum(p.nbytes for p in part.parameters()) for name, part in parts.items()}
     parameters = sum(p.numel() for part in parts.values() for p in part.parameters())
     network = sum(p.nbytes for p in diffuser.network.parameters())
-    trained = diffuser.make_trainable(lora_rank)
+    trained = diffuser.make_trainable(lora_rank, targets=lora_targets)
     if recompute:
         diffuser.recompute_activations()
     own = list(diffuser.network.parameters())
@@ -96,22 +99,28 @@ def model_cost(diffuser: Diffuser, lora_rank: int, recompute: bool) -> ModelCost
 
 
 @cache
-def known_cost(model: str, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost] | None:
+def known_cost(
+    model: str, lora_rank: int, recompute: bool, lora_targets: tuple[str, ...] = ()
+) -> tuple[Diffuser, ModelCost] | None:
     """The cost of a model of a known architecture by its settings as JSON, cached; None for other models."""
     from safediffusion.diffusion.load import shapes_of
 
     diffuser = shapes_of(ModelConfig.model_validate_json(model))
-    return None if diffuser is None else (diffuser, model_cost(diffuser, lora_rank, recompute))
+    if diffuser is None:
+        return None
+    return diffuser, model_cost(diffuser, lora_rank, recompute, lora_targets)
 
 
-def planned_cost(model: ModelConfig, lora_rank: int, recompute: bool) -> tuple[Diffuser, ModelCost]:
+def planned_cost(
+    model: ModelConfig, lora_rank: int, recompute: bool, lora_targets: tuple[str, ...] = ()
+) -> tuple[Diffuser, ModelCost]:
     """A model and its cost, without loading its weights where the architecture is known."""
     from safediffusion.diffusion.load import load_model, without_content
     from safediffusion.system.device import pick_device
 
-    if known := known_cost(model.model_dump_json(), lora_rank, recompute):
+    if known := known_cost(model.model_dump_json(), lora_rank, recompute, lora_targets):
         return known
     diffuser = load_model(model, pick_device())
     if sum(p.numel() for p in diffuser.network.parameters()) > LARGE:
         diffuser = without_content(diffuser, model)
-    return diffuser, model_cost(diffuser, lora_rank, recompute)
+    return diffuser, model_cost(diffuser, lora_rank, recompute, lora_targets)

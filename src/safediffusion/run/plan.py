@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from safediffusion.config import RunConfig
 from safediffusion.prompts.order import source_sizes
-from safediffusion.prompts.select import load_prompts
 from safediffusion.run.memory import Memory, memory
 from safediffusion.run.model_cost import ModelCost, planned_cost
 from safediffusion.run.preflight import check_config, check_labels, check_model
+from safediffusion.run.prompts import run_prompts
 from safediffusion.run.workload import MIB, Work, count_work, steering_flops
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows, shared_rows
@@ -149,9 +149,10 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
 
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
     """
-    prompts = load_prompts(config.prompts).rows
+    prompts = run_prompts(config).rows
     check_config(config, source_sizes(prompts))
     check_labels(config, prompts)
-    diffuser, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
+    train = config.train
+    diffuser, model = planned_cost(config.model, train.lora_rank, train.recompute, tuple(train.lora_targets))
     check_model(config, diffuser, processes)
     return make_plan(config, model, processes, steering_flops(config, model, prompts))

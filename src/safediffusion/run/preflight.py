@@ -9,6 +9,7 @@ import torch
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.activation_steering import cross_attention
+from safediffusion.diffusion.adapters import check_targets
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import considered_prompts
 from safediffusion.prompts.select import Prompt
@@ -54,6 +55,8 @@ def check_model(config: RunConfig, diffuser: Diffuser, count: int) -> None:
     check_steps(config, diffuser)
     if config.rollout.steered:
         cross_attention(diffuser.network)
+    layers = [name for name, _ in diffuser.network.named_modules()]
+    check_targets(layers, diffuser.lora_targets, config.train.lora_targets)
     check_processes(config, diffuser, count)
 
 

@@ -11,8 +11,9 @@ from safediffusion.config import RunConfig
 from safediffusion.files.checked import write_checked
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.order import source_sizes
-from safediffusion.prompts.select import Prompt, load_prompts
+from safediffusion.prompts.select import Prompt
 from safediffusion.run.preflight import check_config, check_labels, check_machine, check_model
+from safediffusion.run.prompts import run_prompts
 from safediffusion.run.session import (
     Session,
     choose_folder,
@@ -71,7 +72,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         return folder
     device = pick_device()
     with progress("load", 1):
-        prompts = load_prompts(config.prompts)
+        prompts = run_prompts(config)
         diffuser, rewards = load(config, prompts.rows, device)
     # All processes choose the folder before one of them writes to it: otherwise a slow process could see
     # the run that a fast one has begun, and choose another folder with `fresh`.

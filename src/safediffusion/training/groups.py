@@ -56,7 +56,8 @@ class GroupSource:
         texts = [p.text for p in prompts]
         self.curriculum = Curriculum(prompts)
         self.conditions = PromptConditions(diffuser, texts)
-        self.kl = torch.tensor([config.train.kl_of(p.label) for p in prompts], device=diffuser.device)
+        kl = [config.train.kl_of(p.label, p.kind) for p in prompts]
+        self.kl = torch.tensor(kl, device=diffuser.device)
         self.neighbours = SafeNeighbours(reward, texts)
         needs_density = get_algorithm(config.train.algorithm).needs_density
         self.borrowed = 0 if needs_density else int(config.rollout.neighbours * config.rollout.group_size)

@@ -30,7 +30,7 @@ class Learner:
         self.ema_decay = train.ema
         torch.manual_seed(config.seed)  # LoRA matrices start at random
         self.sharded = train.shard and distributed.count() > 1
-        self.named = diffuser.make_trainable(train.lora_rank, self.sharded)
+        self.named = diffuser.make_trainable(train.lora_rank, self.sharded, train.lora_targets)
         self.parameters = list(self.named.values())
         if train.channels_last:
             network: Any = diffuser.network
