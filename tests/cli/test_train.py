@@ -107,6 +107,13 @@ def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, word
         (["rollout.group_size=1"], "rollout.group_size=1"),
         (["train.algorithm=grpo", "rollout.eta=0"], "rollout.eta is 0"),
         (["rollout.neighbours=1"], "rollout.neighbours"),
+        (["rollout.neighbours=0.5", "rollout.steered=0.5"], "less than 1 together"),
+        (["rollout.steered=0.25"], "reward.kind=steering"),
+        (["reward.kind=steering", "rollout.steered=0.25", "prompts.label=benign"], "no prompt is"),
+        (
+            ["reward.kind=steering", "rollout.steered=0.25", "train.algorithm=grpo"],
+            "rollout.steered is 0.25, but grpo",
+        ),
         (["rollout.steps=2000"], "set rollout.steps to 1000 or less"),
         (["prompts.path=nothing.txt"], "no such file"),
         (["prompts.path=empty.txt"], "holds no prompt"),

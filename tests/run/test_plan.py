@@ -10,6 +10,7 @@ from safediffusion.config import list_recipes, load_config, recipe_path
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.errors import UserError
 from safediffusion.run.plan import CARDS, SHARE, preview
+from safediffusion.steering.safe_twins import MOST
 
 # What the publishers state of the trained network, in millions.
 NETWORKS = {
@@ -125,6 +126,28 @@ def test_architectures_have_as_many_parameters_as_the_published_models(name: str
 def test_what_the_run_would_refuse_is_not_planned() -> None:
     with pytest.raises(UserError, match=r"cannot evaluate i2p"):
         preview(load_config("world", ["evaluate.tasks=[i2p]"]))
+
+
+def test_steering_vectors_are_planned_once() -> None:
+    settings = ["rollout.neighbours=0.25", "rollout.steered=0.5"]
+    plain, steered = (preview(load_config("world", own)) for own in ([], settings))
+    images, vectors = steered.images_per_step, 2 * 7 * MOST  # both prompts of each pair, seven categories
+    assert steered.steering_flops == pytest.approx(steered.work.sample_flops * vectors / images)
+    assert steered.work.flops == plain.work.flops  # a steered image costs what any other does
+    assert steered.exaflop - plain.exaflop == pytest.approx(steered.steering_flops / 1e18)
+    assert "PFLOP once" in str(steered) and "PFLOP once" not in str(plain)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.algorithm=grpo", "but grpo learns from the density"),
+        ("prompts.path=world-benign", "no prompt is"),
+    ],
+)
+def test_an_algorithm_or_prompts_that_cannot_be_steered_are_not_planned(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        preview(load_config("world", ["rollout.steered=0.25", setting]))
 
 
 def test_a_large_model_that_is_not_known_is_planned_without_running_it(

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.load import as_diffuser
 from safediffusion.errors import UserError
-from safediffusion.run.preflight import check_kept, check_tasks
+from safediffusion.run.preflight import check_kept, check_model, check_tasks
+from tests.pipelines import FAMILIES, RESOLUTION
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,15 @@ def test_a_best_metric_that_no_small_evaluation_has_is_refused(metric: str, eval
 def test_a_best_metric_of_the_small_evaluations_is_taken() -> None:
     check_kept(kept("-world-i2p/inappropriate_rate"))
     check_kept(kept("reward_mean"))
+
+
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+def test_a_network_without_cross_attention_is_refused_where_a_share_is_steered(family: str) -> None:
+    diffuser = as_diffuser(FAMILIES[family](), resolution=RESOLUTION)
+    check_model(RunConfig(), diffuser, 1)
+    steered = RunConfig.model_validate({"rollout": {"steered": 0.25}})
+    if family in ("sd", "sdxl"):
+        check_model(steered, diffuser, 1)
+    else:
+        with pytest.raises(UserError, match=r"has none.*rollout\.steered=0"):
+            check_model(steered, diffuser, 1)

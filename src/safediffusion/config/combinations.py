@@ -36,10 +36,26 @@ def _rollout(run: RunConfig) -> Iterator[str]:
             f"rollout.branches is {branches}, which does not deal {size} images into equal branches of "
             "two or more; set it to a divisor of rollout.group_size, at most half of it"
         )
+    yield from _steered(run)
     if (images := run.rollout.prompts * size) > MOST_IMAGES:
         yield (
             f"rollout.prompts times rollout.group_size is {images}, but a round has at most {MOST_IMAGES} "
             "images; set one of them lower"
+        )
+
+
+def _steered(run: RunConfig) -> Iterator[str]:
+    steered, neighbours = run.rollout.steered, run.rollout.neighbours
+    if steered + neighbours >= 1:
+        yield (
+            f"rollout.neighbours={neighbours:g} and rollout.steered={steered:g} leave nothing of a group "
+            "for the prompt's own images; set them to less than 1 together"
+        )
+    if steered and run.reward.kind != "steering":
+        yield (
+            "rollout.steered takes its vectors from the safety direction, which "
+            f"reward.kind={run.reward.kind} has not; set reward.kind=steering, with other rewards under "
+            "reward.also, or rollout.steered=0"
         )
 
 

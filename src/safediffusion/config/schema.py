@@ -143,6 +143,16 @@ class RolloutConfig(Section):
         description="nft, awm: share of a group that is sampled with prompts nearer to the steered text, "
         "where there are any; a prompt whose own images are all unsafe learns from theirs",
     )
+    steered: Decay = Field(
+        default=0.0,
+        description="nft, awm: share of the group of a prompt labelled unsafe that is sampled with "
+        "activation steering: the model's cross-attention is turned away from what unsafe prompts have in "
+        "common. Needs reward.kind=steering and a network with cross-attention",
+    )
+    steering_strength: Alpha = Field(
+        default=2.0,
+        description="strength of that steering: 1 removes the unsafe part of a feature, 2 mirrors it",
+    )
     batch_size: Images = Field(
         default=96, description="images per forward batch; more is faster and needs more memory"
     )

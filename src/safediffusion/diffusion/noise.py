@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # The purpose of a stream of random numbers: the first number of its key.
-ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET = range(5)
+ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET, STEERING = range(6)
 # The meaning of the numbers after it. All keys of one purpose have the same length, because NumPy pads short
 # ones with zeros: (3, 5) and (3, 5, 0) would be the same stream.
 FIELDS = {
@@ -20,6 +20,7 @@ FIELDS = {
     SUBSET: ("seed", "step", "part"),
     SAMPLE: ("seed",),
     SHEET: ("seed",),
+    STEERING: ("seed", "concept", "pair"),
 }
 
 

@@ -8,9 +8,9 @@ from safediffusion.config import RunConfig
 from safediffusion.prompts.order import source_sizes
 from safediffusion.run.memory import Memory, memory
 from safediffusion.run.model_cost import ModelCost, planned_cost
-from safediffusion.run.preflight import check_config, check_model
+from safediffusion.run.preflight import check_config, check_labels, check_model
 from safediffusion.run.prompts import run_prompts
-from safediffusion.run.workload import MIB, Work, count_work
+from safediffusion.run.workload import MIB, Work, count_work, steering_flops
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows, shared_rows
 
@@ -34,6 +34,7 @@ class Plan:
         shared: sampling and update have the same number of rows in every call.
         row_mib: activations of a row in the update.
         recompute: whether they are computed again in the backward pass.
+        steering_flops: to compute the vectors of rollout.steered, once in the run.
     """
 
     parameters: int
@@ -50,11 +51,12 @@ class Plan:
     shared: bool
     row_mib: float
     recompute: bool
+    steering_flops: float = 0.0
 
     @property
     def exaflop(self) -> float:
         """FLOPs of the whole run in 10^18, without its evaluations."""
-        return self.work.flops * self.rounds / 1e18
+        return (self.work.flops * self.rounds + self.steering_flops) / 1e18
 
     def hours(self, card: str) -> float:
         """Hours on the named card, at the assumed share of its peak."""
@@ -79,6 +81,7 @@ class Plan:
         work, held = self.work, self.memory
         flops = (work.flops, work.sample_flops, work.update_flops, work.decode_flops)
         whole, draw, learn, decode = (brief(part / 1e15) for part in flops)
+        once = brief(self.steering_flops / 1e15)
         share = f"{self.trainable / self.parameters:.1%}"
         calls = "the same in every call" if self.shared else "each its own"
         rows = f"{self.drawn_rows} drawing, {self.learned_rows} learning"
@@ -90,6 +93,7 @@ class Plan:
             "optimizer steps in all": f"{self.optimizer_steps:,}",
             "rows per network call": f"{rows} ({calls}; with guidance)",
             "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
+            **({"PFLOP once": f"{once} for the steering vectors"} if self.steering_flops else {}),
             "work, estimated": f"{self.expected}, at a third of their peak",
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
             "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
@@ -116,7 +120,7 @@ def brief(value: float) -> str:
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
-def make_plan(config: RunConfig, model: ModelCost, processes: int = 1) -> Plan:
+def make_plan(config: RunConfig, model: ModelCost, processes: int = 1, steering_flops: float = 0.0) -> Plan:
     """The plan of a run; work and memory are those of the process that has most."""
     images = -(-config.rollout.prompts // processes) * config.rollout.group_size
     algorithm = get_algorithm(config.train.algorithm)
@@ -136,6 +140,7 @@ def make_plan(config: RunConfig, model: ModelCost, processes: int = 1) -> Plan:
         shared=shared_rows(algorithm, config, images, model.distilled) is not None,
         row_mib=model.learned.row / MIB,
         recompute=config.train.recompute,
+        steering_flops=steering_flops,
     )
 
 
@@ -144,8 +149,10 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
 
     Models of a known architecture are not even loaded: the shapes of their weights are enough.
     """
-    check_config(config, source_sizes(run_prompts(config).rows))
+    prompts = run_prompts(config).rows
+    check_config(config, source_sizes(prompts))
+    check_labels(config, prompts)
     train = config.train
     diffuser, model = planned_cost(config.model, train.lora_rank, train.recompute, tuple(train.lora_targets))
     check_model(config, diffuser, processes)
-    return make_plan(config, model, processes)
+    return make_plan(config, model, processes, steering_flops(config, model, prompts))

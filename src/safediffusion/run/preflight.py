@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.activation_steering import cross_attention
 from safediffusion.diffusion.adapters import check_targets
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import considered_prompts
+from safediffusion.prompts.select import Prompt
 from safediffusion.run.trackers import check_trackers
+from safediffusion.steering.safe_twins import concepts_of
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.optimizer import check_optimizer
+from safediffusion.training.steered_sampling import refuse_steered
 
 if TYPE_CHECKING:
     from safediffusion.diffusion.diffuser import Diffuser
@@ -26,10 +30,18 @@ def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
         config: the settings of the run.
         sizes: number of prompts per source.
     """
-    get_algorithm(config.train.algorithm).check(config)
+    algorithm = get_algorithm(config.train.algorithm)
+    algorithm.check(config)
+    refuse_steered(config, algorithm)
     check_prompts(config, sizes)
     check_tasks(config.evaluate.tasks)
     check_kept(config)
+
+
+def check_labels(config: RunConfig, prompts: Sequence[Prompt]) -> None:
+    """Check that there are prompts labelled unsafe where a share of their groups is steered."""
+    if config.rollout.steered:
+        concepts_of(prompts)
 
 
 def check_machine(config: RunConfig, device: str) -> None:
@@ -41,6 +53,8 @@ def check_machine(config: RunConfig, device: str) -> None:
 def check_model(config: RunConfig, diffuser: Diffuser, count: int) -> None:
     """Check the settings that depend on the model and on the number of processes, `count`."""
     check_steps(config, diffuser)
+    if config.rollout.steered:
+        cross_attention(diffuser.network)
     layers = [name for name, _ in diffuser.network.named_modules()]
     check_targets(layers, diffuser.lora_targets, config.train.lora_targets)
     check_processes(config, diffuser, count)

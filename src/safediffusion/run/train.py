@@ -12,7 +12,7 @@ from safediffusion.files.checked import write_checked
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.order import source_sizes
 from safediffusion.prompts.select import Prompt
-from safediffusion.run.preflight import check_config, check_machine, check_model
+from safediffusion.run.preflight import check_config, check_labels, check_machine, check_model
 from safediffusion.run.prompts import run_prompts
 from safediffusion.run.session import (
     Session,
@@ -99,6 +99,7 @@ def load(config: RunConfig, prompts: Sequence[Prompt], device: str) -> tuple[Dif
     from safediffusion.steering.build import build_rewards
 
     check_config(config, source_sizes(prompts))
+    check_labels(config, prompts)
     check_machine(config, device)
     diffuser = load_model(config.model, device)
     check_model(config, diffuser, distributed.count())

@@ -5,11 +5,15 @@ Nothing is run: on the meta device a known model is counted without weights. See
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from safediffusion.config import RunConfig
+from safediffusion.prompts.select import Prompt
 from safediffusion.run.memory import memory
 from safediffusion.run.model_cost import ModelCost
+from safediffusion.steering.anchors import load_safety_policy
+from safediffusion.steering.safe_twins import number_of_pairs
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import passes
 
@@ -72,7 +76,8 @@ def count_work(config: RunConfig, model: ModelCost, devices: int = 1) -> Work:
     update_rows = update.rows * (guided if update.guided else 1)
     return Work(
         sample_flops=sampled_rows(config, images) * guided * model.drawn.flops,
-        sample_calls=r.steps * -(-images // r.batch_size),
+        # steered images are sampled in calls of their own
+        sample_calls=r.steps * (-(-images // r.batch_size) + (r.steered > 0)),
         decode_flops=images * model.decoded.flops,
         images=images,
         update_flops=update_rows * (update.extra_passes * model.drawn.flops + model.learned.flops),
@@ -82,6 +87,16 @@ def count_work(config: RunConfig, model: ModelCost, devices: int = 1) -> Work:
         held_mib=needed.held / MIB,
         kept_mib=needed.phases["learning"] / MIB,
     )
+
+
+def steering_flops(config: RunConfig, model: ModelCost, prompts: Sequence[Prompt]) -> float:
+    """FLOPs of computing the steering vectors, once in a run and in every process."""
+    r = config.rollout
+    if not r.steered:
+        return 0.0
+    policy = load_safety_policy(config.reward.anchors, config.reward.encoder)
+    images = 2 * number_of_pairs(prompts, policy)
+    return images * r.steps * passes(r.guidance, model.distilled) * model.drawn.flops
 
 
 def sampled_rows(config: RunConfig, images: int) -> float:

@@ -27,7 +27,8 @@ class Groups:
         prompts: index of the prompt of each group, of all processes.
         batch: rows of this process; a group is never split between processes.
         texts: prompts of those rows.
-        unborrowed: rows of all processes that are sampled with their own prompt, not with a neighbour's.
+        unborrowed: rows of all processes that are sampled with their own prompt, not with a neighbour's, and
+            without steering.
         labels: of the rows in `unborrowed`.
     """
 
@@ -60,6 +61,7 @@ class GroupSource:
         self.neighbours = SafeNeighbours(reward, texts)
         needs_density = get_algorithm(config.train.algorithm).needs_density
         self.borrowed = 0 if needs_density else int(config.rollout.neighbours * config.rollout.group_size)
+        self.steered = int(config.rollout.steered * config.rollout.group_size)
 
     def __call__(self, step: int) -> Groups:
         """The groups of a round, counted from 0."""
@@ -70,15 +72,25 @@ class GroupSource:
         groups = distributed.share(c.prompts)
         scored_for = [i for i in chosen for _ in range(c.group_size)]
         drawn_with = list(chain.from_iterable(self.prompts_to_draw_with(i) for i in chosen))
+        steered = list(chain.from_iterable(map(self.steered_members, chosen)))
         first, total = groups.start * c.group_size, len(scored_for)
         here = slice(first, groups.stop * c.group_size)
         keys = [(i, row % c.group_size) for row, i in enumerate(scored_for[here])]
         cond = self.conditions([i for i, _ in keys])
         borrowed = self.conditions(drawn_with[here]) if self.borrowed else cond
-        unborrowed = [row for row in range(total) if scored_for[row] == drawn_with[row]]
+        unborrowed = [row for row in range(total) if scored_for[row] == drawn_with[row] and not steered[row]]
         return Groups(
             prompts=chosen,
-            batch=Batch(step, first, total, keys, cond, borrowed, self.kl[[i for i, _ in keys]]),
+            batch=Batch(
+                step,
+                first,
+                total,
+                keys,
+                cond,
+                borrowed,
+                self.kl[[i for i, _ in keys]],
+                tuple(row for row, is_steered in enumerate(steered[here]) if is_steered),
+            ),
             texts=[self.prompts[i].text for i, _ in keys],
             unborrowed=unborrowed,
             labels=[self.prompts[scored_for[row]].label for row in unborrowed],
@@ -93,3 +105,14 @@ class GroupSource:
         """
         near = self.neighbours(index, self.borrowed)
         return [*near, *[index] * (self.config.rollout.group_size - len(near))]
+
+    def steered_members(self, index: int) -> list[bool]:
+        """Which members of a group are sampled with activation steering.
+
+        Of a prompt labelled unsafe, they come after those that borrow a neighbour's prompt. The other prompts
+        have safe images of their own, which steering would only move away from their text.
+        """
+        size = self.config.rollout.group_size
+        near = len(self.neighbours(index, self.borrowed))
+        count = self.steered if self.prompts[index].label == "unsafe" else 0
+        return [near <= member < near + count for member in range(size)]

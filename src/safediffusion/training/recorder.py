@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,11 @@ class Recorder:
             return None
         return -value if wanted != name else value
 
-    def resume(self) -> Row | None:
+    def resume(self, before: Callable[[], None] = lambda: None) -> Row | None:
         """Restore the newest undamaged checkpoint.
+
+        Args:
+            before: called just before the weights are replaced, where there is a checkpoint.
 
         Returns:
             Its state, or None where there is no checkpoint.
@@ -100,6 +104,8 @@ class Recorder:
         path, error = distributed.all_gather_object((path, error))[0]
         if error:
             raise RunError(error)
+        if path:
+            before()
         state = self._load(path) if path else None
         if distributed.is_main():
             step = state["step"] if state else 0

@@ -25,6 +25,7 @@ from safediffusion.training.phase_clock import PhaseClock
 from safediffusion.training.recorder import Recorder, Row, flat
 from safediffusion.training.reward_decoder import RewardDecoder
 from safediffusion.training.sample_sheets import write_sheet
+from safediffusion.training.steered_sampling import learn_steering, refuse_steered
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Trainer:
         self.on_phase: Callable[[str], None] | None = None
         algorithm = get_algorithm(config.train.algorithm)
         algorithm.check(config)
+        refuse_steered(config, algorithm)
         self.learner = Learner(config, diffuser, algorithm.keeps_old_copy(config))
         self.algorithm = algorithm(config, self.learner)
         set_seed(config.seed + distributed.rank())  # for rewards that draw at random
@@ -136,6 +138,7 @@ class Trainer:
         drawn = self.groups(self.step)
         batch = drawn.batch
         with clock("sample"), self.diffuser.whole({}), self.passes.counting(self.diffuser.network):
+            self.learn_steering()
             latents = self.algorithm.sample(batch)
         with clock("decode"):
             images = finite(self.decode(latents, drawn.texts))
@@ -168,6 +171,22 @@ class Trainer:
             "peak_memory_mib": max(distributed.all_gather_object(peak_memory_mib(self.device))),
             **seen,
         }
+
+    def learn_steering(self) -> None:
+        """Compute the steering vectors of rollout.steered once, by the untrained network."""
+        if self.config.rollout.steered and self.algorithm.steering is None:
+            reward = self.rewards.parts[0].function
+            self.algorithm.steering = learn_steering(self.config, self.diffuser, self.prompts, reward)
+            concepts = self.algorithm.steering.vectors.concepts
+            self.recorder.log(f"steers away from {len(concepts)} concepts: {', '.join(concepts)}")
+
+    def before_loading(self) -> None:
+        """Compute the steering vectors again, as long as the network is untrained.
+
+        Their passes are in the first round's row already.
+        """
+        with self.diffuser.whole({}):
+            self.learn_steering()
 
     @torch.no_grad()
     def score_first(self, images: Tensor, texts: Sequence[str]) -> Tensor:
@@ -230,7 +249,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Go back to the newest checkpoint, or start with a sample sheet of the untrained model."""
-        state = self.recorder.resume()
+        state = self.recorder.resume(self.before_loading)
         if state is None:
             self.write_sheet()
             return

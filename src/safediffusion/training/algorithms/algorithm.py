@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.activation_steering import ActivationSteering
 from safediffusion.diffusion.condition import Condition
 from safediffusion.errors import UserError
 from safediffusion.training.learner import Learner
@@ -29,6 +30,7 @@ class Batch:
         drawn_with: text conditioning that its rows are sampled with; `cond` except for members that
             borrow a neighbour's prompt.
         kl: weight of its rows' distance to the reference model, (n,).
+        steered: which of its rows are sampled with activation steering, from 0.
     """
 
     step: int
@@ -38,6 +40,7 @@ class Batch:
     cond: Condition
     drawn_with: Condition
     kl: Tensor
+    steered: tuple[int, ...] = ()
 
     @property
     def rows(self) -> slice:
@@ -72,6 +75,7 @@ class Algorithm(ABC):
     Attributes:
         needs_density: its samples must come from a stochastic sampler under their own prompt, as the density
             of each step is compared. Without it a group may borrow images that other prompts drew.
+        steering: of the rows that are sampled with it; set before the first round of a run that has some.
     """
 
     needs_density: ClassVar[bool] = False
@@ -79,6 +83,7 @@ class Algorithm(ABC):
     def __init__(self, config: RunConfig, learner: Learner) -> None:
         self.config, self.learner = config, learner
         self.diffuser = learner.diffuser
+        self.steering: ActivationSteering | None = None
 
     @classmethod
     def keeps_old_copy(cls, config: RunConfig) -> bool:

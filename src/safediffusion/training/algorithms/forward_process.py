@@ -7,6 +7,7 @@ passes happens in the sampling alone.
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
+from safediffusion.diffusion.activation_steering import Sampler
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.rollout import Sampling, solve
 from safediffusion.system import distributed
@@ -93,14 +95,27 @@ class ForwardProcess(Algorithm):
         rollout_config, seed = self.config.rollout, self.config.seed
         keys = [(noise.ROLLOUT, seed, batch.step, prompt, member) for prompt, member in batch.keys]
         start = noise.normal(keys, self.diffuser.latent_shape)
-        self.clean = solve(
-            self.diffuser,
-            self.schedule,
-            batch.drawn_with,
-            start,
-            Sampling(rollout_config.guidance, rollout_config.batch_size, rollout_config.solver),
-        )
+        sampling = Sampling(rollout_config.guidance, rollout_config.batch_size, rollout_config.solver)
+        if batch.steered:
+            self.clean = self._sample_in_parts(batch, start, sampling)
+        else:
+            self.clean = solve(self.diffuser, self.schedule, batch.drawn_with, start, sampling)
         return self.clean
+
+    def _sample_in_parts(self, batch: Batch, start: Tensor, sampling: Sampling) -> Tensor:
+        """Clean latents of a batch some of whose rows are sampled with activation steering."""
+        if self.steering is None:
+            raise ValueError("set `steering` before a batch with steered rows is sampled")
+        acting = self.steering.acting(self.diffuser, Sampler.of(self.diffuser, self.schedule, sampling))
+        clean = torch.empty_like(start, device=self.diffuser.device)
+        others = [row for row in range(len(start)) if row not in set(batch.steered)]
+        for part, how in ((others, nullcontext()), (batch.steered, acting)):
+            rows = torch.tensor(part, dtype=torch.long)
+            if len(rows):
+                with how:
+                    cond = batch.drawn_with[rows.to(clean.device)]
+                    clean[rows] = solve(self.diffuser, self.schedule, cond, start[rows], sampling)
+        return clean
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on all images, each with noise levels of its own; then the old copy is updated."""
