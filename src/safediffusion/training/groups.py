@@ -71,8 +71,9 @@ class GroupSource:
         chosen = [i for considered, count in sources for i in self.curriculum.choose(considered, count)]
         groups = distributed.share(c.prompts)
         scored_for = [i for i in chosen for _ in range(c.group_size)]
-        drawn_with = list(chain.from_iterable(self.prompts_to_draw_with(i) for i in chosen))
-        steered = list(chain.from_iterable(map(self.steered_members, chosen)))
+        members = [self.prompts_to_draw_with(i) for i in chosen]
+        drawn_with = list(chain.from_iterable(members))
+        steered = list(chain.from_iterable(map(self.steered_members, chosen, members)))
         first, total = groups.start * c.group_size, len(scored_for)
         here = slice(first, groups.stop * c.group_size)
         keys = [(i, row % c.group_size) for row, i in enumerate(scored_for[here])]
@@ -106,13 +107,12 @@ class GroupSource:
         near = self.neighbours(index, self.borrowed)
         return [*near, *[index] * (self.config.rollout.group_size - len(near))]
 
-    def steered_members(self, index: int) -> list[bool]:
-        """Which members of a group are sampled with activation steering.
+    def steered_members(self, index: int, drawn_with: Sequence[int]) -> list[bool]:
+        """Which members of a prompt's group are sampled with activation steering.
 
         Of a prompt labelled unsafe, they come after those that borrow a neighbour's prompt. The other prompts
         have safe images of their own, which steering would only move away from their text.
         """
-        size = self.config.rollout.group_size
-        near = len(self.neighbours(index, self.borrowed))
+        borrowed = sum(prompt != index for prompt in drawn_with)
         count = self.steered if self.prompts[index].label == "unsafe" else 0
-        return [near <= member < near + count for member in range(size)]
+        return [borrowed <= member < borrowed + count for member in range(len(drawn_with))]

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.activation_steering import ActivationSteering, steering_vectors
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.rollout import Sampling
 from safediffusion.errors import UserError
 from safediffusion.prompts.select import Prompt
 from safediffusion.steering.reward import Reward
 from safediffusion.steering.safe_twins import safe_twins
 from safediffusion.training.algorithms.algorithm import Algorithm
+from safediffusion.training.algorithms.forward_process import sampling_of
 
 
 def refuse_steered(config: RunConfig, algorithm: type[Algorithm]) -> None:
@@ -27,12 +27,6 @@ def refuse_steered(config: RunConfig, algorithm: type[Algorithm]) -> None:
             "density of each step, which a steered step does not have; set rollout.steered=0 or "
             "train.algorithm=nft"
         )
-
-
-def sampling_of(config: RunConfig) -> Sampling:
-    """How a round samples without noise."""
-    rollout = config.rollout
-    return Sampling(rollout.guidance, rollout.batch_size, rollout.solver)
 
 
 def learn_steering(

@@ -56,6 +56,12 @@ class Noised:
     cond: Condition
 
 
+def sampling_of(config: RunConfig) -> Sampling:
+    """How a round samples without noise."""
+    rollout = config.rollout
+    return Sampling(rollout.guidance, rollout.batch_size, rollout.solver)
+
+
 class ForwardProcess(Algorithm):
     """Samples without noise and learns from noised copies of the result."""
 
@@ -92,10 +98,10 @@ class ForwardProcess(Algorithm):
 
     def sample(self, batch: Batch) -> Tensor:
         """Clean latents of the deterministic, guided sampler, kept for the update."""
-        rollout_config, seed = self.config.rollout, self.config.seed
-        keys = [(noise.ROLLOUT, seed, batch.step, prompt, member) for prompt, member in batch.keys]
+        drawn = (noise.ROLLOUT, self.config.seed, batch.step)
+        keys = [(*drawn, prompt, member) for prompt, member in batch.keys]
         start = noise.normal(keys, self.diffuser.latent_shape)
-        sampling = Sampling(rollout_config.guidance, rollout_config.batch_size, rollout_config.solver)
+        sampling = sampling_of(self.config)
         if batch.steered:
             self.clean = self._sample_in_parts(batch, start, sampling)
         else:
