@@ -10,11 +10,14 @@ from PIL import Image
 from safediffusion.config import RunConfig, dump
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.charts import result_charts
 from safediffusion.report.report import duration, write_report
+from safediffusion.report.run_data import RunData
 from safediffusion.report.sample_strips import spread, strips
 from safediffusion.report.tables import run_changes
 from safediffusion.report.verdict import verdict
 from safediffusion.training.sample_sheets import GAP
+from safediffusion.world.scenes import CATEGORIES
 from tests.report.conftest import write_metrics
 
 VOID = {"meta", "img", "link", "br", "hr", "input"}
@@ -83,6 +86,14 @@ def test_plots_are_png_files_too_and_follow_the_colours_of_the_page(page, run_fo
     with Image.open(run_folder.root / "plots" / "categories.png") as picture:
         assert picture.format == "PNG"
     assert "fill: var(--after)" in page and "prefers-color-scheme: dark" in page
+
+
+def test_the_bars_of_categories_are_of_categories_alone(run_folder):
+    run = RunData.read(run_folder)
+    assert run.of("world-i2p", "inappropriate_rate/explicit/")  # the table has them
+    chart = next(chart for chart in result_charts(run) if chart.key == "categories")
+    labels = {label.get_text() for label in chart.figure.axes[0].get_yticklabels()}
+    assert labels == set(CATEGORIES)
 
 
 def test_prompts_cannot_inject_markup(run_folder, tmp_path):

@@ -16,8 +16,7 @@ from safediffusion.report.verdict import headline_changes
 
 CATEGORY = "inappropriate_rate/"
 RECENT = 10  # rounds in a mean
-# kinds of prompts, not harm categories
-KINDS = (CATEGORY + "explicit", CATEGORY + "implicit")
+KINDS = ("explicit", "implicit")  # of prompts; rates of these, alone or by category, are not of a category
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ class Chart:
 
 def result_charts(run: RunData) -> list[Chart]:
     """Safety by category, composition by task, and the small evaluations during training."""
-    categories = [change for change in run.of("world-i2p", CATEGORY) if change.metric not in KINDS]
+    rates = run.of("world-i2p", CATEGORY)
+    categories = [change for change in rates if change.metric.split("/")[1] not in KINDS]
     composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
     found = []
     if categories:
