@@ -1,0 +1,48 @@
+"""What a baseline says of itself, and its two kinds: one writes weights, the other acts while sampling."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from safediffusion.diffusion.diffuser import Diffuser
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A baseline.
+
+    Attributes:
+        name: as the command line and tables write it.
+        summary: one line.
+        paper: title or authors, and arXiv number.
+        families: names of the model families the method is defined for.
+        concepts: name of the concept list it uses unless told otherwise.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    families: tuple[str, ...]
+    concepts: str
+
+
+class WeightMethod(Method):
+    """A baseline whose result is an ordinary pipeline folder."""
+
+    @abstractmethod
+    def apply(self, diffuser: Diffuser, concepts: Sequence[str]) -> Mapping[str, Any]:
+        """Changes the model's weights in place; returns what the folder's card says of how."""
+
+
+class SamplingMethod(Method):
+    """A baseline that acts while a picture is sampled and leaves the weights as they are."""
+
+    @abstractmethod
+    @contextmanager
+    def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
+        """While open, whoever samples from the model, or from its diffusers pipeline, gets the method."""
+        yield
