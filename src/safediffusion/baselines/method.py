@@ -8,12 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from safediffusion.baselines.concepts import Concepts
+from safediffusion.config.inputs import Section
 from safediffusion.diffusion.diffuser import Diffuser
 
+FAMILIES = "safediffusion.diffusion.families."
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A baseline.
+    """A baseline; the docstring of its class gives the formulas.
 
     Attributes:
         name: as the command line and tables write it.
@@ -21,21 +25,35 @@ class Method(ABC):
         paper: title or authors, and arXiv number.
         families: names of the model families the method is defined for.
         concepts: name of the concept list it uses unless told otherwise.
+        world_concepts: the same for World, which knows few words.
     """
 
     name: str
     summary: str
     paper: str
     families: tuple[str, ...]
-    concepts: str
+    concepts: str = "nudity"
+    world_concepts: str = "phrases"
+
+    def defined_for(self, diffuser: Diffuser) -> bool:
+        """Whether the model's family, or the one that a family of the user's own derives from, is known."""
+        ours = (kind for kind in type(diffuser).__mro__ if kind.__module__.startswith(FAMILIES))
+        return next(ours, type(diffuser)).__name__ in self.families
 
 
+@dataclass(frozen=True, kw_only=True)
 class WeightMethod(Method):
-    """A baseline whose result is an ordinary pipeline folder."""
+    """A baseline whose result is an ordinary pipeline folder.
+
+    Attributes:
+        options: its settings; `key=value` on the command line changes them.
+    """
+
+    options: Section
 
     @abstractmethod
-    def apply(self, diffuser: Diffuser, concepts: Sequence[str]) -> Mapping[str, Any]:
-        """Changes the model's weights in place; returns what the folder's card says of how."""
+    def apply(self, diffuser: Diffuser, concepts: Concepts) -> Mapping[str, Any]:
+        """Changes the network's weights in place; returns what the folder's card says of how."""
 
 
 class SamplingMethod(Method):

@@ -35,6 +35,8 @@ from safediffusion.cli.options import (
     Run,
     SaveImages,
     Tasks,
+    TextEncoder,
+    Unet,
 )
 from safediffusion.cli.unexpected import tell
 from safediffusion.files.paths import image_path, name_list, read_path, source
@@ -115,6 +117,8 @@ def evaluate(
     model: ModelOrResults = None,
     names: Tasks = None,
     baseline: Baseline = None,
+    unet: Unet = None,
+    text_encoder: TextEncoder = None,
     images: Images = None,
     prompts: Prompts = None,
     column: Column = "prompt",
@@ -145,6 +149,7 @@ def evaluate(
         protocols=split_names(protocols),
         accept_sensitive=accept_sensitive,
         save_images=save_images,
+        parts=given_parts(unet, text_encoder),
     )
     if nproc > 1:
         from safediffusion.launch import launch
@@ -153,6 +158,12 @@ def evaluate(
     folders = evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
     if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
+
+
+def given_parts(unet: Path | None, text_encoder: Path | None) -> dict[str, Path]:
+    """The parts of a model that are replaced, by their names in the pipeline."""
+    given = {"unet": unet, "text_encoder": text_encoder}
+    return {part: path for part, path in given.items() if path is not None}
 
 
 def split_names(text: str | None) -> tuple[str, ...]:
@@ -185,11 +196,13 @@ def sample(
             parser=source, metavar="MODEL", help="A second model; its images are shown beside the first ones."
         ),
     ] = None,
+    unet: Unet = None,
+    text_encoder: TextEncoder = None,
 ) -> None:
     """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
 
-    draw(model, prompts, seed, out, compare)
+    draw(model, prompts, seed, out, compare, given_parts(unet, text_encoder))
     say(out)
 
 

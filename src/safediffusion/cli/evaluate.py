@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from safediffusion.cli.sample import model_path, run_config
+from safediffusion.cli.sample import Parts, load_with, model_path, name_with, run_config
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
 from safediffusion.text.words import as_file_name
+
+ONLY_MODELS = "--unet and --text-encoder replace a part of a model that is sampled from"
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class EvaluateRequest:
         protocols: names; empty means all.
         accept_sensitive: whether sensitive prompts may be loaded.
         save_images: whether images are kept.
+        parts: weights that replace parts of the model, not of its baseline.
     """
 
     tasks: tuple[str, ...] = ()
@@ -37,6 +40,7 @@ class EvaluateRequest:
     accept_sensitive: bool = False
     save_images: bool = False
     column: str = "prompt"
+    parts: Parts = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -73,7 +77,8 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     for name in request.protocols:
         get_protocol(name)
     config = run_config(model)
-    return [_evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
+    done = [_evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
+    return [*done, _evaluate_model(model, config, request)]
 
 
 def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
@@ -82,15 +87,18 @@ def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> P
     from safediffusion.evaluation.sources import names_source
     from safediffusion.evaluation.tasks import get_task
 
-    if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
+    judged = any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json"))
+    if request.parts and (judged or names_source(name)):
+        raise UserError(f"{ONLY_MODELS}, and {name} is none")
+    if judged:
         for task in request.tasks:
             get_task(task)  # one from outside the package is known by its name from here on
         rescore(Path(name), request.protocols)
         return Path(name)
-    settings, folder = config.evaluate, request.folder(model_path(name))
+    settings, folder = config.evaluate, request.folder(name_with(model_path(name), request.parts))
     loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
     options = EvaluationOptions.of(settings, request.limit)
-    model = name if names_source(name) else loading
+    model = name if names_source(name) else load_with(loading, request.parts) if request.parts else loading
     evaluate(model, request.tasks or settings.tasks, folder, options, **request.options)
     return folder
 
@@ -100,6 +108,8 @@ def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
     from safediffusion.evaluation.failures import AllFailed
     from safediffusion.evaluation.runner import evaluate_images
 
+    if request.parts:
+        raise UserError(f"{ONLY_MODELS}, and --images {images} holds images")
     folder = request.folder(images.name)
     failed: list[AllFailed] = []
     for task in request.tasks or ("images",):

@@ -1,4 +1,4 @@
-"""The command groups that look things up: anchors, recipes, tasks and world."""
+"""The command groups: anchors, recipes, tasks and world, and from their own files the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from safediffusion.cli.baselines import baseline
 from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, out_path, read_path, source
 from safediffusion.text.terminal import say, show
@@ -16,7 +17,7 @@ anchors = typer.Typer(no_args_is_help=True, help="Safety policies: sets of safe 
 recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
 tasks = typer.Typer(no_args_is_help=True, help="Tasks that models are evaluated on.")
 world = typer.Typer(no_args_is_help=True, help="World: the embedded model and its judges.")
-GROUPS = {"anchors": anchors, "recipes": recipes, "tasks": tasks, "world": world}
+GROUPS = {"anchors": anchors, "baseline": baseline, "recipes": recipes, "tasks": tasks, "world": world}
 
 Encoder = Annotated[
     str,

@@ -16,6 +16,18 @@ Model = Annotated[
     str,
     typer.Argument(parser=source, metavar="MODEL", help="Run folder, diffusers folder, hub id, or world."),
 ]
+Unet = Annotated[
+    Path | None,
+    typer.Option(
+        parser=read_path,
+        metavar="PATH",
+        help="Weights for MODEL's UNet: .safetensors, or a diffusers folder.",
+    ),
+]
+TextEncoder = Annotated[
+    Path | None,
+    typer.Option(parser=read_path, metavar="PATH", help="Weights for MODEL's text encoder, likewise."),
+]
 Processes = Annotated[int, typer.Option("--nproc", min=1, max=1024, help="Processes that share the work.")]
 Run = Annotated[Path, typer.Argument(parser=read_path, metavar="RUN", help="A run folder.")]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +18,11 @@ from safediffusion.system.device import pick_device
 from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
 from safediffusion.system.progress import progress
 
+if TYPE_CHECKING:
+    from safediffusion.config.inputs import ModelConfig
+    from safediffusion.diffusion.diffuser import Diffuser
+
+Parts = Mapping[str, Path]  # weights that replace those of a part, by its name in the pipeline
 SEEDS = 2**64  # torch.Generator takes no more
 
 
@@ -38,7 +45,26 @@ def run_config(name: str) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
 
 
-def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None = None) -> None:
+def load_with(config: ModelConfig, parts: Parts) -> Diffuser:
+    """A model with its adapters merged and some of its parts replaced, which its name says."""
+    from safediffusion.diffusion.load import load_model
+    from safediffusion.diffusion.replace_part import replace_part
+
+    diffuser = load_model(config, pick_device(), merged=True)
+    for part, path in parts.items():
+        replace_part(diffuser, part, path)
+    diffuser.pipeline.register_to_config(_name_or_path=name_with(config.path, parts))
+    return diffuser
+
+
+def name_with(name: str, parts: Parts) -> str:
+    """The name of a model with replaced parts."""
+    return "+".join([name, *map(str, parts.values())])
+
+
+def draw(
+    model: str, prompts: list[str], seed: int, out: Path, other: str | None = None, parts: Parts | None = None
+) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
     Args:
@@ -46,6 +72,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         seed: of the first prompt; the next prompts take the next seeds.
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
+        parts: weights that replace parts of the first model.
 
     Raises:
         UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
@@ -61,7 +88,8 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     with progress("sample", len(models)) as line:
         columns = []
         for name in models:
-            columns.append(generate_images(name, run_config(model), prompts, seed))
+            replaced = {} if name is other else parts or {}
+            columns.append(generate_images(name, run_config(model), prompts, seed, replaced))
             line.update()
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
@@ -73,14 +101,15 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     write_image(out, join_sheets(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
-def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
+def generate_images(
+    model: str, config: RunConfig, prompts: list[str], seed: int, parts: Parts
+) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.diffusion.finite import finite
-    from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_model(loading, pick_device(), merged=True)
+    diffuser = load_with(loading, parts)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

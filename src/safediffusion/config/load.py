@@ -58,7 +58,7 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
         >>> config.reward.alpha
         0.7
     """
-    words = _parse_words(overrides)
+    words = parse_words(overrides)
     values = _read_layers(source or "world", seen=())
     return validate(_merge(values, words))
 
@@ -132,7 +132,7 @@ def _read_yaml(path: Path) -> Values:
     return strict_yaml.read_mapping(path, "settings as `section:` and `key: value` lines")
 
 
-def _parse_words(words: Sequence[str]) -> Values:
+def parse_words(words: Sequence[str]) -> Values:
     """key=value arguments as nested settings; a later one wins."""
     values: Values = {}
     for word in words:

@@ -1,4 +1,4 @@
-"""Loads a model from a path, a hub id or the word `world`."""
+"""Loads a model from a path, a hub id, a subfolder of one, or the word `world`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.config.invalid import explain_invalid
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.hub_folder import local_folder
 from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
 from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
 from safediffusion.errors import UserError
@@ -41,7 +42,8 @@ def load_model(
     """A text-to-image model as a policy.
 
     Args:
-        model: a diffusers folder, a hub id, "world" for the embedded model, or the `model` section of a run.
+        model: a diffusers folder, a hub id, OWNER/NAME/SUBFOLDER on the hub, "world" for the embedded model, or
+            the `model` section of a run.
         device: where it runs.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.
@@ -57,7 +59,7 @@ def load_model(
     """
     config = model if isinstance(model, ModelConfig) else model_config(model, settings)
     storage = config.storage
-    source = asset("pipeline") if config.path == "world" else config.path
+    source = asset("pipeline") if config.path == "world" else local_folder(config.path)
     if config.path == "world" and not asset("pipeline").exists():
         raise UserError("World's networks are not installed here; train them: safediffusion world build")
     check_sums(Path(source))

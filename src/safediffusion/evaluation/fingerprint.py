@@ -1,4 +1,4 @@
-"""Hashes of what an evaluation's records depend on: the model, and everything together."""
+"""The hash of what an evaluation's records depend on."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.results import is_judged
 from safediffusion.evaluation.tasks import Task
@@ -28,14 +25,3 @@ def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detector
     parts += [notes[key] for key in ("model_sha256", "sampler", "reference_sha256")]
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def model_hash(diffuser: Diffuser) -> str:
-    """SHA-256 of all weights of a pipeline as float32, whatever precision its files have."""
-    digest = hashlib.sha256()
-    for name, module in sorted(diffuser.pipeline.components.items()):
-        if isinstance(module, torch.nn.Module):
-            for key, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{name}.{key}".encode())
-                digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -12,8 +12,8 @@ from torch import Tensor
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
+from safediffusion.diffusion.model_hash import model_hash
 from safediffusion.evaluation.detectors.detector import Row
-from safediffusion.evaluation.fingerprint import model_hash
 from safediffusion.evaluation.sampler import Sampler, fitted, sample_rows
 from safediffusion.evaluation.sources.source import Source
 from safediffusion.system.device import pick_device
