@@ -149,12 +149,13 @@ class Training:
         k = self.integer(len(self.schedule))
         x, t = self.latents(concept, k), self.timestep(k)
         loss = self.loss(x, t.expand(len(x)), concept.expand(len(x)))
-        if not math.isfinite(float(loss)):
+        value = float(loss.detach())
+        if not math.isfinite(value):
             raise RunError("the loss of ESD is not finite; set lr lower")
         adam.zero_grad()
         loss.backward()
         adam.step()
-        return float(loss)
+        return value
 
     @torch.no_grad()
     def latents(self, concept: Condition, k: int) -> Tensor:

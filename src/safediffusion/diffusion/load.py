@@ -42,8 +42,8 @@ def load_model(
     """A text-to-image model as a policy.
 
     Args:
-        model: a diffusers folder, a hub id, OWNER/NAME/SUBFOLDER on the hub, "world" for the embedded model, or
-            the `model` section of a run.
+        model: a diffusers folder, a hub id, OWNER/NAME/SUBFOLDER on the hub, "world" for the embedded model,
+            or the `model` section of a run.
         device: where it runs.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.

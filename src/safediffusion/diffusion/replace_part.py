@@ -61,7 +61,7 @@ def files_of(path: Path, part: str) -> list[Path]:
         raise UserError(f"{option} {path} does not exist; give a .safetensors file or a folder of one part")
     if (path / INDEX).is_file():
         raise UserError(f"{option} {path} is a whole pipeline; give the folder {path / part}")
-    sets = weights_of(path) if path.is_dir() else {"": [path]}
+    sets: dict[str | None, list[Path]] = weights_of(path) if path.is_dir() else {None: [path]}
     files = sets[min(sets, key=lambda variant: variant or "")]
     if any(file.suffix != ".safetensors" for file in files):
         raise UserError(
@@ -74,7 +74,7 @@ def files_of(path: Path, part: str) -> list[Path]:
 
 
 def renamed(given: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under the part's own names: in some versions a text encoder's have a prefix, and company."""
+    """The tensors under the part's own names: a text encoder's may have a prefix, and company."""
     names = {name: name for name in own}
     names |= {TEXT_MODEL + name: name for name in own} | {name.removeprefix(TEXT_MODEL): name for name in own}
     useful = {

@@ -1,0 +1,22 @@
+"""A fresh tiny model for each test: methods change weights in place."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.load import as_diffuser
+from tests.pipelines import FAMILIES
+
+Fresh = Callable[..., Diffuser]
+
+
+@pytest.fixture
+def fresh() -> Fresh:
+    """A model of a family of tests/pipelines.py."""
+
+    def make(family: str = "sd", **options: Any) -> Diffuser:
+        return as_diffuser(FAMILIES[family](**options))
+
+    return make
