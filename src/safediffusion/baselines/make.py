@@ -24,6 +24,7 @@ from safediffusion.system.device import pick_device
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
 from safediffusion.version import __version__
+from safediffusion.world.networks.tokenizer import CONTEXT
 
 CARD = "baseline.json"
 
@@ -48,13 +49,14 @@ def make(
             accepted, or the folder exists.
     """
     changed = with_options(method, options)
-    named = concepts or (method.world_concepts if model.path == "world" else method.concepts)
-    chosen = read_concepts(named)
+    chosen = None if concepts is None else read_concepts(concepts)
     if out.exists():
         raise UserError(f"{out} exists already; choose another name with --out")
     whole = model.model_copy(update={"storage": "fp32", "tiny_vae": None})
     diffuser = load_model(whole, pick_device(), merged=True)
     refuse_family(changed, diffuser)
+    if chosen is None:
+        chosen = read_concepts(method.world_concepts if reads_world(diffuser) else method.concepts)
     base, start = model_hash(diffuser), time.monotonic()
     told = changed.apply(diffuser, chosen)
     card = {
@@ -71,6 +73,11 @@ def make(
         write_json(folder / CARD, card)
         write_sums(folder)
     return out
+
+
+def reads_world(diffuser: Diffuser) -> bool:
+    """Whether a model reads World's captions: no other text encoder is as short as World's."""
+    return diffuser.pipeline.tokenizer.model_max_length == CONTEXT
 
 
 def with_options(method: Method, options: Mapping[str, Any]) -> WeightMethod:

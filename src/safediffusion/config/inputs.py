@@ -18,7 +18,10 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The model that is trained or evaluated."""
 
-    path: Place = Field(default="world", description="pipeline folder, hub id, or world (the embedded model)")
+    path: Place = Field(
+        default="world",
+        description="pipeline folder, hub id (OWNER/NAME/SUBFOLDER too), or world (the embedded model)",
+    )
     family: Text | None = Field(
         default=None,
         description="class of your own that wraps the pipeline, as pkg.mod:Class; null: chosen by the class "
