@@ -143,6 +143,21 @@ def test_a_writing_that_fails_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("context", "phrases"), [(20, 1), (12, 7)])
+def test_a_model_that_reads_world_s_captions_gets_world_s_concepts(
+    command: Command,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    context: int,
+    phrases: int,
+) -> None:
+    monkeypatch.setattr("safediffusion.baselines.make.CONTEXT", context)  # the tiny model reads 12 tokens
+    assert command("baseline", "make", "uce", tiny_model, "--out", "m").returncode == 0
+    card = json.loads((tmp_path / "m/baseline.json").read_text(encoding="utf-8"))
+    assert len(card["concepts"]["phrases"]) == phrases == len(card["made"]["last_words"])
+
+
 def test_list_and_show(command: Command) -> None:
     listed = command("baseline", "list")
     assert listed.returncode == 0
