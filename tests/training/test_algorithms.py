@@ -38,6 +38,20 @@ def test_branches_without_a_window_of_grpo_are_refused(name: str) -> None:
         check("world-grpo", [*branched, "train.window=2"])
 
 
+def test_recipe_ddpo_has_the_published_size_of_a_round() -> None:
+    config = load_config("world-ddpo")
+    images, train = config.rollout.prompts * config.rollout.group_size, config.train
+    assert (images, images // train.updates, config.rollout.steps, config.rollout.guidance) == (
+        256,
+        128,
+        50,
+        5,
+    )
+    assert get_algorithm(train.algorithm).update_work(config, images).rows == 256 * 50
+    assert (train.kl, train.kl_benign, config.rollout.neighbours, train.keeps_reference) == (0, 0, 0, False)
+    check("world-ddpo", [])
+
+
 @pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize(
     ("setting", "why"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from safediffusion.training.algorithms import ALGORITHMS
+from safediffusion.training.algorithms import ALGORITHMS, get_algorithm
 from tests.training.learning import likelihoods
 
 FORWARD = [name for name in ALGORITHMS if name != "grpo"]
@@ -31,3 +31,14 @@ def test_the_better_image_of_a_group_becomes_likelier_than_the_worse(make_traine
         best, worst = ADVANTAGES[group].argmax(), ADVANTAGES[group].argmin()
         up, down = (gain[group][best] - gain[group][worst] for gain in gains)
         assert up > down
+
+
+@pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.parametrize("kl", [0.0, 0.1])
+def test_a_plan_counts_the_passes_that_an_update_makes(make_trainer, name, kl):
+    trainer = make_trainer(train__algorithm=name, train__kl=kl, train__updates=2)
+    work = get_algorithm(name).update_work(trainer.config, 8)
+    assert trainer.round()["passes"] == {
+        "forward": 8 * 4 * 2 + work.rows * (1 + work.extra_passes),  # guided sampling, four steps
+        "backward": work.rows,
+    }
