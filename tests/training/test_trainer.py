@@ -15,6 +15,7 @@ from safediffusion.files.json_lines import read_jsonl
 from safediffusion.report.sample_strips import tiles
 from safediffusion.steering.reward import Rewards, WeightedReward
 from safediffusion.training import checkpoint
+from safediffusion.training.algorithms import ALGORITHMS
 from tests.training.conftest import brightness
 
 FIELDS = {
@@ -96,7 +97,7 @@ def test_a_cosine_falls_slowly_fast_and_slowly_again(make_trainer):
     assert train.lr_at(25) == pytest.approx((1 + 0.5**0.5) / 2)
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "nft", "awm"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("rank", [0, 4])
 def test_interrupted_and_resumed_run_equals_an_undisturbed_one(make_trainer, algorithm, rank):
     changes = {

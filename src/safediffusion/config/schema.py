@@ -119,7 +119,7 @@ class RolloutConfig(Section):
     )
     solver: Solver = Field(
         default="ddim",
-        description="solver of deterministic steps (those of nft and awm, and grpo's outside its window): "
+        description="solver of deterministic steps (all but grpo's inside its window): "
         "ddim, which is Euler's method in flow matching, or the second-order dpm++. On World dpm++ is more "
         "exact from 16 steps on, and less exact below 10",
     )
@@ -140,12 +140,12 @@ class RolloutConfig(Section):
     )
     neighbours: Decay = Field(
         default=0.0,
-        description="nft, awm: share of a group that is sampled with prompts nearer to the steered text, "
+        description="all but grpo: share of a group that is sampled with prompts nearer to the steered text, "
         "where there are any; a prompt whose own images are all unsafe learns from theirs",
     )
     steered: Decay = Field(
         default=0.0,
-        description="nft, awm: share of the group of a prompt labelled unsafe that is sampled with "
+        description="all but grpo: share of the group of a prompt labelled unsafe that is sampled with "
         "activation steering: the model's cross-attention is turned away from what unsafe prompts have in "
         "common. Needs reward.kind=steering and a network with cross-attention",
     )
@@ -163,7 +163,8 @@ class TrainConfig(Section):
 
     algorithm: Text = Field(
         default="nft",
-        description="nft or awm (forward process), grpo (the paper's), or pkg.mod:Class of your own",
+        description="grpo (the paper's), nft, awm, pepg, dpo, rwr or sft (forward process), or your own as "
+        "pkg.mod:Class",
     )
     steps: Steps = Field(default=60, description="rounds: sample, score, update")
     optimizer: Literal["adamw", "adamw8bit"] = Field(
@@ -212,7 +213,7 @@ class TrainConfig(Section):
     )
     timestep_fraction: Fraction = Field(
         default=1.0,
-        description="grpo: share of the stochastic denoising steps that is trained; nft, awm: train on the "
+        description="grpo: share of the stochastic denoising steps that is trained; others: train on the "
         "noisiest share of the noise levels",
     )
     balance_steps: bool = Field(
@@ -252,8 +253,19 @@ class TrainConfig(Section):
         default=True,
         description="grpo: use the density of the guided policy; false uses that of the unguided one",
     )
-    old_decay_max: Decay = Field(default=0.9, description="nft: largest decay of the old copy")
-    old_decay_step: NonNegative = Field(default=0.02, description="nft: rise of that decay per round")
+    old_decay_max: Decay = Field(default=0.9, description="nft, pepg: largest decay of the old copy")
+    old_decay_step: NonNegative = Field(default=0.02, description="nft, pepg: rise of that decay per round")
+    proximal: NonNegative = Field(
+        default=10.0, description="pepg: weight of the KL to the old copy, which samples the images"
+    )
+    dpo_beta: Positive = Field(
+        default=5000.0,
+        description="dpo: weight of the reference model; the higher, the sooner a pair that is told apart "
+        "has no more gradient",
+    )
+    rwr_temperature: Positive = Field(
+        default=1.0, description="rwr: advantage by which an image's weight grows e-fold"
+    )
     checkpoint_every: Steps = Field(default=10, description="rounds between checkpoints")
     keep_checkpoints: Steps = Field(default=2, description="number of checkpoints that are kept")
     keep_best: Text | None = Field(

@@ -12,6 +12,10 @@ ALGORITHMS = {
     "nft": "safediffusion.training.algorithms.nft:Nft",
     "awm": "safediffusion.training.algorithms.awm:Awm",
     "grpo": "safediffusion.training.algorithms.grpo:Grpo",
+    "pepg": "safediffusion.training.algorithms.pepg:Pepg",
+    "dpo": "safediffusion.training.algorithms.dpo:Dpo",
+    "rwr": "safediffusion.training.algorithms.regression:Rwr",
+    "sft": "safediffusion.training.algorithms.regression:Sft",
 }
 
 

@@ -124,7 +124,11 @@ class ForwardProcess(Algorithm):
         return clean
 
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
-        """Optimizer steps on all images, each with noise levels of its own; then the old copy is updated."""
+        """Optimizer steps on all images of the last sampling."""
+        return self.learn(batch, self.clean, advantages)
+
+    def learn(self, batch: Batch, clean: Tensor, advantages: Tensor) -> dict[str, Any]:
+        """Optimizer steps on clean latents (n, c, h, w), with noise by the batch's keys; then `after`."""
         train, device = self.config.train, self.diffuser.device
         log = RoundLog()
         for update in range(train.updates):
@@ -132,7 +136,7 @@ class ForwardProcess(Algorithm):
             t = self.quiet + noise.integers([(*key, 0) for key in keys], self.noisy).to(device)
             e = noise.normal([(*key, 1) for key in keys], self.diffuser.latent_shape).to(device)
             for rows in micro_batches(torch.arange(len(keys), device=device), train.micro_batch):
-                noised = self._noised(batch.cond[rows], self.clean[rows], t[rows], e[rows])
+                noised = self._noised(batch.cond[rows], clean[rows], t[rows], e[rows])
                 self._backward(noised, advantages[rows], batch.kl[rows], batch.total, log)
             log.norms.append(self.learner.optimizer_step())
         self.after(batch.step)
