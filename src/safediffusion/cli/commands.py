@@ -2,7 +2,8 @@
 
 Heavy modules are imported inside the functions, so that `--help` is fast.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; -v adds the traceback.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 a broken limit, 130 Ctrl-C, 143 SIGTERM.
+-v adds the traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from safediffusion.cli.options import (
     AcceptSensitive,
     Baseline,
     Column,
+    FailIf,
     Images,
+    Junit,
     Limit,
     Model,
     ModelOrResults,
@@ -125,6 +128,8 @@ def evaluate(
     accept_sensitive: AcceptSensitive = False,
     save_images: SaveImages = False,
     out: Out = None,
+    fail_if: FailIf = None,
+    junit: Junit = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
     from safediffusion.cli.evaluate import (
@@ -133,6 +138,7 @@ def evaluate(
         evaluate_folder,
         evaluate_models,
     )
+    from safediffusion.cli.gate import BROKEN, gate, read_limits
 
     check_one_source(model, images)
     request = EvaluateRequest(
@@ -145,6 +151,7 @@ def evaluate(
         protocols=split_names(protocols),
         accept_sensitive=accept_sensitive,
         save_images=save_images,
+        limits=read_limits(fail_if or (), junit),
     )
     if nproc > 1:
         from safediffusion.launch import launch
@@ -153,6 +160,8 @@ def evaluate(
     folders = evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
     if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
+        if request.limits and not gate(folders[-1], request.limits, junit):
+            raise typer.Exit(BROKEN)
 
 
 def split_names(text: str | None) -> tuple[str, ...]:

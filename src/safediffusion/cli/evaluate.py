@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safediffusion.cli.sample import model_path, run_config
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
 from safediffusion.text.words import as_file_name
+
+if TYPE_CHECKING:
+    from safediffusion.evaluation.gate.limit import Limit
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,7 @@ class EvaluateRequest:
         protocols: names; empty means all.
         accept_sensitive: whether sensitive prompts may be loaded.
         save_images: whether images are kept.
+        limits: that the last result is held against.
     """
 
     tasks: tuple[str, ...] = ()
@@ -37,6 +42,7 @@ class EvaluateRequest:
     accept_sensitive: bool = False
     save_images: bool = False
     column: str = "prompt"
+    limits: tuple[Limit, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,7 +55,15 @@ class EvaluateRequest:
             "protocols": self.protocols,
             "accept_sensitive": self.accept_sensitive,
             "save_images": self.save_images,
+            "required": [limit.metric for limit in self.limits],
         }
+
+    def check_limits(self, tasks: Sequence[str]) -> None:
+        """Refuse limits on metrics that these tasks do not have, before anything is sampled."""
+        from safediffusion.evaluation.gate.limit import check_limits
+        from safediffusion.evaluation.tasks import get_task
+
+        check_limits(self.limits, [get_task(task) for task in tasks], self.protocols)
 
     def folder(self, name: str) -> Path:
         """Folder for the results of a model or of a folder of images."""
@@ -73,18 +87,21 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     for name in request.protocols:
         get_protocol(name)
     config = run_config(model)
+    if not holds_results(model):
+        request.check_limits(request.tasks or config.evaluate.tasks)
     return [_evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
 
 
 def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
-    from safediffusion.evaluation.results import rescore
+    from safediffusion.evaluation.results import rescore, result_folders
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources import names_source
     from safediffusion.evaluation.tasks import get_task
 
-    if any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json")):
+    if holds_results(name):
         for task in request.tasks:
             get_task(task)  # one from outside the package is known by its name from here on
+        request.check_limits([folder.name for folder in result_folders(Path(name))])
         rescore(Path(name), request.protocols)
         return Path(name)
     settings, folder = config.evaluate, request.folder(model_path(name))
@@ -95,11 +112,19 @@ def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> P
     return folder
 
 
+def holds_results(name: str) -> bool:
+    """Whether a path is a folder of results, whose records are scored again."""
+    from safediffusion.evaluation.results import result_folders
+
+    return bool(result_folders(Path(name)))
+
+
 def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
     """Evaluate a folder of images; the prompts of each task are those that they were sampled from."""
     from safediffusion.evaluation.failures import AllFailed
     from safediffusion.evaluation.runner import evaluate_images
 
+    request.check_limits(request.tasks or ("images",))
     folder = request.folder(images.name)
     failed: list[AllFailed] = []
     for task in request.tasks or ("images",):

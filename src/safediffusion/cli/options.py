@@ -52,4 +52,15 @@ Limit = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images pe
 AcceptSensitive = Annotated[
     bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful images.")
 ]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LIMIT",
+        help="Exit with 3 if a metric breaks a limit, such as world-i2p/inappropriate_rate>0.1; repeatable.",
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(parser=out_path, metavar="FILE", help="Write the limits as JUnit XML too."),
+]
 SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the images.")]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.detectors import DetectorSet
+from safediffusion.evaluation.detectors import DetectorSet, fields_of
 from safediffusion.evaluation.detectors.detector import Row, sha256
 from safediffusion.evaluation.external_files import Missing
 from safediffusion.evaluation.measures import FromReference
@@ -74,6 +74,34 @@ def present(
     for why in dict.fromkeys(lacking):
         log.warning("a task is left out: %s", why)
     return found
+
+
+def require_measurable(
+    metrics: Collection[str], wanted: Sequence[Task], found: Sequence[Task], missing: Mapping[str, str]
+) -> None:
+    """Refuse an evaluation in which one of these metrics would have no value.
+
+    Args:
+        metrics: TASK/METRIC; those of other tasks are not looked at.
+        wanted: the tasks that were asked for.
+        found: those of them that can be evaluated here.
+        missing: by detector, why it could not be loaded.
+
+    Raises:
+        UserError: a metric's task cannot be evaluated here, or a detector that it needs is missing.
+    """
+    for task in wanted:
+        lost = {
+            field: why for name, why in missing.items() if name in task.detectors for field in fields_of(name)
+        }
+        for measure in task.measures:
+            name = f"{task.name}/{measure.name}"
+            if name not in metrics:
+                continue
+            if why := [lost[need] for need in measure.needs if need in lost]:
+                raise UserError(f"{name} would have no value: {why[0]}")
+            if task not in found:
+                raise UserError(f"{name} would have no value: its task cannot be evaluated here, see above")
 
 
 def select(
