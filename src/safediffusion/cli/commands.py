@@ -37,6 +37,8 @@ from safediffusion.cli.options import (
     Reference,
     Run,
     SaveImages,
+    Strength,
+    Strengths,
     Tasks,
 )
 from safediffusion.cli.unexpected import tell
@@ -130,8 +132,10 @@ def evaluate(
     out: Out = None,
     fail_if: FailIf = None,
     junit: Junit = None,
+    strength: Strengths = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
+    from safediffusion.cli.dial import evaluate_strengths, show_curve
     from safediffusion.cli.evaluate import (
         EvaluateRequest,
         check_one_source,
@@ -139,6 +143,7 @@ def evaluate(
         evaluate_models,
     )
     from safediffusion.cli.gate import BROKEN, gate, read_limits
+    from safediffusion.cli.strength import read_strengths
 
     check_one_source(model, images)
     request = EvaluateRequest(
@@ -157,9 +162,17 @@ def evaluate(
         from safediffusion.launch import launch
 
         launch(nproc)
-    folders = evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
+    dial = read_strengths(strength, images)
+    if dial:
+        folders = evaluate_strengths(model or "", baseline, dial, request)
+    else:
+        folders = (
+            evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
+        )
     if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
+        if dial and out is None:
+            show_curve(model or "")
         if request.limits and not gate(folders[-1], request.limits, junit):
             raise typer.Exit(BROKEN)
 
@@ -194,12 +207,49 @@ def sample(
             parser=source, metavar="MODEL", help="A second model; its images are shown beside the first ones."
         ),
     ] = None,
+    strength: Strength = None,
 ) -> None:
     """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
 
-    draw(model, prompts, seed, out, compare)
+    draw(model, prompts, seed, out, compare, strength)
     say(out)
+
+
+@app.command()
+def relapse(
+    model: Model,
+    names: Tasks = None,
+    base: Annotated[
+        str | None,
+        typer.Option(parser=source, metavar="MODEL", help="A model judged beside it; of a run its own base."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(parser=read_path, metavar="DIR", help="Harmless pictures, with captions in NAME.txt."),
+    ] = None,
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            parser=source, metavar="FILE", help="Harmless captions that the model draws, or the word world."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimizer steps.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per step.")] = 16,
+    lr: Annotated[float, typer.Option(help="AdamW's learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of pictures and steps.")] = 0,
+    limit: Limit = None,
+    accept_sensitive: AcceptSensitive = False,
+    out: Out = None,
+) -> None:
+    """Fine-tune a model on harmless pictures, and judge on the way whether it stays safe."""
+    from safediffusion.cli.relapse import run_relapse
+    from safediffusion.run.relapse.relapse import RelapseSettings
+
+    settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images)
+    folder, done = run_relapse(model, base, settings, out, accept_sensitive)
+    show_results(done)
+    say(folder)
 
 
 @app.command()

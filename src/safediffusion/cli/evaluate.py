@@ -89,10 +89,11 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     config = run_config(model)
     if not holds_results(model):
         request.check_limits(request.tasks or config.evaluate.tasks)
-    return [_evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
+    return [evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
 
 
-def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
+def evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
+    """Evaluate one model, loaded and sampled as a run's settings say; returns the folder of its results."""
     from safediffusion.evaluation.results import rescore, result_folders
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources import names_source

@@ -38,7 +38,14 @@ def run_config(name: str) -> RunConfig:
     return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
 
 
-def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None = None) -> None:
+def draw(
+    model: str,
+    prompts: list[str],
+    seed: int,
+    out: Path,
+    other: str | None = None,
+    strength: float | None = None,
+) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
     Args:
@@ -46,6 +53,7 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         seed: of the first prompt; the next prompts take the next seeds.
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
+        strength: of what the first model, a run, has learned; None is its result.
 
     Raises:
         UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
@@ -58,29 +66,35 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
+    dialled = [None] * (len(models) - 1) + [strength]
     with progress("sample", len(models)) as line:
         columns = []
-        for name in models:
-            columns.append(generate_images(name, run_config(model), prompts, seed))
+        for name, own in zip(models, dialled, strict=True):
+            columns.append(generate_images(name, run_config(model), prompts, seed, own))
             line.update()
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
         return
+    titles = [*models[:-1], model if strength is None else f"{model}, strength {strength:g}"]
     pages = [
-        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
+        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=titles)
         for i, prompt in enumerate(prompts)
     ]
     write_image(out, join_sheets(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
-def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
+def generate_images(
+    model: str, config: RunConfig, prompts: list[str], seed: int, strength: float | None = None
+) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    from safediffusion.cli.dial import load_dialled
     from safediffusion.diffusion.finite import finite
     from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_model(loading, pick_device(), merged=True)
+    dialled = strength is not None
+    diffuser = load_dialled(model, strength) if dialled else load_model(loading, pick_device(), merged=True)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
