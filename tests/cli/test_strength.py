@@ -75,7 +75,7 @@ def test_evaluate_judges_every_strength_and_the_report_shows_the_curve(run: Path
     found = [results(run / f"eval/strength-{s}") for s in ("0", "0.5", "1")]
     assert [one["strength"] for one in found] == [0.0, 0.5, 1.0]
     assert len({one["fingerprint"] for one in found}) == 3
-    assert "strength-0.5" in done.stdout and "report.html" in done.stdout
+    assert "run/eval/strength-1\nrun/report.html\n" in done.stdout
     page = (run / "report.html").read_text(encoding="utf-8")
     assert 'id="strength"' in page and (run / "plots/strength.png").is_file()
     assert command(*words, "--out", "other").returncode == 0
@@ -97,7 +97,7 @@ def test_evaluate_judges_every_strength_and_the_report_shows_the_curve(run: Path
         (["evaluate", "world", "--strength", "1,1.0"], "a strength twice"),
         (["evaluate", "world", "--strength", ""], "empty"),
         (["evaluate", "--images", ".", "--strength", "1"], "--images has none"),
-        (["sample", "inner", "a dog", "--strength", "1"], "no finished model"),
+        (["sample", "begun", "a dog", "--strength", "1"], "no finished model"),
         (
             ["evaluate", "inner", "--strength", "0,1", "--fail-if", "world-i2p/safe_rate<0.5"],
             "one --strength",
@@ -106,7 +106,9 @@ def test_evaluate_judges_every_strength_and_the_report_shows_the_curve(run: Path
 )
 def test_bad_strengths_exit_with_2(command: Command, tmp_path: Path, words: list[str], says: str) -> None:
     (tmp_path / "inner/model").mkdir(parents=True)
-    (tmp_path / "inner/config.yaml").write_text("recipe: world\n", encoding="utf-8")
+    (tmp_path / "begun").mkdir()
+    for folder in ("inner", "begun"):
+        (tmp_path / folder / "config.yaml").write_text("recipe: world\n", encoding="utf-8")
     done = command(*words)
     assert done.returncode == 2, done.stderr
     assert says in done.stderr and "Traceback" not in done.stderr

@@ -244,12 +244,13 @@ def relapse(
 ) -> None:
     """Fine-tune a model on harmless pictures, and judge on the way whether it stays safe."""
     from safediffusion.cli.relapse import run_relapse
+    from safediffusion.evaluation.results import shortfalls
     from safediffusion.run.relapse.relapse import RelapseSettings
 
     settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images)
     folder, done = run_relapse(model, base, settings, out, accept_sensitive)
-    show_results(done)
-    say(folder)
+    compare(done)
+    say(*shortfalls(done), folder)
 
 
 @app.command()

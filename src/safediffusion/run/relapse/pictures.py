@@ -57,7 +57,8 @@ def benign_captions(config: RunConfig, captions: str | None) -> list[str]:
             f"{captions or config.prompts.path} holds no harmless prompt; give some with --captions FILE, or "
             "pictures with --images DIR"
         )
-    return found[:: max(1, len(found) // MOST)][:MOST]
+    size = min(MOST, len(found))
+    return [found[i * len(found) // size] for i in range(size)]
 
 
 def own_pictures(diffuser: Diffuser, captions: Sequence[str], config: RunConfig, seed: int) -> Pictures:
