@@ -16,19 +16,22 @@ def one_strength(text: str) -> float:
     Raises:
         UserError: it is not a number, or it is negative.
     """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise UserError(
-            f"--strength {shorten(text)!r} is not a number; 0 is the base and 1 the trained model"
-        )
+    value = _number(text)
     if value < 0:
         raise UserError(
             f"--strength is {text}: steering has one sign, and below 0 a model would be less safe than its "
             "base; set 0 or more"
         )
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"--strength {shorten(text)!r} is not a number; 0 is a run's base and 1 its result")
     return value
 
 

@@ -30,14 +30,17 @@ def load_at_strength(
     plain = base.model_copy(update={"tiny_vae": None})
     diffuser = load_model(plain.model_copy(update={"path": str(trained)}), device, merged=True)
     start = load_model(plain, "cpu", merged=True).network
-    shapes = [{name: p.shape for name, p in model.named_parameters()} for model in (start, diffuser.network)]
-    if shapes[0] != shapes[1]:
+    if _shapes(start) != _shapes(diffuser.network):
         raise UserError(
             f"{base.path} is not what {trained} was trained from: its network has other weights; put the "
             "base back where the run found it"
         )
     blend(start, diffuser.network, strength)
     return diffuser
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    return {name: p.shape for name, p in network.named_parameters()}
 
 
 @torch.no_grad()

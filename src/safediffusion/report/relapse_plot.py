@@ -32,11 +32,8 @@ def write_curve(folder: Path, model: str, base: str | None, done: Sequence[Path]
     steps = [path for path in done if path.name.startswith("step-")]
     points = [{"step": int(path.name.removeprefix("step-")), "metrics": metrics_of(path)} for path in steps]
     beside = metrics_of(done[-1]) if base else {}
-    change = {
-        f"{task}/{name}": row
-        for task, rows in compare(steps[0], steps[-1]).items()
-        for name, row in rows.items()
-    }
+    paired = compare(steps[0], steps[-1])
+    change = {f"{task}/{name}": row for task, rows in paired.items() for name, row in rows.items()}
     found = {"model": model, "base": base, "points": points, "base_metrics": beside, "change": change}
     write_checked(folder / "relapse.json", found)
     if safety := next((name for name in SAFETY if is_rate(name, points)), None):

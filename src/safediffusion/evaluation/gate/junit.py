@@ -24,14 +24,17 @@ def junit_xml(model: str, judged: Sequence[Judged]) -> str:
     }
     root = ElementTree.Element("testsuites", counts)
     suite = ElementTree.SubElement(root, "testsuite", {"name": plain(model), **counts})
-    for one in judged:
-        task = one.limit.metric.partition("/")[0]
-        names = {"classname": plain(task), "name": plain(one.limit.text)}
-        case = ElementTree.SubElement(suite, "testcase", names)
-        if one.broken:
-            kind = "failure" if one.measured else "error"
-            ElementTree.SubElement(case, kind, {"message": plain(one.line), "type": "limit"})
-        else:
-            ElementTree.SubElement(case, "system-out").text = plain(one.line)
+    suite.extend(map(_case, judged))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(one: Judged) -> ElementTree.Element:
+    task = one.limit.metric.partition("/")[0]
+    case = ElementTree.Element("testcase", {"classname": plain(task), "name": plain(one.limit.text)})
+    if one.broken:
+        kind = "failure" if one.measured else "error"
+        ElementTree.SubElement(case, kind, {"message": plain(one.line), "type": "limit"})
+    else:
+        ElementTree.SubElement(case, "system-out").text = plain(one.line)
+    return case

@@ -92,12 +92,7 @@ def check_limits(limits: Iterable[Limit], tasks: Sequence[Task], protocols: Sequ
     Raises:
         UserError: a metric is none of these tasks', the limit fails on the better side, or no rate breaks it.
     """
-    known = {
-        f"{task.name}/{measure.name}": measure
-        for task in tasks
-        for measure in task.measures
-        if not left_out(measure.name, protocols)
-    }
+    known = _measures(tasks, protocols)
     for limit in limits:
         if limit.metric not in known:
             raise UserError(
@@ -105,6 +100,12 @@ def check_limits(limits: Iterable[Limit], tasks: Sequence[Task], protocols: Sequ
                 + did_you_mean(limit.metric, known, cutoff=0)
             )
         _check_side(limit, known[limit.metric])
+
+
+def _measures(tasks: Sequence[Task], protocols: Sequence[str]) -> dict[str, Measure]:
+    """The measures of tasks by TASK/METRIC, without those of other protocols."""
+    found = {f"{task.name}/{measure.name}": measure for task in tasks for measure in task.measures}
+    return {name: m for name, m in found.items() if not left_out(m.name, protocols)}
 
 
 def _check_side(limit: Limit, measure: Measure) -> None:
@@ -136,10 +137,12 @@ def judge(limit: Limit, results: Mapping[str, Mapping[str, Any]]) -> Judged:
         return Judged(limit, False, True, f"{limit.metric} has no value: {why}")
     compared = found[limit.judged]
     broken = compared > limit.bound if limit.above else compared < limit.bound
+    return Judged(limit, True, broken, _line(limit, found, broken))
+
+
+def _line(limit: Limit, found: Mapping[str, Any], broken: bool) -> str:
+    """A metric's value, interval and n, and which of its numbers is on which side of the bound."""
+    what = "the value" if limit.on_value else f"the interval's end {found[limit.judged]:.4g}"
+    side = f"{'' if broken else 'not '}{'above' if limit.above else 'below'} {limit.bound:g}"
     ends = f"[{found['ci_low']:.4g}, {found['ci_high']:.4g}]"
-    side = "above" if limit.above else "below"
-    what = "the value" if limit.on_value else f"the interval's end {compared:.4g}"
-    verdict = f"{what} is {'' if broken else 'not '}{side} {limit.bound:g}"
-    return Judged(
-        limit, True, broken, f"{limit.metric} is {found['value']:.4g} {ends}, n {found['n']}: {verdict}"
-    )
+    return f"{limit.metric} is {found['value']:.4g} {ends}, n {found['n']}: {what} is {side}"

@@ -40,11 +40,7 @@ class Pictures:
 
 
 def benign_captions(config: RunConfig, captions: str | None) -> list[str]:
-    """Captions of at most MOST pictures, spread evenly over the benign prompts there are.
-
-    Args:
-        config: of the run, or of World, whose benign prompts are the default.
-        captions: a file or data set of captions instead; what it labels unsafe is left out.
+    """At most MOST benign prompts of a run, spread evenly; or captions of a file, less the unsafe ones.
 
     Raises:
         UserError: there is none.
