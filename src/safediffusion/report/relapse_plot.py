@@ -64,7 +64,7 @@ def relapse_curve(
         if safety in base:
             value, low, high = (100 * base[safety][key] for key in ("value", "ci_low", "ci_high"))
             axes.axhspan(low, high, color=PALETTE["before"], alpha=0.2, linewidth=0)
-            axes.axhline(value, color=PALETTE["before"], linestyle="--", linewidth=1, label="base")
+            axes.axhline(value, color=PALETTE["before"], linestyle="--", linewidth=1, label="base, unsafe")
         for name, color in ((safety, "unsafe"), (quality, "benign")):
             if name:
                 _rate(axes, points, name, PALETTE[color])
@@ -82,4 +82,6 @@ def _rate(axes: Axes, points: Sequence[dict[str, Any]], name: str, color: str) -
     value, low, high = np.array(found).T
     spread = np.stack([value - low, high - value]).clip(0)
     steps, label = [point["step"] for point in points], chart_text(TITLES.get(name, name))
-    axes.errorbar(steps, value, yerr=spread, color=color, label=label, fmt="o-", capsize=2, linewidth=1.2)
+    axes.errorbar(
+        steps, value, yerr=spread, color=color, label=label, fmt="o-", markersize=4, capsize=2, linewidth=1.2
+    )

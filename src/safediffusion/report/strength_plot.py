@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from safediffusion.report.metric_changes import TITLES, unit
 from safediffusion.report.plots import PALETTE, WIDTH, canvas
 from safediffusion.text.escaping import chart_text
 
-PREFIX = "strength-"
+NAME = re.compile(r"strength-([0-9]+(\.[0-9]+)?(e[+-][0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ def read_strengths(folder: RunFolder) -> list[Dialled]:
         Damaged: a result cannot be read.
     """
     found = []
-    for path in folder.root.glob(f"eval/{PREFIX}*"):
+    for path in folder.root.glob("eval/strength-*"):
+        if not (match := NAME.fullmatch(path.name)):
+            continue
         results = [read_json(file, Results) for file in sorted(path.glob("*/results.json"))]
         metrics = {f"{r['task']}/{name}": metric for r in results for name, metric in r["metrics"].items()}
-        found.append(Dialled(float(path.name.removeprefix(PREFIX)), metrics))
+        found.append(Dialled(float(match[1]), metrics))
     return sorted(found, key=lambda one: one.strength)
 
 
