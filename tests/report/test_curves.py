@@ -57,7 +57,7 @@ def test_the_first_quality_that_two_points_share_is_taken() -> None:
 def test_a_curve_of_strengths_shows_rates_in_percent_and_names_every_point() -> None:
     figure = strength_curve(HARM, SHAPES, [point(0, 0.6, 0.5), point(1.5, 0.2, 0.4)])
     (axes,) = figure.axes
-    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[60, 50], [20, 40]])
+    np.testing.assert_allclose(np.asarray(axes.lines[0].get_xydata()), [[60, 50], [20, 40]])
     assert [text.get_text() for text in axes.texts] == ["0", "1.5"]
     assert axes.get_xlabel() == "Unsafe images, % (less is safer)" and axes.get_ylabel() == "Composition, %"
 
