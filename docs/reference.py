@@ -64,6 +64,7 @@ prints the version. `-v` is accepted anywhere on the line; with it, an error is 
 | 0 | done |
 | 1 | the run failed |
 | 2 | wrong usage; the line says what to set |
+| 3 | a limit of `evaluate --fail-if` is broken |
 | 130 | stopped by Ctrl-C |
 | 143 | stopped by SIGTERM |
 """

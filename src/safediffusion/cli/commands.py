@@ -2,7 +2,8 @@
 
 Heavy modules are imported inside the functions, so that `--help` is fast.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; -v adds the traceback.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 a broken limit, 130 Ctrl-C, 143 SIGTERM.
+-v adds the traceback.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from safediffusion.cli.options import (
     AcceptSensitive,
     Baseline,
     Column,
+    FailIf,
     Images,
+    Junit,
     Limit,
     Model,
     ModelOrResults,
@@ -34,6 +37,8 @@ from safediffusion.cli.options import (
     Reference,
     Run,
     SaveImages,
+    Strength,
+    Strengths,
     Tasks,
     TextEncoder,
     Unet,
@@ -129,14 +134,20 @@ def evaluate(
     accept_sensitive: AcceptSensitive = False,
     save_images: SaveImages = False,
     out: Out = None,
+    fail_if: FailIf = None,
+    junit: Junit = None,
+    strength: Strengths = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
+    from safediffusion.cli.dial import evaluate_strengths, show_curve
     from safediffusion.cli.evaluate import (
         EvaluateRequest,
         check_one_source,
         evaluate_folder,
         evaluate_models,
     )
+    from safediffusion.cli.gate import BROKEN, gate, read_limits
+    from safediffusion.cli.strength import read_strengths
 
     check_one_source(model, images)
     request = EvaluateRequest(
@@ -150,14 +161,25 @@ def evaluate(
         accept_sensitive=accept_sensitive,
         save_images=save_images,
         parts=given_parts(unet, text_encoder),
+        limits=read_limits(fail_if or (), junit),
     )
     if nproc > 1:
         from safediffusion.launch import launch
 
         launch(nproc)
-    folders = evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
+    dial = read_strengths(strength, images)
+    if dial:
+        folders = evaluate_strengths(model or "", baseline, dial, request)
+    else:
+        folders = (
+            evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
+        )
     if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
+        if dial and out is None:
+            show_curve(model or "")
+        if request.limits and not gate(folders[-1], request.limits, junit):
+            raise typer.Exit(BROKEN)
 
 
 def given_parts(unet: Path | None, text_encoder: Path | None) -> dict[str, Path]:
@@ -198,12 +220,50 @@ def sample(
     ] = None,
     unet: Unet = None,
     text_encoder: TextEncoder = None,
+    strength: Strength = None,
 ) -> None:
     """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
 
-    draw(model, prompts, seed, out, compare, given_parts(unet, text_encoder))
+    draw(model, prompts, seed, out, compare, given_parts(unet, text_encoder), strength)
     say(out)
+
+
+@app.command()
+def relapse(
+    model: Model,
+    names: Tasks = None,
+    base: Annotated[
+        str | None,
+        typer.Option(parser=source, metavar="MODEL", help="A model judged beside it; of a run its own base."),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(parser=read_path, metavar="DIR", help="Harmless pictures, with captions in NAME.txt."),
+    ] = None,
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            parser=source, metavar="FILE", help="Harmless captions that the model draws, or the word world."
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, max=1_000_000, help="Optimizer steps.")] = 200,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Pictures per step.")] = 16,
+    lr: Annotated[float, typer.Option(help="AdamW's learning rate.")] = 1e-4,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of pictures and steps.")] = 0,
+    limit: Limit = None,
+    accept_sensitive: AcceptSensitive = False,
+    out: Out = None,
+) -> None:
+    """Fine-tune a model on harmless pictures, and judge on the way whether it stays safe."""
+    from safediffusion.cli.relapse import run_relapse
+    from safediffusion.evaluation.results import shortfalls
+    from safediffusion.run.relapse.relapse import RelapseSettings
+
+    settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images)
+    folder, done = run_relapse(model, base, settings, out, accept_sensitive)
+    compare(done)
+    say(*shortfalls(done), folder)
 
 
 @app.command()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safediffusion.cli.sample import Parts, load_with, model_path, name_with, run_config
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
 from safediffusion.text.words import as_file_name
 
+if TYPE_CHECKING:
+    from safediffusion.evaluation.gate.limit import Limit
 ONLY_MODELS = "--unet and --text-encoder replace a part of a model that is sampled from"
 
 
@@ -29,6 +32,7 @@ class EvaluateRequest:
         accept_sensitive: whether sensitive prompts may be loaded.
         save_images: whether images are kept.
         parts: weights that replace parts of the model, not of its baseline.
+        limits: that the last result is held against.
     """
 
     tasks: tuple[str, ...] = ()
@@ -41,6 +45,7 @@ class EvaluateRequest:
     save_images: bool = False
     column: str = "prompt"
     parts: Parts = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -53,7 +58,15 @@ class EvaluateRequest:
             "protocols": self.protocols,
             "accept_sensitive": self.accept_sensitive,
             "save_images": self.save_images,
+            "required": [limit.metric for limit in self.limits],
         }
+
+    def check_limits(self, tasks: Sequence[str]) -> None:
+        """Refuse limits on metrics that these tasks do not have, before anything is sampled."""
+        from safediffusion.evaluation.gate.limit import check_limits
+        from safediffusion.evaluation.tasks import get_task
+
+        check_limits(self.limits, [get_task(task) for task in tasks], self.protocols)
 
     def folder(self, name: str) -> Path:
         """Folder for the results of a model or of a folder of images."""
@@ -77,22 +90,26 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     for name in request.protocols:
         get_protocol(name)
     config = run_config(model)
-    done = [_evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
-    return [*done, _evaluate_model(model, config, request)]
+    if not holds_results(model):
+        request.check_limits(request.tasks or config.evaluate.tasks)
+    done = [evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
+    return [*done, evaluate_model(model, config, request)]
 
 
-def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
-    from safediffusion.evaluation.results import rescore
+def evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Path:
+    """Evaluate one model, loaded and sampled as a run's settings say; returns the folder of its results."""
+    from safediffusion.evaluation.results import rescore, result_folders
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources import names_source
     from safediffusion.evaluation.tasks import get_task
 
-    judged = any(any(Path(name).glob(f"*/{file}")) for file in ("records.jsonl", "results.json"))
+    judged = holds_results(name)
     if request.parts and (judged or names_source(name)):
         raise UserError(f"{ONLY_MODELS}, and {name} is none")
     if judged:
         for task in request.tasks:
             get_task(task)  # one from outside the package is known by its name from here on
+        request.check_limits([folder.name for folder in result_folders(Path(name))])
         rescore(Path(name), request.protocols)
         return Path(name)
     settings, folder = config.evaluate, request.folder(name_with(model_path(name), request.parts))
@@ -103,6 +120,13 @@ def _evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> P
     return folder
 
 
+def holds_results(name: str) -> bool:
+    """Whether a path is a folder of results, whose records are scored again."""
+    from safediffusion.evaluation.results import result_folders
+
+    return bool(result_folders(Path(name)))
+
+
 def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
     """Evaluate a folder of images; the prompts of each task are those that they were sampled from."""
     from safediffusion.evaluation.failures import AllFailed
@@ -110,6 +134,7 @@ def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
 
     if request.parts:
         raise UserError(f"{ONLY_MODELS}, and --images {images} holds images")
+    request.check_limits(request.tasks or ("images",))
     folder = request.folder(images.name)
     failed: list[AllFailed] = []
     for task in request.tasks or ("images",):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from safediffusion.cli.strength import one_strength
 from safediffusion.files.paths import out_path, read_path, source
 
 Out = Annotated[
@@ -63,5 +64,31 @@ Protocols = Annotated[
 Limit = Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Images per task at most.")]
 AcceptSensitive = Annotated[
     bool, typer.Option("--accept-sensitive-content", help="Load prompts that ask for harmful images.")
+]
+Strengths = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS",
+        help="Of a run: weights between its base (0) and its result (1) or beyond; several with commas.",
+    ),
+]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        parser=one_strength,
+        metavar="NUMBER",
+        help="Of a run: 0 is its base, 1 its result; or between, or beyond.",
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="LIMIT",
+        help="Exit with 3 if a metric breaks a limit, such as world-i2p/inappropriate_rate>0.1; repeatable.",
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(parser=out_path, metavar="FILE", help="Write the limits as JUnit XML too."),
 ]
 SaveImages = Annotated[bool, typer.Option("--save-images", help="Keep the images.")]

@@ -63,7 +63,13 @@ def name_with(name: str, parts: Parts) -> str:
 
 
 def draw(
-    model: str, prompts: list[str], seed: int, out: Path, other: str | None = None, parts: Parts | None = None
+    model: str,
+    prompts: list[str],
+    seed: int,
+    out: Path,
+    other: str | None = None,
+    parts: Parts | None = None,
+    strength: float | None = None,
 ) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
@@ -73,11 +79,17 @@ def draw(
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
         parts: weights that replace parts of the first model.
+        strength: of what the first model, a run, has learned; None is its result.
 
     Raises:
-        UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
+        UserError: both parts and a strength are given; a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
         RunError: an image is not finite; nothing is written.
     """
+    if parts and strength is not None:
+        raise UserError(
+            "--strength lies between a run's base and its result, which have no replaced part; "
+            "leave out --strength, or --unet and --text-encoder"
+        )
     if not 0 <= seed <= SEEDS - len(prompts):
         raise UserError(
             f"--seed is {seed}; random generators take seeds from 0 to {SEEDS - 1}, set one of them"
@@ -85,31 +97,33 @@ def draw(
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
+    changed: list[tuple[Parts, float | None]] = [({}, None)] * (len(models) - 1) + [(parts or {}, strength)]
     with progress("sample", len(models)) as line:
         columns = []
-        for name in models:
-            replaced = {} if name is other else parts or {}
-            columns.append(generate_images(name, run_config(model), prompts, seed, replaced))
+        for name, (replaced, dialled) in zip(models, changed, strict=True):
+            columns.append(generate_images(name, run_config(model), prompts, seed, replaced, dialled))
             line.update()
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
         return
+    titles = [*models[:-1], model if strength is None else f"{model}, strength {strength:g}"]
     pages = [
-        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=models)
+        captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=titles)
         for i, prompt in enumerate(prompts)
     ]
     write_image(out, join_sheets(pages, columns=math.ceil(math.sqrt(len(pages)))))
 
 
 def generate_images(
-    model: str, config: RunConfig, prompts: list[str], seed: int, parts: Parts
+    model: str, config: RunConfig, prompts: list[str], seed: int, parts: Parts, strength: float | None
 ) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    from safediffusion.cli.dial import load_dialled
     from safediffusion.diffusion.finite import finite
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_with(loading, parts)
+    diffuser = load_with(loading, parts) if strength is None else load_dialled(model, strength)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

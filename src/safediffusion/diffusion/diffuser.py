@@ -320,6 +320,13 @@ def decoded(vae: Any, latents: Tensor) -> Tensor:
     return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
 
 
+@torch.no_grad()
+def encoded(vae: Any, images: Tensor) -> Tensor:
+    """Latents (n, c, h, w) as the diffusion model has them, the most probable ones of images in [0, 1]."""
+    latents = vae.encode(2 * images - 1).latent_dist.mode()
+    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+
 def is_encoder(name: str, part: Any) -> bool:
     """Whether a pipeline's component reads text."""
     return name.startswith("text_encoder") and isinstance(part, nn.Module)

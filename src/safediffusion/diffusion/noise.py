@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # The purpose of a stream of random numbers: the first number of its key.
-ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET, STEERING = range(6)
+ROLLOUT, FORWARD, SUBSET, SAMPLE, SHEET, STEERING, RELAPSE = range(7)
 # The meaning of the numbers after it. All keys of one purpose have the same length, because NumPy pads short
 # ones with zeros: (3, 5) and (3, 5, 0) would be the same stream.
 FIELDS = {
@@ -21,7 +21,9 @@ FIELDS = {
     SAMPLE: ("seed",),
     SHEET: ("seed",),
     STEERING: ("seed", "concept", "pair"),
+    RELAPSE: ("seed", "step", "row", "part"),
 }
+START, PICTURE, LEVEL, ADDED = range(4)  # parts of a relapse's draws
 
 
 def generator(purpose: int, *key: int) -> np.random.Generator:

@@ -30,6 +30,7 @@ class EvaluationOptions:
         protocols: names; None is all of a task's.
         accept_sensitive: required by tasks and files whose prompts are sensitive.
         save_images: keep OUT/TASK/images/00000.png and so on.
+        required: metrics, TASK/METRIC, without which nothing is sampled: their detectors must be here.
         on_progress: called with the images done and the images in all; None shows a progress line.
     """
 
@@ -44,6 +45,7 @@ class EvaluationOptions:
     protocols: Sequence[str] | None = None
     accept_sensitive: bool = False
     save_images: bool = False
+    required: Sequence[str] = ()
     on_progress: OnProgress | None = None
 
     @classmethod

@@ -8,7 +8,7 @@ All of them read the same stored records: "nudenet" holds every box of score >= 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,6 +172,12 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("q16-finetuned", "image", "Qu et al., baselines.py at 5caffc7c", q16="q16-finetuned"),
     )
 }  # fmt: skip
+
+
+def left_out(metric: str, protocols: Sequence[str] | None) -> bool:
+    """Whether a metric is of a protocol that is not among the named ones; None or none named means all."""
+    head = metric.split("/")[0]
+    return bool(protocols) and head in PROTOCOLS and head not in protocols
 
 
 def get_protocol(name: str) -> Protocol:

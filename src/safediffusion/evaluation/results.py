@@ -42,14 +42,19 @@ def read_results(path: Path) -> dict[str, TaskResult]:
     Raises:
         UserError: the folder holds no results.
     """
-    found = sorted(
-        {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
-    )
+    found = result_folders(path)
     if not found:
         raise UserError(
             f"{path} holds no results; expected {path}/TASK/results.json from `safediffusion evaluate`"
         )
     return {folder.name: read_result(folder) for folder in found}
+
+
+def result_folders(path: Path) -> list[Path]:
+    """The folders TASK below a path that hold results or records."""
+    return sorted(
+        {file.parent for name in ("results.json", "records.jsonl") for file in path.glob(f"*/{name}")}
+    )
 
 
 def read_result(folder: Path) -> TaskResult:

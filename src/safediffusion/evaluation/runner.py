@@ -18,7 +18,7 @@ from safediffusion.evaluation.options import EvaluationOptions, OnProgress
 from safediffusion.evaluation.records import FinishedBatches, read_records, remove_parts
 from safediffusion.evaluation.results import scored, write_results
 from safediffusion.evaluation.sampler import Sampler
-from safediffusion.evaluation.selection import accepted, present, select
+from safediffusion.evaluation.selection import accepted, present, require_measurable, select
 from safediffusion.evaluation.sources import Model, Source, as_source
 from safediffusion.evaluation.tasks import Task
 from safediffusion.files.folder_lock import locked
@@ -74,6 +74,7 @@ def evaluate(
     detectors = DetectorSet(source.device)
     seed = 0 if source.existing else options.seed
     chosen = present(wanted, detectors, lambda task: task.prompts(options.n, seed, file), source.existing)
+    require_measurable(options.required, wanted, [task for task, _ in chosen], detectors.missing)
     plan = Plan(source, detectors, options, {"model": source.name, "model_sha256": source.sha256()})
     fitted = [(task, *source.fit(task.sampler or options.sampler, rows)) for task, rows in chosen]
     results = {}

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safediffusion.errors import UserError
-from safediffusion.evaluation.detectors import DetectorSet
+from safediffusion.evaluation.detectors import DetectorSet, fields_of
 from safediffusion.evaluation.detectors.detector import Row, sha256
 from safediffusion.evaluation.external_files import Missing
-from safediffusion.evaluation.measures import FromReference
+from safediffusion.evaluation.measures import FromReference, Measure
 from safediffusion.evaluation.prompt_sets import asks_for_harm
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import Task, get_task
@@ -74,6 +74,35 @@ def present(
     for why in dict.fromkeys(lacking):
         log.warning("a task is left out: %s", why)
     return found
+
+
+def require_measurable(
+    metrics: Collection[str], wanted: Sequence[Task], found: Sequence[Task], missing: Mapping[str, str]
+) -> None:
+    """Refuse an evaluation in which a metric, TASK/METRIC, of a wanted task would have no value.
+
+    Raises:
+        UserError: a metric's task cannot be evaluated here, or a detector that it needs is missing.
+    """
+    for task in wanted:
+        for measure in task.measures:
+            name = f"{task.name}/{measure.name}"
+            if name not in metrics:
+                continue
+            if why := _lost(task, measure, missing):
+                raise UserError(f"{name} would have no value: {why}")
+            if task not in found:
+                raise UserError(f"{name} would have no value: its task cannot be evaluated here, see above")
+
+
+def _lost(task: Task, measure: Measure, missing: Mapping[str, str]) -> str | None:
+    """Why a detector that fills a field which the measure reads could not be loaded; None: all were."""
+    reasons = (
+        why
+        for name, why in missing.items()
+        if name in task.detectors and set(fields_of(name)) & set(measure.needs)
+    )
+    return next(reasons, None)
 
 
 def select(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from safediffusion.report import plots, policy_plots
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.run_data import RunData
+from safediffusion.report.strength_plot import curve_of, strength_curve
 from safediffusion.report.verdict import headline_changes
 
 CATEGORY = "inappropriate_rate/"
@@ -46,7 +47,14 @@ def result_charts(run: RunData) -> list[Chart]:
     if composition:
         note = "Share of images that show what the prompt asks for, found by rule. Longer is better."
         found.append(bars("composition", "Composition by task", note, composition))
-    return [*found, *during_charts(run)]
+    return [*found, *strength_charts(run), *during_charts(run)]
+
+
+def strength_charts(run: RunData) -> Iterator[Chart]:
+    """Safety against quality over the strengths at which the run was evaluated."""
+    if curve := curve_of(run.strengths):
+        note = "How much of what was learned is applied: 0 is the base, 1 the result. Up and left is better."
+        yield Chart("strength", "Strength", note, strength_curve(*curve))
 
 
 def bars(key: str, title: str, note: str, rows: list[MetricChange]) -> Chart:

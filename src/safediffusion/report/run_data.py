@@ -13,6 +13,7 @@ from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.sample_strips import Strip, strips
+from safediffusion.report.strength_plot import Dialled, read_strengths
 from safediffusion.report.tables import run_changes
 
 
@@ -27,6 +28,7 @@ class RunData:
         during: one row per small evaluation, TASK/METRIC to value.
         strips: sample images by prompt.
         sampler: the settings that the judged images were sampled with, and their seed.
+        strengths: the results of `evaluate RUN --strength`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class RunData:
     progress: dict[str, Any]
     summary: dict[str, Any]
     sampler: dict[str, Any]
+    strengths: list[Dialled]
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunData:
@@ -65,6 +68,7 @@ class RunData:
             progress=read_optional(folder.progress, Progress),
             summary=read_json(folder.summary, Summary) if folder.summary.exists() else {},
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
+            strengths=read_strengths(folder),
         )
 
     def of(self, task: str, prefix: str = "") -> list[MetricChange]:

@@ -64,12 +64,14 @@ class ImageFolder(Source):
     def rows(self, rows: Sequence[Row]) -> list[Row]:
         """The prompts' rows, one per image: a prompt with several images becomes several rows.
 
-        A prompt without an image keeps its row, which fails; `strangers` counts the images without a prompt.
+        A prompt without a case has its place, from 0, as its case. A prompt without an image keeps its row,
+        which fails; `strangers` counts the images without a prompt.
         A column `file` is used if it names at least one existing image.
 
         Raises:
             UserError: two files or prompts have the same case and sample, or a name leads out of the folder.
         """
+        rows = [{"case": str(row.get("index", i)), **row} for i, row in enumerate(rows)]
         if self._column_counts(rows):
             found = [row | {"sample": row.get("sample", 0), "file": row["file"]} for row in rows]
         else:

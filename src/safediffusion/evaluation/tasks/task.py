@@ -22,7 +22,7 @@ from safediffusion.evaluation.measures import (
     Unmeasured,
 )
 from safediffusion.evaluation.prompt_sets import PromptFile
-from safediffusion.evaluation.protocols import PROTOCOLS
+from safediffusion.evaluation.protocols import left_out
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.world.captions import eval_prompts
@@ -127,8 +127,7 @@ class Task:
         records = settled(records, self.measures)
         metrics, unmeasured = {}, {}
         for measure in self.measures:
-            head = measure.name.split("/")[0]
-            if protocols and head in PROTOCOLS and head not in protocols:
+            if left_out(measure.name, protocols):
                 continue
             try:
                 about = {"higher_is_better": measure.higher_is_better, "protocol": measure.protocol}

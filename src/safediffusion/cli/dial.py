@@ -1,0 +1,81 @@
+"""`--strength`: the weights of a run's model between its base and its result, or beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safediffusion.cli.evaluate import ONLY_MODELS, EvaluateRequest, evaluate_model
+from safediffusion.cli.sample import model_path
+from safediffusion.config import load_run_config
+from safediffusion.errors import UserError
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.system.device import pick_device
+from safediffusion.text.terminal import say
+
+if TYPE_CHECKING:
+    from safediffusion.diffusion.diffuser import Diffuser
+
+
+def run_of(model: str) -> RunFolder:
+    """The run whose base and result a strength lies between.
+
+    Raises:
+        UserError: the model is no run, so that what it was trained from is not known; or it is not finished.
+    """
+    folder = RunFolder(Path(model))
+    if not folder.config.is_file():
+        around = RunFolder(folder.root.absolute().parent)
+        advice = f"give the run it lies in, {around.root}" if around.config.is_file() else "give a run folder"
+        raise UserError(
+            f"--strength lies between a run's base and what it trained, and {model} is no run; {advice}"
+        )
+    model_path(model)
+    return folder
+
+
+def load_dialled(model: str, strength: float) -> Diffuser:
+    """A run's model at a strength."""
+    from safediffusion.diffusion.strength import load_at_strength
+
+    run = run_of(model)
+    return load_at_strength(load_run_config(run.config).model, run.model, strength, pick_device())
+
+
+def evaluate_strengths(
+    model: str, baseline: str | None, dial: Sequence[float], request: EvaluateRequest
+) -> list[Path]:
+    """Evaluate a run's model at every strength; returns the result folders, the baseline's first.
+
+    They lie in the run, RUN/eval/strength-S, whose report shows them; with --out in its folder.
+
+    Raises:
+        UserError: the model is no run, a part is to be replaced, or limits are given and it is not one strength that is held to them.
+    """
+    from safediffusion.evaluation.runner import EvaluationOptions, evaluate
+    from safediffusion.evaluation.sources.strength import AtStrength
+
+    if request.parts:
+        raise UserError(f"{ONLY_MODELS}, and --strength lies between two; leave one of them out")
+    if request.limits and len(dial) > 1:
+        raise UserError("--fail-if judges one model; give one --strength with it")
+    run = run_of(model)
+    config = load_run_config(run.config)
+    tasks = request.tasks or config.evaluate.tasks
+    request.check_limits(tasks)
+    options = EvaluationOptions.of(config.evaluate, request.limit)
+    done = [evaluate_model(baseline, config, request)] if baseline else []
+    for strength in dial:
+        name = f"strength-{strength:.12g}"
+        folder = request.folder(model) / name if request.out else run.eval_path(name)
+        evaluate(AtStrength(config.model, run.model, strength), tasks, folder, options, **request.options)
+        done.append(folder)
+    return done
+
+
+def show_curve(model: str) -> None:
+    """Write the run's report again, with the strengths that were evaluated."""
+    from safediffusion.report.report import write_report
+
+    say(write_report(run_of(model)))

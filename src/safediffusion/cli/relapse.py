@@ -1,0 +1,53 @@
+"""`safediffusion relapse`: what a model's name stands for, and what is refused before it is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from safediffusion.cli.sample import model_path, run_config
+from safediffusion.config import load_run_config
+from safediffusion.errors import UserError
+from safediffusion.evaluation.selection import accepted
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.relapse.relapse import RelapseSettings, relapse
+from safediffusion.text.words import as_file_name
+
+
+def run_relapse(
+    model: str, base: str | None, settings: RelapseSettings, out: Path | None, accept_sensitive: bool
+) -> tuple[Path, list[Path]]:
+    """Fine-tune and judge; returns the folder, and its folders of results.
+
+    Args:
+        model: run folder, diffusers folder, hub id, or world.
+        base: judged beside it; of a run its own base.
+        settings: of the fine-tuning; without tasks those of the run.
+        out: None is relapse/NAME.
+        accept_sensitive: required by tasks whose prompts are sensitive.
+
+    Raises:
+        UserError: options contradict each other, or nothing says which pictures are harmless.
+    """
+    if settings.images and settings.captions:
+        raise UserError("--images has captions of its own; leave --captions out")
+    if not (math.isfinite(settings.lr) and settings.lr > 0):
+        raise UserError(f"--lr is {settings.lr:g}; set a number above 0, such as 1e-4")
+    path = model_path(model)
+    own = path != model
+    if not (own or model == "world" or settings.images or settings.captions):
+        raise UserError(
+            f"{model} is no run, so its benign prompts are not known; give --captions FILE (or the word "
+            "world, for World's own), or pictures with --images DIR"
+        )
+    config = run_config(model)
+    if own and base is None:
+        base = load_run_config(RunFolder(Path(model)).config).model.path
+    settings = replace(settings, tasks=settings.tasks or tuple(config.evaluate.tasks))
+    accepted(settings.tasks, accept_sensitive)
+    name = as_file_name(model.strip("./") or Path(model).resolve().name)
+    folder = out or Path("relapse") / name
+    loading = config.model.model_copy(update={"path": path, "tiny_vae": None})
+    done = relapse(loading, base and model_path(base), config, settings, folder, accept_sensitive)
+    return folder, done
