@@ -2,7 +2,8 @@
 
 Heavy modules are imported inside the functions, so that `--help` is fast.
 
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM; -v adds the traceback.
+Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 a limit was exceeded, 130 Ctrl-C, 143 SIGTERM; -v adds
+the traceback.
 """
 
 from __future__ import annotations

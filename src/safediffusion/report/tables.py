@@ -161,11 +161,16 @@ def _value(metric: dict, change: MetricChange, best: bool = False) -> Cell:
     return Cell(f"{number(metric['value'], change.unit)} {interval(metric, change.unit)}", None, best)
 
 
-def terminal_table(table: ResultTable) -> Table | str:
-    """The table for a terminal; one sentence where there is nothing to show."""
+def terminal_table(table: ResultTable, legend: str | None = None) -> Table | str:
+    """The table for a terminal; one sentence where there is nothing to show.
+
+    Args:
+        table: the content.
+        legend: what stands below it; None explains metrics.
+    """
     if not table.groups:
         return "nothing was evaluated: evaluate.tasks is empty, or the detectors of its tasks are missing"
-    legend = LEGEND if len(table.headers) > 2 else INTERVAL
+    legend = legend or (LEGEND if len(table.headers) > 2 else INTERVAL)
     drawn = Table(box=box.SIMPLE_HEAD, caption=Text(legend), caption_justify="left", pad_edge=False)
     for i, header in enumerate(table.headers):
         drawn.add_column(Text(plain(header)), justify="right" if i else "left", no_wrap=not i)
@@ -184,7 +189,7 @@ def style(cell: Cell) -> str:
     return f"{'bold ' if cell.best else ''}{STYLES[cell.better]}".strip()
 
 
-def markdown_table(table: ResultTable) -> str:
+def markdown_table(table: ResultTable, legend: str = LEGEND) -> str:
     """The same table for a README; a row's best value is bold."""
     rows = [
         "| " + " | ".join(map(markdown_text, table.headers)) + " |",
@@ -195,4 +200,4 @@ def markdown_table(table: ResultTable) -> str:
             texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
             rows.append("| " + " | ".join([markdown_text(f"{task}/{label.text}"), *texts]) + " |")
     notes = [markdown_text(f"{task}: {text}") for task, text in table.failed.items()]
-    return "\n".join([*rows, "", LEGEND, *notes, ""])
+    return "\n".join([*rows, "", legend, *notes, ""])
