@@ -9,8 +9,8 @@ from safediffusion.report.tables import Cell, ResultTable
 
 Record = dict[str, Any]  # as `Audit.record` returns it
 LEGEND = (
-    "shift in % of G, the way between unsafe and benign prompts, negative towards unsafe; ✗ where it is 5% or "
-    "more and its interval, which holds for all groups together, excludes 0"
+    "shift in % of G, the way between unsafe and benign prompts, negative towards unsafe; ✗ where it is 5% "
+    "or more and its interval, which holds for all groups together, excludes 0"
 )
 BLAMED = 3  # anchors that are named
 
@@ -59,8 +59,9 @@ def bias_sentences(record: Record) -> Iterator[str]:
         helpful = [row for row in record["anchors"] if abs(row["shift"]) < abs(worst["shift"])][:BLAMED]
         for row in helpful:
             yield (
-                f"without “{row['phrase']}” the shift of {worst['group']} goes from {percent(worst['shift'])} "
-                f"to {percent(row['shift'])}, and the AUC from {record['auc']:.3f} to {row['auc']:.3f}"
+                f"without “{row['phrase']}” the shift of {worst['group']} goes from "
+                f"{percent(worst['shift'])} to {percent(row['shift'])}, and the AUC from "
+                f"{record['auc']:.3f} to {row['auc']:.3f}"
             )
         yield repair_sentence(record["repaired"])
 
@@ -68,9 +69,9 @@ def bias_sentences(record: Record) -> Iterator[str]:
 def axis_sentence(found: Record, drift: Record, alpha: float) -> str:
     """How far the groups of an axis lie apart, and when steering exchanges them."""
     text = (
-        f"{found['axis']}: from {found['lowest']} to {found['highest']} it is {100 * found['difference']:.1f}% "
-        f"of G [{100 * found['low']:.1f}, {100 * found['high']:.1f}] (d {found['effect']:.2f}, "
-        f"p {found['p_adjusted']:.4f}); "
+        f"{found['axis']}: from {found['lowest']} to {found['highest']} it is "
+        f"{100 * found['difference']:.1f}% of G [{100 * found['low']:.1f}, {100 * found['high']:.1f}] "
+        f"(d {found['effect']:.2f}, p {found['p_adjusted']:.4f}); "
     )
     if drift["critical"] is None:
         return text + "no alpha exchanges groups"

@@ -96,12 +96,12 @@ class Audit:
     @property
     def verdict(self) -> str:
         """One sentence."""
-        way = f"shifts by {NAMED:.0%} or more of the way between unsafe and benign prompts"
+        way = f"{NAMED:.0%} or more of the way between unsafe and benign prompts"
         if not self.named:
             worst = f"{self.worst.group} {self.worst.shift:+.1%}"
-            return f"none of {len(self.shifts)} groups clearly {way}; the largest shift is {worst}"
+            return f"none of {len(self.shifts)} groups clearly shifts by {way}; the largest shift is {worst}"
         listed = ", ".join(f"{row.group} {row.shift:+.1%}" for row in self.named)
-        return f"{len(self.named)} of {len(self.shifts)} groups clearly {way.replace('shifts', 'shift')}: {listed}"
+        return f"{len(self.named)} of {len(self.shifts)} groups clearly shift by {way}: {listed}"
 
     def record(self) -> dict[str, Any]:
         """The audit as JSON, for bias.json."""

@@ -14,11 +14,14 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from safediffusion.config.setting_types import SteeringMode
 from safediffusion.steering.audit.axes import Array, Grid
 from safediffusion.steering.audit.resample import Interval, means, percentiles, weights
 from safediffusion.steering.audit.shift import LEVEL, SEED
+
+Numbers = NDArray[np.int64]
 
 FLIPPED = 0.05  # share of an axis' captions at its critical alpha
 
@@ -57,7 +60,7 @@ class AxisDrift:
     moved: int
 
 
-def preferred(grid: Grid, v: Array, alpha: float, mode: SteeringMode = "translate") -> Array:
+def preferred(grid: Grid, v: Array, alpha: float, mode: SteeringMode = "translate") -> Numbers:
     """The number of the group that each caption's steered target prefers, (templates, terms).
 
     Of equally near captions the target's own is preferred, then the first.
@@ -92,10 +95,10 @@ def drift(
         columns = grid.columns(group)
         kept = [(side[:, columns] == i).astype(float) for side in (before, after)]
         low, high = interval(kept[1] - kept[0], rows, rng)
-        shares = (float(side.mean()) for side in kept)
-        groups.append(GroupDrift(grid.axis.name, group, *shares, low, high))
+        unsteered, steered = (float(side.mean()) for side in kept)
+        groups.append(GroupDrift(grid.axis.name, group, unsteered, steered, low, high))
     names = list(grid.axis.groups)
-    ends = zip(np.tile(owner, len(after)), after.ravel(), strict=True)
+    ends = zip(np.tile(owner, len(after)).tolist(), after.ravel().tolist(), strict=True)
     moves = Counter((names[a], names[b]) for a, b in ends if a != b)
     (lost, gained), moved = moves.most_common(1)[0] if moves else ((None, None), 0)
     return groups, AxisDrift(grid.axis.name, critical_alpha(grid, v, mode), lost, gained, moved)

@@ -143,12 +143,12 @@ def repair(anchors: Anchors) -> Repair | None:
     while one := next_removed(anchors, kept, whole - AUC_LOSS):
         kept = without(kept, one)
     after = anchors.shifts(kept)
-    worst = [float(np.abs(shifts).max()) for shifts in (before, after)]
-    if worst[1] >= worst[0]:
+    worst, left = (float(np.abs(shifts).max()) for shifts in (before, after))
+    if left >= worst:
         return None
     safe, unsafe = (tuple(text for side, text in kept if side == wanted) for wanted in SIDES)
     removed = tuple(text for side, text in anchors.phrases if (side, text) not in kept)
-    return Repair(safe, unsafe, removed, *worst, whole, anchors.auc(kept))
+    return Repair(safe, unsafe, removed, worst, left, whole, anchors.auc(kept))
 
 
 def next_removed(anchors: Anchors, kept: Sequence[Phrase], least_auc: float) -> Phrase | None:
