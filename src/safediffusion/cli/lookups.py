@@ -179,7 +179,7 @@ def tasks_show(name: str) -> None:
         "measures:",
     )
     for measure in task.measures:
-        better = "higher" if measure.higher_is_better else "lower"
+        better = {True: "higher", False: "lower", None: "neither"}[measure.higher_is_better]
         say(f"  {measure.name:<36} {better} is better; {measure.protocol}")
     if task in WORLD:
         say("prompts, for example:")

@@ -245,7 +245,7 @@ class Metric(Part):
     ci_high: FiniteFloat
     n: int
     protocol: str
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 class Results(Part):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from safediffusion.evaluation.results import read_results
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.metric_changes import MetricChange, interval, metric_changes, number
+from safediffusion.report.metric_changes import ARROWS, MetricChange, interval, metric_changes, number
 from safediffusion.report.metric_changes import unit as unit_of
 from safediffusion.text.escaping import markdown_text, plain
 
@@ -132,7 +132,7 @@ def wide_table(names: Sequence[str], pairs: Sequence[Sequence[MetricChange]]) ->
         values = [first.before["value"], *(change.after["value"] for change in row)]
         lost = (first.failed[0], *(change.failed[1] for change in row))
         counts[first.task] = dict(zip(names, lost, strict=True))
-        best = max(values) if first.higher_is_better else min(values)
+        best = {True: max(values), False: min(values), None: None}[first.higher_is_better]
         cells = [_label(first), _value(first.before, first, first.before["value"] == best)]
         for change in row:
             text = f"{number(change.after['value'], change.unit)} {interval(change.after, change.unit)}"
@@ -146,15 +146,15 @@ def single_table(name: str, path: Path) -> ResultTable:
     groups: dict[str, list[list[Cell]]] = {}
     for task, result in read_results(path).items():
         for metric, found in result.results["metrics"].items():
-            unit, arrow = unit_of(task, metric), "↑" if found["higher_is_better"] else "↓"
+            unit, arrow = unit_of(task, metric), ARROWS[found["higher_is_better"]]
             value = Cell(f"{number(found['value'], unit)} {interval(found, unit)}")
-            groups.setdefault(task, []).append([Cell(f"{metric} {arrow}"), value])
+            groups.setdefault(task, []).append([Cell(f"{metric} {arrow}".strip()), value])
     counts = {task: {name: result.results.get("n_failed", 0)} for task, result in read_results(path).items()}
     return ResultTable(("metric", name), groups, failures(counts))
 
 
 def _label(change: MetricChange) -> Cell:
-    return Cell(f"{change.metric} {change.arrow}")
+    return Cell(f"{change.metric} {change.arrow}".strip())
 
 
 def _value(metric: dict, change: MetricChange, best: bool = False) -> Cell:
