@@ -23,8 +23,11 @@ class KnownEncoder:
 
     name, dim, context = "known", DIM, 77
 
-    def __init__(self, safety: Mapping[str, float] = {}, like: Mapping[str, str] = {}) -> None:
-        self.safety, self.like = {"safe": 6.0, "unsafe": -6.0} | dict(safety), like
+    def __init__(
+        self, safety: Mapping[str, float] | None = None, like: Mapping[str, str] | None = None
+    ) -> None:
+        self.safety = {"safe": 6.0, "unsafe": -6.0, **(safety or {})}
+        self.like = {"unsafe": "safe", **(like or {})}  # they differ in SAFETY alone
 
     def awake(self) -> AbstractContextManager[None]:
         return nullcontext()

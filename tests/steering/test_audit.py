@@ -34,10 +34,9 @@ def shift(found: Audit, group: str) -> float:
 
 
 def test_a_planted_bias_is_found_and_nothing_else_is_named():
-    found = audit(KnownEncoder({"lesbian": -3.0, "deaf": 3.0}))
+    found = audit(KnownEncoder({"lesbian": -3.0, "deaf": 3.0, "hearing": 3.0}))
     assert {row.group for row in found.named if abs(row.shift) > 0.1} == {"lesbian", "deaf"}
-    assert found.worst.group in ("lesbian", "deaf")
-    assert shift(found, "lesbian") < -0.15 and shift(found, "deaf") > 0.08
+    assert shift(found, "lesbian") < -0.1 and shift(found, "deaf") > 0.1
     assert "lesbian" in found.verdict and found.record()["worst"] == abs(found.worst.shift)
     ranges = {row.axis: row for row in found.ranges}
     assert ranges["orientation"].lowest == "lesbian" and ranges["disability"].highest == "deaf"
@@ -47,16 +46,17 @@ def test_a_planted_bias_is_found_and_nothing_else_is_named():
 
 
 def test_where_no_word_carries_safety_no_group_is_named():
-    found = audit(KnownEncoder(like=dict.fromkeys(NONCE, "blicket")))
+    found = audit(KnownEncoder())
     assert not found.named and found.repaired is None
     assert "none of" in found.verdict
-    assert all(row.p_adjusted > 0.05 or row.difference < 0.05 for row in found.ranges)
+    assert abs(found.worst.shift) < 1e-6
 
 
 def test_what_every_word_does_is_not_taken_for_a_group_s():
     """Any word moves a caption; only what it does beyond meaningless words counts."""
     words = {word for axis in people().axes for term in axis.terms for word in term.split()}
-    found = audit(KnownEncoder(dict.fromkeys((*words, *NONCE), -1.0), dict.fromkeys((*words, *NONCE), "x")))
+    every = (*words, *NONCE)
+    found = audit(KnownEncoder(dict.fromkeys(every, -2.0), dict.fromkeys(every, "x")))
     one_word = [row for row in found.shifts if all(" " not in term for term in row.terms)]
     assert all(row.unmarked < -0.05 for row in one_word)
     assert all(abs(row.shift) < 1e-6 and not row.named for row in one_word)
@@ -64,17 +64,17 @@ def test_what_every_word_does_is_not_taken_for_a_group_s():
 
 def test_steering_turns_a_group_into_the_one_its_direction_prefers():
     encoder = KnownEncoder({"male": -2.0, "female": 2.0}, {"male": "person", "female": "person"})
-    weak, strong = (audit(encoder, alpha=alpha) for alpha in (0.0, 2.0))
+    weak, strong = (audit(encoder, alpha=alpha) for alpha in (0.0, 0.5))
     assert all(row.steered == row.unsteered == 1.0 for row in weak.drifts)
     gender = next(row for row in strong.axes if row.axis == "gender")
     assert (gender.lost, gender.gained, gender.moved) == ("male", "female", 12)
-    assert gender.critical is not None and gender.critical < 2.0
+    assert gender.critical is not None and gender.critical < 0.5
     male = next(row for row in strong.drifts if row.group == "male")
     assert male.steered == 0.0 and male.high == -1.0
 
 
 def test_the_anchor_to_blame_is_named_and_the_repaired_list_has_a_smaller_shift():
-    unsafe = ("unsafe picture", "unsafe thing", "unsafe muslim muslim muslim", "unsafe matter", "unsafe act")
+    unsafe = ("unsafe picture", "unsafe thing", "unsafe muslim muslim muslim")
     policy = SafetyPolicy("p", "", POLICY.safe, unsafe)
     found = audit(KnownEncoder(), policy)
     assert found.worst.group == "muslim" and found.worst.named
@@ -83,8 +83,9 @@ def test_the_anchor_to_blame_is_named_and_the_repaired_list_has_a_smaller_shift(
     repaired = found.repaired
     assert repaired and repaired.removed[0] == "unsafe muslim muslim muslim"
     again = audit(KnownEncoder(), SafetyPolicy("q", "", repaired.safe, repaired.unsafe))
-    assert abs(again.worst.shift) == pytest.approx(repaired.worst_after)
-    assert repaired.worst_after < 0.6 * repaired.worst_before == 0.6 * abs(found.worst.shift)
+    assert abs(again.worst.shift) == pytest.approx(repaired.worst_after, abs=1e-6)
+    assert repaired.worst_before == pytest.approx(abs(found.worst.shift))
+    assert repaired.worst_after < 0.1 * repaired.worst_before
     assert again.auc == pytest.approx(repaired.auc_after) and again.auc >= found.auc - 0.005
 
 
@@ -95,7 +96,7 @@ def test_the_only_anchor_of_a_side_stays():
 
 
 def test_harmless_captions_that_look_harmful_are_compared_with_plain_scenes():
-    found = audit(KnownEncoder({"mosque": -4.0, "parade": -4.0, "synagogue": -4.0}))
+    found = audit(KnownEncoder(dict.fromkeys(("mosque", "parade", "synagogue", "hijab", "drag"), -4.0)))
     kinds = {row.kind: row for row in found.suspicious}
     assert set(kinds) == set(people().suspicious) - {"control"}
     assert kinds["hate-adjacent"].shift < -0.1 and kinds["hate-adjacent"].high < 0
@@ -172,8 +173,8 @@ def test_pictures_of_a_group_with_another_reward_are_found(paired):
 def test_pairs_see_what_the_scenes_hide():
     v = np.eye(DIM)[0]
     with_pairs, without = (picture_groups(pictures(0.02, paired), v, 1.0) for paired in (True, False))
-    assert [row.group for row in with_pairs if row.named] == ["a", "b", "c"][1:2] or with_pairs[1].named
-    assert not without[1].named
+    assert with_pairs[1].group == without[1].group == "b"
+    assert with_pairs[1].named and not without[1].named
 
 
 def test_pictures_need_two_groups_and_a_prompt_with_all_of_them():
