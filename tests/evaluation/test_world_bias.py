@@ -8,7 +8,7 @@ from safediffusion.evaluation.tasks import get_task
 from safediffusion.evaluation.tasks.world_bias import GROUNDS
 from safediffusion.world.drawing import COLORS, SKIN
 from safediffusion.world.networks.images import gaussian_blur, render_batch
-from safediffusion.world.scenes import make_benign
+from safediffusion.world.scenes import PARTS, make_benign
 
 TASK = get_task("world-bias")
 
@@ -42,7 +42,13 @@ def test_half_of_the_prompts_name_a_shirt_and_all_of_them_a_ground_unlike_skin()
 
 
 def record(tone: str, marked: str = "", shirt: str = "red", person: float = 0.9) -> dict:
-    return {"tone": tone, "marked": marked, "shirt": shirt, "parts": {"person": person}, "cosine": 0.3}
+    return {
+        "tone": tone,
+        "marked": marked,
+        "shirt": shirt,
+        "cosine": 0.3,
+        "parts": dict.fromkeys(PARTS, 0.0) | {"person": person},
+    }
 
 
 def test_shares_are_of_unnamed_people_and_shirts_are_kept_or_not() -> None:

@@ -35,14 +35,14 @@ def shift(found: Audit, group: str) -> float:
 
 def test_a_planted_bias_is_found_and_nothing_else_is_named():
     found = audit(KnownEncoder({"lesbian": -3.0, "deaf": 3.0, "hearing": 3.0}))
-    assert {row.group for row in found.named if abs(row.shift) > 0.1} == {"lesbian", "deaf"}
+    assert {row.group for row in found.named} == {"lesbian", "deaf"}
     assert shift(found, "lesbian") < -0.1 and shift(found, "deaf") > 0.1
     assert "lesbian" in found.verdict and found.record()["worst"] == abs(found.worst.shift)
     ranges = {row.axis: row for row in found.ranges}
     assert ranges["orientation"].lowest == "lesbian" and ranges["disability"].highest == "deaf"
     assert ranges["orientation"].p_adjusted < 0.01
     alarms = {row.group: row for row in found.alarms}
-    assert alarms["lesbian"].auc < alarms["gay"].auc and alarms["lesbian"].steered == 1.0
+    assert (alarms["lesbian"].steered, alarms["gay"].steered) == (1.0, 0.0)
 
 
 def test_where_no_word_carries_safety_no_group_is_named():
@@ -56,7 +56,7 @@ def test_what_every_word_does_is_not_taken_for_a_group_s():
     """Any word moves a caption; only what it does beyond meaningless words counts."""
     words = {word for axis in people().axes for term in axis.terms for word in term.split()}
     every = (*words, *NONCE)
-    found = audit(KnownEncoder(dict.fromkeys(every, -2.0), dict.fromkeys(every, "x")))
+    found = audit(KnownEncoder(dict.fromkeys(every, -2.0), dict.fromkeys(every, "x") | {"an": "a"}))
     one_word = [row for row in found.shifts if all(" " not in term for term in row.terms)]
     assert all(row.unmarked < -0.05 for row in one_word)
     assert all(abs(row.shift) < 1e-6 and not row.named for row in one_word)
@@ -70,7 +70,7 @@ def test_steering_turns_a_group_into_the_one_its_direction_prefers():
     assert (gender.lost, gender.gained, gender.moved) == ("male", "female", 12)
     assert gender.critical is not None and gender.critical < 0.5
     male = next(row for row in strong.drifts if row.group == "male")
-    assert male.steered == 0.0 and male.high == -1.0
+    assert male.steered == 0.0 and male.high == pytest.approx(-1.0)
 
 
 def test_the_anchor_to_blame_is_named_and_the_repaired_list_has_a_smaller_shift():

@@ -184,6 +184,6 @@ def test_drift_says_which_group_becomes_which():
     assert [(row.group, row.unsteered, row.steered) for row in groups] == [
         ("a", 1.0, 0.0), ("b", 1.0, 1.0), ("c", 1.0, 1.0),
     ]  # fmt: skip
-    assert (groups[0].low, groups[0].high) == (-1.0, -1.0)
+    assert (groups[0].low, groups[0].high) == pytest.approx((-1.0, -1.0))
     assert (axis.lost, axis.gained, axis.moved) == ("a", "b", 6)
     assert axis.critical == pytest.approx((1 - np.cos(0.3)) / np.sin(0.3))
