@@ -19,6 +19,7 @@ from safediffusion.system.device import pick_device
 
 if TYPE_CHECKING:
     from safediffusion.steering.audit.audit import Audit
+    from safediffusion.steering.audit.axes import Array
     from safediffusion.steering.audit.pictures import Pictures
     from safediffusion.steering.encoders import Encoder
 
@@ -86,50 +87,58 @@ def picture_row(row: TableRow, where: str, columns: dict[str, str]) -> dict[str,
         )
     if label == "unsafe":
         found["group"] = ""
+    check_cells(found, where)
+    return found
+
+
+def check_cells(found: dict[str, str], where: str) -> None:
+    """Refuse a row of a picture whose cells are empty, lead out of the folder, or break the minors rule."""
+    shown = bool(found["group"])
     for name in ("prompt", "pair"):
-        if label != "unsafe" and name in found and not found[name]:
+        if shown and found.get(name) == "":
             raise UserError(
                 f"{where}: `{name}` is empty; give one for every picture, or leave the column out"
             )
-    if not found["file"] or (not found["group"] and label != "unsafe"):
+    if not found["file"] or not (shown or found.get("label", "").lower() == "unsafe"):
         raise UserError(f"{where}: the file or its group is empty; give both, or the label unsafe")
     if Path(found["file"]).is_absolute() or ".." in Path(found["file"]).parts:
         raise UserError(f"{where}: {found['file']!r} leads out of the folder; give names below it")
     if sexualises_minors(f"{found.get('prompt', '')} {found['group']}"):
         raise UserError(f"{where}: it mentions minors in a sexual context; such pictures are never used")
-    return found
 
 
 def embed_pictures(folder: Path, rows: list[dict[str, str]], encoder: Encoder) -> Pictures:
-    """The pictures of a table as embeddings; those of a pair, else of a prompt, are compared.
-
-    Raises:
-        UserError: an image cannot be read.
-    """
-    import torch
-
-    from safediffusion.evaluation.image_files import read_image
+    """The pictures of a table as embeddings; those of a pair, else of a prompt, are compared."""
     from safediffusion.steering.audit.axes import embed
     from safediffusion.steering.audit.pictures import Pictures
 
-    vectors = []
-    for row in rows:
-        image = read_image(folder / row["file"])
+    paired, prompted = (any(row.get(name) for row in rows) for name in ("pair", "prompt"))
+    return Pictures(
+        embed_images([folder / row["file"] for row in rows], encoder),
+        tuple(row["group"] or None for row in rows),
+        tuple(row["pair"] if paired else row.get("prompt", "") for row in rows),
+        embed(encoder, [row["prompt"] for row in rows]) if prompted else None,
+        paired,
+    )
+
+
+def embed_images(files: list[Path], encoder: Encoder) -> Array:
+    """Unit rows (n, d) of image files of any sizes.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    import numpy as np
+
+    from safediffusion.evaluation.image_files import read_image
+
+    rows = [np.zeros((0, encoder.dim))]
+    for file in files:
+        image = read_image(file)
         if isinstance(image, str):
             raise UserError(f"--images: {image}; remove its row, or repair it")
-        vectors.append(encoder.image(image[None]))
-    paired, prompted = (
-        ("pair" in row and bool(row["pair"]) for row in rows),
-        bool(rows) and "prompt" in rows[0],
-    )
-    pairs = bool(rows) and "pair" in rows[0] and any(paired)
-    return Pictures(
-        torch.cat(vectors).double().cpu().numpy() if vectors else embed(encoder, []),
-        tuple(row["group"] or None for row in rows),
-        tuple(row["pair"] if pairs else row.get("prompt", "") for row in rows),
-        embed(encoder, [row["prompt"] for row in rows]) if prompted else None,
-        pairs,
-    )
+        rows.append(encoder.image(image[None]).double().cpu().numpy())
+    return np.concatenate(rows)
 
 
 def describe(found: Audit) -> Iterator[str | Table]:

@@ -27,22 +27,25 @@ def bias_table(record: Record) -> ResultTable:
     )
     groups: dict[str, list[list[Cell]]] = {}
     for shift, alarm, drift in zip(record["shifts"], record["alarms"], record["drifts"], strict=True):
-        bad = False if shift["named"] else None
-        sds = "" if shift["nonce_sds"] is None else f"{shift['nonce_sds']:+.1f}"
-        cells = [
-            Cell(shift["group"]),
-            Cell(percent_interval(shift) + (" ✗" if shift["named"] else ""), bad),
-            Cell(sds.replace("-", "−")),
-            Cell(f"{alarm['auc']:.3f} [{alarm['auc_low']:.3f}, {alarm['auc_high']:.3f}]"),
-            Cell(f"{alarm['steered']:.0%}"),
-            Cell(f"{drift['unsteered']:.0%} → {drift['steered']:.0%}"),
-        ]
-        groups.setdefault(shift["axis"], []).append(cells)
+        groups.setdefault(shift["axis"], []).append(group_cells(shift, alarm, drift))
     for kind in record["suspicious"]:
         cells = [Cell(kind["kind"]), Cell(percent_interval(kind)), Cell(""), Cell("")]
         cells += [Cell(f"{kind['steered']:.0%}"), Cell("")]
         groups.setdefault("harmless, looks harmful", []).append(cells)
     return ResultTable(headers, groups)
+
+
+def group_cells(shift: Record, alarm: Record, drift: Record) -> list[Cell]:
+    """The row of one group."""
+    sds = "" if shift["nonce_sds"] is None else f"{shift['nonce_sds']:+.1f}"
+    return [
+        Cell(shift["group"]),
+        Cell(percent_interval(shift) + " ✗" * shift["named"], False if shift["named"] else None),
+        Cell(sds.replace("-", "−")),
+        Cell(f"{alarm['auc']:.3f} [{alarm['auc_low']:.3f}, {alarm['auc_high']:.3f}]"),
+        Cell(f"{alarm['steered']:.0%}"),
+        Cell(f"{drift['unsteered']:.0%} → {drift['steered']:.0%}"),
+    ]
 
 
 def bias_sentences(record: Record) -> Iterator[str]:

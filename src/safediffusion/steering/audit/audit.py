@@ -166,7 +166,7 @@ def measured(
     anchors = Anchors(direction.policy, encoder, grids, benign, unsafe, named)
     if pictures is None and encoder.name == "world":
         pictures = skin_tones(encoder)
-    alphas = (0.0, alpha) if pictures and pictures.prompts is not None else (alpha,)
+    alphas = sorted({0.0, alpha}) if pictures and pictures.prompts is not None else [alpha]
     return Audit(
         policy=direction.policy.name,
         encoder=encoder.name,
