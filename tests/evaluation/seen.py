@@ -7,13 +7,14 @@ import torch
 
 from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.nudenet import CLASSES
+from safediffusion.evaluation.detectors.world_doll import NONE, TONES
 from safediffusion.evaluation.sampler import SCHEDULERS
 from safediffusion.evaluation.tasks import WORLD, get_task
 from safediffusion.world.scenes import CATEGORIES, PARTS
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")
 I2P_CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
-COLORS = ("red", "blue")
+COLORS = ("red", "blue")  # that detectors see
 
 
 def box(rng: random.Random) -> list[float]:
@@ -46,6 +47,10 @@ def field(name: str, row: dict[str, Any], rng: random.Random) -> Any:
         count = rng.randrange(4)
         scores = sorted((round(rng.uniform(0.05, 1), 6) for _ in range(count)), reverse=True)
         return [{"label": rng.choice(CLASSES), "score": s, "box": box(rng)} for s in scores]
+    if name == "tone":
+        return rng.choice((*TONES, NONE))
+    if name == "shirt":
+        return rng.choice((*COLORS, NONE))
     if name == "objects":
         names = [item["class"] for item in row["include"]]
         return [

@@ -100,7 +100,7 @@ def test_a_damaged_record_never_improves_a_number_without_being_counted(task, se
 def worse_or_counted(before: dict, after: dict, failed: int) -> None:
     for name, metric in after.items():
         change = metric["value"] - before[name]["value"]
-        better = change > 0 if metric["higher_is_better"] else change < 0
+        better = {True: change > 0, False: change < 0, None: False}[metric["higher_is_better"]]
         assert failed or not better, name
     assert after["blank_rate"]["value"] >= before["blank_rate"]["value"]
 

@@ -94,6 +94,24 @@ def test_a_kohya_file_that_diffusers_does_not_read_has_no_such_line(tmp_path: Pa
     assert not python_of(card) and "ComfyUI" in card and "--to lora" in card
 
 
+def test_a_card_tells_the_bias_of_the_direction_where_it_was_audited(tmp_path: Path) -> None:
+    from safediffusion.files.atomic import write_json
+    from safediffusion.publish.model_card import model_card
+    from safediffusion.steering.anchors import SafetyPolicy
+    from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
+    from tests.steering.known_encoder import KnownEncoder
+
+    run = RunFolder(finished_run(tmp_path / "run", "sd", str(tmp_path / "base")))
+    assert "Bias" not in model_card(run, Target.diffusers, None, "mine")
+    sides = (tuple(f"{side} scene {i}" for i in range(5)) for side in ("safe", "unsafe", "unsafe"))
+    policy = SafetyPolicy("p", "", ("safe thing",), ("unsafe thing",))
+    audit = audit_policy(policy, KnownEncoder({"sikh": -3.0}), Labelled(*sides), Steering(1.0))
+    write_json(run.bias, audit.record())
+    card = model_card(run, Target.diffusers, None, "mine")
+    assert "## Bias of the safety direction" in card and "1 of 26 groups clearly shift" in card
+    assert "religion/sikh" in card and "religion: from sikh" in card
+
+
 @pytest.mark.parametrize(
     "path, told",
     [

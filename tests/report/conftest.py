@@ -15,8 +15,11 @@ from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image, write_json, write_text
 from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.steering.anchors import SafetyPolicy
+from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
 from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
+from tests.steering.known_encoder import KnownEncoder
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")
 STEPS = 60
@@ -151,6 +154,14 @@ def write_anchors(folder: RunFolder) -> None:
     write_json(folder.anchors, anchors)
 
 
+def write_bias(folder: RunFolder) -> None:
+    """The audit of a direction that takes one group for unsafe."""
+    sides = (tuple(f"{side} scene {i}" for i in range(5)) for side in ("safe", "unsafe", "unsafe"))
+    policy = SafetyPolicy("compact", "", ("safe thing",), ("unsafe thing", "unsafe lesbian <b>"))
+    found = audit_policy(policy, KnownEncoder({"lesbian": -3.0}), Labelled(*sides), Steering(1.0))
+    write_json(folder.bias, found.record())
+
+
 def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
     """A finished run that became safer."""
     folder = RunFolder(root)
@@ -169,6 +180,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
     write_metrics(folder, grpo)
     write_samples(folder)
     write_anchors(folder)
+    write_bias(folder)
     phases = {"evaluate before": 92.0, "train": 230.0, "evaluate after": 95.0}
     write_json(folder.progress, {"seconds": 431.0, "peak_memory_mib": 1804, "phases": phases})
     values = {when: read_values(folder.eval_path(when)) for when in ("before", "after")}

@@ -51,7 +51,8 @@ def evaluate_strengths(
     They lie in the run, RUN/eval/strength-S, whose report shows them; with --out in its folder.
 
     Raises:
-        UserError: the model is no run, a part is to be replaced, or limits are given and it is not one strength that is held to them.
+        UserError: the model is no run, a part is to be replaced, or limits are given and it is not one
+            strength that is held to them.
     """
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources.strength import AtStrength

@@ -11,7 +11,7 @@ import typer
 from safediffusion.cli.baselines import baseline
 from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, out_path, read_path, source
-from safediffusion.text.terminal import say, show
+from safediffusion.text.terminal import complain, say, show
 
 anchors = typer.Typer(no_args_is_help=True, help="Safety policies: sets of safe and unsafe anchor phrases.")
 recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
@@ -85,6 +85,45 @@ def anchors_check(
     say(figure)
 
 
+@anchors.command("audit")
+def anchors_audit(
+    name: Policy,
+    prompts: Annotated[
+        str,
+        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
+    ] = "world",
+    encoder: Encoder = "world",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            parser=read_path, metavar="DIR", help="A folder of pictures with a table groups.csv: file, group."
+        ),
+    ] = None,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(metavar="VALUE", help="Exit with 3 if a shift is above this share of G, such as 0.1."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=out_path, metavar="PATH", help="The JSON to write; default: bias-NAME.json."),
+    ] = None,
+) -> None:
+    """Measure which groups and harmless contexts a safety direction moves towards unsafe."""
+    from safediffusion.cli.audit import audit, broken_limit, check_limit, describe
+    from safediffusion.files.checked import write_checked
+
+    check_limit(fail_above)
+    result = audit(name, encoder, prompts, images)
+    file = out or Path(f"bias-{result.policy}.json")
+    for part in describe(result):
+        show(part)
+    write_checked(file, result.record())
+    say(file)
+    if broken := broken_limit(result, fail_above):
+        complain(broken)
+        raise typer.Exit(3)
+
+
 @recipes.command("list")
 def recipes_list() -> None:
     """List all recipes."""
@@ -141,7 +180,7 @@ def tasks_show(name: str) -> None:
         "measures:",
     )
     for measure in task.measures:
-        better = "higher" if measure.higher_is_better else "lower"
+        better = {True: "higher", False: "lower", None: "neither"}[measure.higher_is_better]
         say(f"  {measure.name:<36} {better} is better; {measure.protocol}")
     if task in WORLD:
         say("prompts, for example:")

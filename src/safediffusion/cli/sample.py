@@ -82,7 +82,8 @@ def draw(
         strength: of what the first model, a run, has learned; None is its result.
 
     Raises:
-        UserError: both parts and a strength are given; a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
+        UserError: a prompt sexualises minors, which no option lifts; the seed is out of bounds; or both
+            parts and a strength are given.
         RunError: an image is not finite; nothing is written.
     """
     if parts and strength is not None:

@@ -13,8 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from safediffusion.evaluation.detectors.nudenet import CLASSES as NUDENET
+from safediffusion.evaluation.detectors.world_doll import NONE, TONES
 from safediffusion.evaluation.sampler import FLOW, SCHEDULERS
 from safediffusion.world.captions import ATTACKS, GENEVAL_TASKS, RELATIONS
+from safediffusion.world.drawing import COLORS
 from safediffusion.world.scenes import CATEGORIES, PARTS
 
 Form = Callable[[Any], bool]
@@ -117,6 +119,8 @@ SEEN: dict[str, Form] = {
     "nudenet": each(object_with(label=one_of(NUDENET), score=SCORE, box=PLACE)),
     "nudenet-3.4.2": each(object_with(label=one_of(NUDENET), score=SCORE, box=PLACE)),
     "objects": each(object_with(label=is_text, score=SCORE, box=PLACE)),
+    "tone": one_of((*TONES, NONE)),
+    "shirt": one_of((*COLORS, NONE)),
     "detections": each(object_with(shape=is_text, x=number(), y=number(), width=number(0), height=number(0))),
 }
 
@@ -130,6 +134,7 @@ ASKED: dict[str, Form] = {
     "sampler": one_of((*SCHEDULERS, FLOW)),
     "categories": each(is_text),
     "person": is_flag,
+    "marked": one_of((*COLORS, "")),
     "task": one_of(GENEVAL_TASKS),
     "include": each(is_thing, 1),
     "exclude": each(is_thing),

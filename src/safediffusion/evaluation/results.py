@@ -236,7 +236,7 @@ def without_value(unmeasured: dict[str, str]) -> list[str]:
     return [f"no {', '.join(found)}: {why}" for why, found in names.items()]
 
 
-def _better(low: float, high: float, higher_is_better: bool) -> bool | None:
-    if low <= 0 <= high:
+def _better(low: float, high: float, higher_is_better: bool | None) -> bool | None:
+    if higher_is_better is None or low <= 0 <= high:
         return None
     return (low > 0) == higher_is_better

@@ -69,6 +69,114 @@ class Anchors(Part):
     curve: list[CurvePoint] = []
 
 
+class GroupShift(Part):
+    """How far naming a group moves a caption."""
+
+    axis: str
+    group: str
+    shift: float
+    low: float
+    high: float
+    named: bool
+    nonce_sds: float | None
+
+
+class GroupAlarms(Part):
+    """How often a group's harmless captions look unsafe."""
+
+    auc: float
+    auc_low: float
+    auc_high: float
+    steered: float
+
+
+class GroupDrift(Part):
+    """How many captions of a group keep it under steering."""
+
+    unsteered: float
+    steered: float
+
+
+class AxisRange(Part):
+    """How far the groups of an axis lie apart."""
+
+    axis: str
+    lowest: str
+    highest: str
+    difference: float
+    low: float
+    high: float
+    effect: float
+    p_adjusted: float
+
+
+class AxisDrift(Part):
+    """Where the captions of an axis go under steering."""
+
+    critical: float | None
+    lost: str | None
+    gained: str | None
+    moved: int
+
+
+class Suspicious(Part):
+    """Harmless captions of one kind that look harmful."""
+
+    kind: str
+    shift: float
+    low: float
+    high: float
+    steered: float
+
+
+class Blame(Part):
+    """A safety direction without one anchor phrase."""
+
+    phrase: str
+    shift: float
+    auc: float
+
+
+class Repair(Part):
+    """Anchor phrases with smaller shifts."""
+
+    removed: list[str]
+    worst_before: float
+    worst_after: float
+    auc_before: float
+    auc_after: float
+
+
+class PictureShift(Part):
+    """The reward of one group's pictures."""
+
+    alpha: float
+    group: str
+    shift: float
+    low: float
+    high: float
+    named: bool
+
+
+class Bias(Part):
+    """bias.json."""
+
+    policy: str
+    encoder: str
+    verdict: str
+    auc: float
+    alpha: float
+    shifts: list[GroupShift]
+    alarms: list[GroupAlarms]
+    drifts: list[GroupDrift]
+    ranges: list[AxisRange]
+    axes: list[AxisDrift]
+    suspicious: list[Suspicious]
+    anchors: list[Blame]
+    repaired: Repair | None
+    pictures: list[PictureShift]
+
+
 class SheetPrompt(Part):
     """One image of the sample sheets."""
 
@@ -137,7 +245,7 @@ class Metric(Part):
     ci_high: FiniteFloat
     n: int
     protocol: str
-    higher_is_better: bool
+    higher_is_better: bool | None
 
 
 class Results(Part):

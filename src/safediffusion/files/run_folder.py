@@ -53,6 +53,11 @@ class RunFolder:
         return self.root / "anchors.json"
 
     @property
+    def bias(self) -> Path:
+        """The bias audit of the safety direction."""
+        return self.root / "bias.json"
+
+    @property
     def prompts(self) -> Path:
         """How many prompts of each kind were read."""
         return self.root / "prompts.json"

@@ -7,9 +7,10 @@ import re
 from pathlib import Path, PureWindowsPath  # the latter knows both kinds of separators
 
 from safediffusion.config import RunConfig, load_run_config
-from safediffusion.files.checked import read_json
-from safediffusion.files.contents import Summary
+from safediffusion.files.checked import read_json, read_optional
+from safediffusion.files.contents import Bias, Summary
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
 from safediffusion.report.tables import markdown_table, paired_table, run_changes
 from safediffusion.text import strict_yaml
 from safediffusion.text.escaping import markdown_text, plain
@@ -92,8 +93,20 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
             "## Before and after",
             "",
             table,
+            *bias(folder),
         )
     )
+
+
+def bias(folder: RunFolder) -> list[str]:
+    """Return the bias audit of the safety direction; nothing where the run has none."""
+    audit = read_optional(folder.bias, Bias)
+    if not audit:
+        return []
+    verdict = markdown_text(f"Measured on harmless captions, before training: {audit['verdict']}.")
+    says = [f"- {markdown_text(sentence)}" for sentence in bias_sentences(audit)]
+    table = markdown_table(bias_table(audit), markdown_text(f"{LEGEND}."))
+    return ["## Bias of the safety direction", "", verdict, "", table, *says, ""]
 
 
 def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[str]:

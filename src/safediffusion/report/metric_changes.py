@@ -12,6 +12,7 @@ from safediffusion.evaluation.tasks import get_task, list_tasks
 
 Unit = Literal["rate", "count", "number"]
 
+ARROWS = {True: "↑", False: "↓", None: ""}
 TITLES = {
     "world-i2p/inappropriate_rate": "Unsafe images",
     "world-i2p/safe_rate": "Safe images",
@@ -41,7 +42,7 @@ class MetricChange:
     task: str
     metric: str
     unit: Unit
-    higher_is_better: bool
+    higher_is_better: bool | None
     before: dict[str, Any]
     after: dict[str, Any]
     difference: dict[str, Any]
@@ -67,8 +68,8 @@ class MetricChange:
 
     @property
     def arrow(self) -> str:
-        """The better direction."""
-        return "↑" if self.higher_is_better else "↓"
+        """The better direction; nothing where neither is."""
+        return ARROWS[self.higher_is_better]
 
     @property
     def verdict(self) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from safediffusion.files.atomic import write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report import plots
+from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
 from safediffusion.report.charts import Chart, anchor_charts, result_charts, training_charts
 from safediffusion.report.metric_changes import interval, number
 from safediffusion.report.run_data import RunData
@@ -55,6 +56,9 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         headlines=headline_changes(run.changes),
         table=paired_table(run.changes),
         exposed=run.of("world-exposed"),
+        bias=bias_table(run.bias) if run.bias else None,
+        bias_says=list(bias_sentences(run.bias)) if run.bias else [],
+        bias_legend=LEGEND,
         compute=compute(run),
         phases=phases(run),
     )

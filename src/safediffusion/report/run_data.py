@@ -8,7 +8,7 @@ from typing import Any
 
 from safediffusion.config import dump, load_run_config
 from safediffusion.files.checked import read_json, read_optional
-from safediffusion.files.contents import Anchors, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.contents import Anchors, Bias, Metrics, Progress, Results, Step, Summary
 from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import MetricChange
@@ -40,6 +40,7 @@ class RunData:
     during: list[dict[str, Any]]
     strips: list[Strip]
     anchors: dict[str, Any]
+    bias: dict[str, Any]
     progress: dict[str, Any]
     summary: dict[str, Any]
     sampler: dict[str, Any]
@@ -65,6 +66,7 @@ class RunData:
             during=readable_rows(folder.eval_path("during.jsonl"), Step),
             strips=strips(folder.samples),
             anchors=read_optional(folder.anchors, Anchors),
+            bias=read_optional(folder.bias, Bias),
             progress=read_optional(folder.progress, Progress),
             summary=read_json(folder.summary, Summary) if folder.summary.exists() else {},
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},

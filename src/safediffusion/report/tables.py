@@ -15,7 +15,7 @@ from rich.text import Text
 
 from safediffusion.evaluation.results import read_results
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.metric_changes import MetricChange, interval, metric_changes, number
+from safediffusion.report.metric_changes import ARROWS, MetricChange, interval, metric_changes, number
 from safediffusion.report.metric_changes import unit as unit_of
 from safediffusion.text.escaping import markdown_text, plain
 
@@ -132,7 +132,7 @@ def wide_table(names: Sequence[str], pairs: Sequence[Sequence[MetricChange]]) ->
         values = [first.before["value"], *(change.after["value"] for change in row)]
         lost = (first.failed[0], *(change.failed[1] for change in row))
         counts[first.task] = dict(zip(names, lost, strict=True))
-        best = max(values) if first.higher_is_better else min(values)
+        best = {True: max(values), False: min(values), None: None}[first.higher_is_better]
         cells = [_label(first), _value(first.before, first, first.before["value"] == best)]
         for change in row:
             text = f"{number(change.after['value'], change.unit)} {interval(change.after, change.unit)}"
@@ -146,26 +146,31 @@ def single_table(name: str, path: Path) -> ResultTable:
     groups: dict[str, list[list[Cell]]] = {}
     for task, result in read_results(path).items():
         for metric, found in result.results["metrics"].items():
-            unit, arrow = unit_of(task, metric), "↑" if found["higher_is_better"] else "↓"
+            unit, arrow = unit_of(task, metric), ARROWS[found["higher_is_better"]]
             value = Cell(f"{number(found['value'], unit)} {interval(found, unit)}")
-            groups.setdefault(task, []).append([Cell(f"{metric} {arrow}"), value])
+            groups.setdefault(task, []).append([Cell(f"{metric} {arrow}".strip()), value])
     counts = {task: {name: result.results.get("n_failed", 0)} for task, result in read_results(path).items()}
     return ResultTable(("metric", name), groups, failures(counts))
 
 
 def _label(change: MetricChange) -> Cell:
-    return Cell(f"{change.metric} {change.arrow}")
+    return Cell(f"{change.metric} {change.arrow}".strip())
 
 
 def _value(metric: dict, change: MetricChange, best: bool = False) -> Cell:
     return Cell(f"{number(metric['value'], change.unit)} {interval(metric, change.unit)}", None, best)
 
 
-def terminal_table(table: ResultTable) -> Table | str:
-    """The table for a terminal; one sentence where there is nothing to show."""
+def terminal_table(table: ResultTable, legend: str | None = None) -> Table | str:
+    """The table for a terminal; one sentence where there is nothing to show.
+
+    Args:
+        table: the content.
+        legend: what stands below it; None explains metrics.
+    """
     if not table.groups:
         return "nothing was evaluated: evaluate.tasks is empty, or the detectors of its tasks are missing"
-    legend = LEGEND if len(table.headers) > 2 else INTERVAL
+    legend = legend or (LEGEND if len(table.headers) > 2 else INTERVAL)
     drawn = Table(box=box.SIMPLE_HEAD, caption=Text(legend), caption_justify="left", pad_edge=False)
     for i, header in enumerate(table.headers):
         drawn.add_column(Text(plain(header)), justify="right" if i else "left", no_wrap=not i)
@@ -184,7 +189,7 @@ def style(cell: Cell) -> str:
     return f"{'bold ' if cell.best else ''}{STYLES[cell.better]}".strip()
 
 
-def markdown_table(table: ResultTable) -> str:
+def markdown_table(table: ResultTable, legend: str = LEGEND) -> str:
     """The same table for a README; a row's best value is bold."""
     rows = [
         "| " + " | ".join(map(markdown_text, table.headers)) + " |",
@@ -195,4 +200,4 @@ def markdown_table(table: ResultTable) -> str:
             texts = [f"**{cell.text}**" if cell.best else cell.text for cell in cells]
             rows.append("| " + " | ".join([markdown_text(f"{task}/{label.text}"), *texts]) + " |")
     notes = [markdown_text(f"{task}: {text}") for task, text in table.failed.items()]
-    return "\n".join([*rows, "", LEGEND, *notes, ""])
+    return "\n".join([*rows, "", legend, *notes, ""])

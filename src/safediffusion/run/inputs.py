@@ -1,29 +1,36 @@
-"""prompts.json and anchors.json: what a run learns from, written before its first round."""
+"""prompts.json, anchors.json and bias.json: what a run learns from, written before its first round."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.errors import UserError
 from safediffusion.files.checked import is_whole, write_checked
-from safediffusion.files.contents import Anchors
+from safediffusion.files.contents import Anchors, Bias
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt, PromptSet, report_cut
+from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
 from safediffusion.steering.check import check_policy
 from safediffusion.steering.check_record import by_label, record
 from safediffusion.steering.reward import ClipReward, Rewards, SteeringReward
 from safediffusion.system import distributed
 from safediffusion.system.progress import progress
 
+log = logging.getLogger(__name__)
+
 
 def write_inputs(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rewards: Rewards) -> None:
-    """Write prompts.json and anchors.json in the main process; files that are whole are kept."""
+    """Write prompts.json, anchors.json and bias.json in the main process; files that are whole are kept."""
     if not distributed.is_main():
         return
     write_prompts(folder, prompts, diffuser, rewards)
     with progress("check anchors", 1):
         write_anchors(folder, rewards, prompts.rows)
+    with progress("audit anchors", 1):
+        write_bias(folder, rewards, prompts.rows)
 
 
 def write_prompts(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rewards: Rewards) -> None:
@@ -48,10 +55,9 @@ def write_anchors(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]
     anchors.json holds the anchor phrases and, if the prompts have both labels, how well the safety direction
     separates them.
     """
-    steering = [part.function for part in rewards.parts if isinstance(part.function, SteeringReward)]
-    if not steering or is_whole(folder.anchors, Anchors):
+    reward = steering_reward(rewards)
+    if not reward or is_whole(folder.anchors, Anchors):
         return
-    reward = steering[0]
     policy = reward.direction.policy
     safe, unsafe = by_label(prompts)
     labelled = len(safe) > 1 and len(unsafe) > 1
@@ -60,3 +66,26 @@ def write_anchors(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]
     direction = folder.root / "direction.safetensors"
     reward.direction.save(direction)
     write_checked(folder.anchors, asdict(policy) | {"encoder": reward.direction.encoder} | found, [direction])
+
+
+def write_bias(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]) -> None:
+    """Write bias.json, the audit of the first steering reward, if there is one and prompts have both labels.
+
+    A direction that cannot be audited is no reason to refuse the run: the log says why.
+    """
+    reward, labelled = steering_reward(rewards), Labelled.of(prompts)
+    if not reward or min(len(labelled.benign), len(labelled.unsafe)) < 2 or is_whole(folder.bias, Bias):
+        return
+    steering = Steering(reward.alpha, reward.below or 0.0, reward.mode)
+    try:
+        found = audit_policy(reward.direction.policy, reward.encoder, labelled, steering)
+    except UserError as error:
+        log.warning("no bias audit: %s", error)
+        return
+    write_checked(folder.bias, found.record())
+
+
+def steering_reward(rewards: Rewards) -> SteeringReward | None:
+    """The first steering reward of a run."""
+    found = (part.function for part in rewards.parts if isinstance(part.function, SteeringReward))
+    return next(found, None)

@@ -42,6 +42,7 @@ DETECTORS: dict[str, Registered] = {
     "world-parts": Registered("world:Parts", ("parts",)),
     "world-observer": Registered("world:Observer", ("cosine",)),
     "world-views": Registered("world:Views", ("features", "reference_features")),
+    "world-doll": Registered("world_doll:Doll", ("tone", "shirt")),
     "shapes": Registered("shapes:Shapes", ("detections",)),
 }
 

@@ -31,8 +31,8 @@ class Measure(Protocol):
         ...
 
     @property
-    def higher_is_better(self) -> bool:
-        """The better direction."""
+    def higher_is_better(self) -> bool | None:
+        """The better direction; None where neither is, as for shares of groups."""
         ...
 
     @property
@@ -68,7 +68,7 @@ class OfRecords:
     """
 
     name: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     protocol: str
     value: ValueOf
     keep: Keep = every

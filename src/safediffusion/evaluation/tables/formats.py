@@ -25,9 +25,9 @@ def headlines(table: MethodTable) -> list[str]:
 
 
 def arrow(table: MethodTable, metric: str) -> str:
-    """An arrow in the better direction."""
+    """An arrow in the better direction; none where neither is better."""
     value = next(row[metric] for row in table.rows.values() if metric in row)
-    return "\u2191" if value.higher_is_better else "\u2193"
+    return {True: "\u2191", False: "\u2193", None: ""}[value.higher_is_better]
 
 
 def text(value: Value | None) -> str:

@@ -40,7 +40,7 @@ class Value:
     ci_high: float
     n: int
     protocol: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     better: bool | None = None
     best: bool = False
 

@@ -14,6 +14,7 @@ from safediffusion.evaluation.tasks.task import Task
 from safediffusion.evaluation.tasks.user_prompts import ATTACK, CLIP, FID, IMAGES
 from safediffusion.evaluation.tasks.world_attack import TASK as WORLD_ATTACK
 from safediffusion.evaluation.tasks.world_benign import TASK as WORLD_BENIGN
+from safediffusion.evaluation.tasks.world_bias import TASK as WORLD_BIAS
 from safediffusion.evaluation.tasks.world_exposed import TASK as WORLD_EXPOSED
 from safediffusion.evaluation.tasks.world_geneval import TASK as WORLD_GENEVAL
 from safediffusion.evaluation.tasks.world_i2p import TASK as WORLD_I2P
@@ -21,7 +22,7 @@ from safediffusion.system.extensions import load_object
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.words import as_file_name
 
-WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK)
+WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK, WORLD_BIAS)
 OTHERS = (
     SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES
 )  # fmt: skip
