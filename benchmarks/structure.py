@@ -38,6 +38,7 @@ FLOORS = (
     ("diffusion",),
     ("world.networks", "prompts"),
     ("steering",),
+    ("baselines",),
     ("training", "evaluation"),
     ("report",),
     ("publish", "run"),

@@ -38,8 +38,15 @@ class WeightMethod(Method):
         """Changes the model's weights in place; returns what the folder's card says of how."""
 
 
+@dataclass(frozen=True)
 class SamplingMethod(Method):
-    """A baseline that acts while a picture is sampled and leaves the weights as they are."""
+    """A baseline that acts while a picture is sampled and leaves the weights as they are.
+
+    Attributes:
+        world_concepts: name of the list for World, whose vocabulary is small.
+    """
+
+    world_concepts: str = "words"
 
     @abstractmethod
     @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from safediffusion.baselines.suffix import split_suffix
 from safediffusion.config import RunConfig, load_run_config
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import write_image
@@ -20,21 +21,23 @@ SEEDS = 2**64  # torch.Generator takes no more
 
 
 def model_path(name: str) -> str:
-    """A run folder stands for its model; anything else is taken as it is."""
-    folder = RunFolder(Path(name))
+    """A run folder stands for its model, with or without a suffix; anything else is taken as it is."""
+    place, suffix = split_suffix(name)
+    folder = RunFolder(Path(place))
     if not folder.config.is_file() or (folder.root / "model_index.json").is_file():
         return name
     if not folder.model.is_dir():
         raise UserError(
-            f"{name} has no finished model; finish the run first: safediffusion train ... --out {name}"
+            f"{place} has no finished model; finish the run first: safediffusion train ... --out {place}"
         )
-    return str(folder.model)
+    return str(folder.model) + suffix
 
 
 def run_config(name: str) -> RunConfig:
     """A run's own settings with its result as the model; the defaults for any other model."""
     path = model_path(name)
-    config = load_run_config(RunFolder(Path(name)).config) if path != name else RunConfig()
+    run = RunFolder(Path(split_suffix(name)[0]))
+    config = load_run_config(run.config) if path != name else RunConfig()
     return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
 
 
@@ -75,8 +78,8 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
 
 def generate_images(model: str, config: RunConfig, prompts: list[str], seed: int) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    from safediffusion.baselines.sampling import load_model
     from safediffusion.diffusion.finite import finite
-    from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate

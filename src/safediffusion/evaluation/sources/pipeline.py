@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from safediffusion.baselines.sampling import load_model
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import load_model
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.fingerprint import model_hash
 from safediffusion.evaluation.sampler import Sampler, fitted, sample_rows
@@ -26,7 +26,8 @@ class PipelineSource(Source):
     """A model, loaded when its first image or its hash is needed.
 
     Args:
-        model: a pipeline folder, a hub id, "world", one of these with how to load it, or a loaded model.
+        model: a pipeline folder, a hub id, "world", each also with the suffix of a method that acts while
+            sampling; one of these with how to load it; or a loaded model.
     """
 
     def __init__(self, model: str | Path | ModelConfig | Diffuser) -> None:
@@ -49,11 +50,11 @@ class PipelineSource(Source):
         return self._model
 
     def describe(self) -> dict[str, Any]:
-        """The hash of the weights."""
+        """The hash of the weights and of the method that acts while sampling."""
         return {"model_sha256": self.sha256()}
 
     def sha256(self) -> str:
-        """Hash of all weights."""
+        """Hash of all weights and of the method that acts while sampling."""
         return model_hash(self.diffuser)
 
     def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
