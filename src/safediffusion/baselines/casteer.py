@@ -13,9 +13,9 @@ from typing import Any
 
 from torch import Tensor
 
-from safediffusion.baselines.concepts import reads_world
 from safediffusion.baselines.method import SamplingMethod
 from safediffusion.baselines.network_calls import Call, changing_calls
+from safediffusion.baselines.text_states import reads_world
 from safediffusion.diffusion.activation_steering import (
     Pairs,
     SteeringVectors,
@@ -114,7 +114,7 @@ class Steering:
         return steer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CASteer(SamplingMethod):
     """CASteer with vectors of the model's own features.
 
@@ -142,7 +142,6 @@ CASTEER = CASteer(
     name="casteer",
     summary="cross-attention outputs mirrored away from the concepts",
     paper="CASteer (Gaintseva et al.), arXiv 2503.09630",
-    families=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    families=("StableDiffusion", "StableDiffusionXL"),
     concepts="nudity",
-    world_concepts="phrases",
 )

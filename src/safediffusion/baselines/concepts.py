@@ -1,11 +1,9 @@
-"""Named lists of concepts, which a baseline is to avoid. A published list is a setting, not part of a method."""
+"""Named lists of concepts, which a baseline avoids. A published list is a setting, not part of a method."""
 
 from __future__ import annotations
 
-from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.text.did_you_mean import did_you_mean
-from safediffusion.world.networks.tokenizer import CONTEXT
 from safediffusion.world.wordings import EXPLICIT
 
 I2P = (
@@ -53,8 +51,3 @@ def concepts(name: str) -> tuple[str, ...]:
     if name not in CONCEPTS:
         raise UserError(f"there is no list of concepts called {name!r}; {did_you_mean(name, CONCEPTS)}")
     return CONCEPTS[name]
-
-
-def reads_world(diffuser: Diffuser) -> bool:
-    """Whether a model reads World's captions: no other text encoder is as short as World's."""
-    return diffuser.pipeline.tokenizer.model_max_length == CONTEXT

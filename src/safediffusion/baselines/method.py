@@ -10,10 +10,12 @@ from typing import Any
 
 from safediffusion.diffusion.diffuser import Diffuser
 
+FAMILIES = "safediffusion.diffusion.families."
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Method(ABC):
-    """A baseline.
+    """A baseline; the docstring of its class gives the formulas.
 
     Attributes:
         name: as the command line and tables write it.
@@ -21,13 +23,20 @@ class Method(ABC):
         paper: title or authors, and arXiv number.
         families: names of the model families the method is defined for.
         concepts: name of the concept list it uses unless told otherwise.
+        world_concepts: the same for World, which knows few words.
     """
 
     name: str
     summary: str
     paper: str
     families: tuple[str, ...]
-    concepts: str
+    concepts: str = "nudity"
+    world_concepts: str = "phrases"
+
+    def defined_for(self, diffuser: Diffuser) -> bool:
+        """Whether the model's family, or the one that a family of the user's own derives from, is known."""
+        ours = (kind for kind in type(diffuser).__mro__ if kind.__module__.startswith(FAMILIES))
+        return next(ours, type(diffuser)).__name__ in self.families
 
 
 class WeightMethod(Method):
@@ -38,15 +47,8 @@ class WeightMethod(Method):
         """Changes the model's weights in place; returns what the folder's card says of how."""
 
 
-@dataclass(frozen=True)
 class SamplingMethod(Method):
-    """A baseline that acts while a picture is sampled and leaves the weights as they are.
-
-    Attributes:
-        world_concepts: name of the list for World, whose vocabulary is small.
-    """
-
-    world_concepts: str = "words"
+    """A baseline that acts while a picture is sampled and leaves the weights as they are."""
 
     @abstractmethod
     @contextmanager

@@ -31,7 +31,7 @@ def as_in(part: Condition, cond: Condition) -> Condition:
     return Condition(part.tokens.to(cond.tokens.dtype), pooled)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NegativePrompt(SamplingMethod):
     """out(n) + w (out(c) - out(n)), with the concepts n in place of the empty text."""
 
@@ -52,6 +52,7 @@ NEGATIVE = NegativePrompt(
     name="negative",
     summary="the concepts as a negative prompt",
     paper="compared with in Safe Latent Diffusion (Schramowski et al.), arXiv 2211.05105",
-    families=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+    families=("StableDiffusion", "StableDiffusionXL"),
     concepts="sld20",
+    world_concepts="words",
 )

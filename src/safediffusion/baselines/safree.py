@@ -92,7 +92,7 @@ def digest(states: Tensor) -> bytes:
     return hashlib.sha256(states.detach().float().cpu().contiguous().numpy().tobytes()).digest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Safree(SamplingMethod):
     """SAFREE as released.
 
@@ -164,6 +164,7 @@ SAFREE = Safree(
     name="safree",
     summary="tokens near the concepts are projected away from them, and the concepts are a negative prompt",
     paper="SAFREE (Yoon et al.), arXiv 2410.12761",
-    families=("StableDiffusionPipeline",),
+    families=("StableDiffusion",),
     concepts="i2p11",
+    world_concepts="words",
 )

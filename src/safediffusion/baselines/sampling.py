@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 from safediffusion.baselines.casteer import CASTEER
-from safediffusion.baselines.concepts import concepts, reads_world
+from safediffusion.baselines.concepts import concepts
 from safediffusion.baselines.method import SamplingMethod
 from safediffusion.baselines.negative import NEGATIVE
 from safediffusion.baselines.safree import SAFREE
 from safediffusion.baselines.sld import SLD
 from safediffusion.baselines.suffix import split_suffix
 from safediffusion.baselines.surgery_text import SURGERY_TEXT
+from safediffusion.baselines.text_states import reads_world
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion import load
 from safediffusion.diffusion.diffuser import Diffuser
@@ -25,6 +26,16 @@ from safediffusion.text.did_you_mean import did_you_mean
 SAMPLING: dict[str, SamplingMethod] = {
     method.name: method for method in (NEGATIVE, *SLD, CASTEER, SAFREE, SURGERY_TEXT)
 }
+
+
+def check_suffix(name: str) -> None:
+    """Refuse a suffix that names no method, or no list of concepts, before anything is loaded.
+
+    Raises:
+        UserError: what it may have meant.
+    """
+    if split_suffix(name)[1]:
+        named_method(name)
 
 
 def refuse_suffix(name: str, purpose: str) -> None:
@@ -38,8 +49,8 @@ def refuse_suffix(name: str, purpose: str) -> None:
         UserError: it has a suffix.
     """
     model, suffix = split_suffix(name)
+    check_suffix(name)
     if suffix:
-        named_method(name)
         raise UserError(
             f"{suffix[1:]} acts while sampling and changes no weights, so {name} cannot be {purpose}; give "
             f"{model}"
@@ -113,10 +124,10 @@ def attach(diffuser: Diffuser, method: SamplingMethod, listed: str = "") -> None
     Raises:
         UserError: the method is not defined for this family.
     """
-    pipeline = type(diffuser.pipeline).__name__
-    if pipeline not in method.families:
+    if not method.defined_for(diffuser):
         raise UserError(
-            f"{method.name} is not defined for a {pipeline}, only for: {', '.join(method.families)}"
+            f"{method.name} is not defined for {type(diffuser).__name__}; it is for "
+            f"{' and '.join(method.families)}"
         )
     named = concepts(listed or (method.world_concepts if reads_world(diffuser) else method.concepts))
     kept = ExitStack()

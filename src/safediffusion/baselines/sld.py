@@ -78,7 +78,7 @@ def noise_factor(scheduler: DDIMScheduler, timestep: float) -> float:
     return factors[scheduler.config["prediction_type"]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SafeLatentDiffusion(SamplingMethod):
     """SLD in one of its settings.
 
@@ -117,8 +117,9 @@ SLD = tuple(
         name=f"sld-{name}",
         summary=f"safe latent diffusion, {name}: guidance away from the concepts where a prompt nears them",
         paper="Safe Latent Diffusion (Schramowski et al.), arXiv 2211.05105",
-        families=("StableDiffusionPipeline", "StableDiffusionXLPipeline"),
+        families=("StableDiffusion", "StableDiffusionXL"),
         concepts="sld20",
+        world_concepts="words",
         strength=strength,
     )
     for name, strength in STRENGTHS.items()

@@ -32,7 +32,7 @@ def presence(states: Tensor, directions: Tensor, beta: float, gamma: float) -> T
     return ((cosine + beta) / gamma).sigmoid()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SurgeryText(SamplingMethod):
     """c - max alpha_on (c(on) - c("")), where `on` joins the concepts with alpha of at least 1/2.
 
@@ -69,6 +69,7 @@ SURGERY_TEXT = SurgeryText(
     name="surgery-text",
     summary="concepts that a prompt holds are subtracted from its text states",
     paper="Semantic Surgery (Xiong et al.), arXiv 2510.22851, its text part",
-    families=("StableDiffusionPipeline",),
+    families=("StableDiffusion",),
     concepts="i2p11",
+    world_concepts="words",
 )

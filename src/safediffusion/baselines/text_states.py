@@ -10,6 +10,7 @@ from torch import Tensor
 
 from safediffusion.baselines.network_calls import put
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.world.networks.tokenizer import CONTEXT
 
 # Takes token ids (n, length) and the encoder's output for them; returns states (n, length, d).
 Change = Callable[[Tensor, Any], Tensor]
@@ -42,3 +43,8 @@ def text_lengths(diffuser: Diffuser, ids: Tensor) -> list[int]:
     """Tokens of each text without those of start, end and padding; ids (n, length)."""
     ends = ids == diffuser.pipeline.tokenizer.eos_token_id
     return [int(place) - 1 for place in ends.int().argmax(-1)]
+
+
+def reads_world(diffuser: Diffuser) -> bool:
+    """Whether a model reads World's captions: no other text encoder is as short as World's."""
+    return diffuser.pipeline.tokenizer.model_max_length == CONTEXT

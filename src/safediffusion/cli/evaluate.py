@@ -68,10 +68,13 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
         baseline: a model to compare with.
         request: the options.
     """
+    from safediffusion.baselines.sampling import check_suffix
     from safediffusion.evaluation.protocols import get_protocol
 
     for name in request.protocols:
         get_protocol(name)
+    for name in filter(None, (model, baseline)):
+        check_suffix(name)
     config = run_config(model)
     return [_evaluate_model(name, config, request) for name in ([baseline, model] if baseline else [model])]
 

@@ -54,6 +54,8 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
         UserError: a prompt sexualises minors, which no option lifts; or the seed is out of bounds.
         RunError: an image is not finite; nothing is written.
     """
+    from safediffusion.baselines.sampling import check_suffix
+
     if not 0 <= seed <= SEEDS - len(prompts):
         raise UserError(
             f"--seed is {seed}; random generators take seeds from 0 to {SEEDS - 1}, set one of them"
@@ -61,6 +63,8 @@ def draw(model: str, prompts: list[str], seed: int, out: Path, other: str | None
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
+    for name in models:
+        check_suffix(name)
     with progress("sample", len(models)) as line:
         columns = []
         for name in models:

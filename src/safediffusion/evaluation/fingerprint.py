@@ -31,11 +31,8 @@ def fingerprint(task: Task, rows: Sequence[Row], notes: dict[str, Any], detector
 
 
 def model_hash(diffuser: Diffuser) -> str:
-    """SHA-256 of all weights of a pipeline as float32, whatever precision its files have.
-
-    A method that acts while the model samples is part of it: it makes other pictures of the same weights.
-    """
-    digest = hashlib.sha256(diffuser.sampling_method.encode())
+    """SHA-256 of all weights of a pipeline as float32, whatever precision its files have."""
+    digest = hashlib.sha256()
     for name, module in sorted(diffuser.pipeline.components.items()):
         if isinstance(module, torch.nn.Module):
             for key, tensor in sorted(module.state_dict().items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -55,7 +56,8 @@ class PipelineSource(Source):
 
     def sha256(self) -> str:
         """Hash of all weights and of the method that acts while sampling."""
-        return model_hash(self.diffuser)
+        weights, method = model_hash(self.diffuser), self.diffuser.sampling_method
+        return hashlib.sha256(f"{weights} {method}".encode()).hexdigest() if method else weights
 
     def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
         """The sampler and the rows with the model's own image size and, for a flow model, its schedule."""
