@@ -45,10 +45,16 @@ def released(prediction: str, strength: Strength, guidance: float) -> Tensor:
     return torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("method", SLD, ids=lambda method: method.name)
-def test_pictures_are_those_of_the_released_pipeline(method: sld.SafeLatentDiffusion) -> None:
+@pytest.fixture(scope="module")
+def bare() -> Tensor:
+    """Pictures of the model alone."""
     diffuser = tiny()
-    bare = diffuser.decode(ours(diffuser, steps=STEPS))
+    return diffuser.decode(ours(diffuser, steps=STEPS))
+
+
+@pytest.mark.parametrize("method", SLD, ids=lambda method: method.name)
+def test_pictures_are_those_of_the_released_pipeline(method: sld.SafeLatentDiffusion, bare: Tensor) -> None:
+    diffuser = tiny()
     with method.acting(diffuser, CONCEPTS):
         images = diffuser.decode(ours(diffuser, steps=STEPS))
     assert (images - bare).abs().max() > 1e-3
