@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from safediffusion.version import __version__
 
 if TYPE_CHECKING:
+    from safediffusion.baselines.sampling import load_model
     from safediffusion.config import RunConfig, load_config
-    from safediffusion.diffusion.load import load_model
     from safediffusion.evaluation.results import compare
     from safediffusion.evaluation.runner import evaluate
     from safediffusion.run.train import train
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "RunConfig": "config",
     "load_config": "config",
-    "load_model": "diffusion.load",
+    "load_model": "baselines.sampling",
     "compare": "evaluation.results",
     "evaluate": "evaluation.runner",
     "SafetyDirection": "steering.direction",

@@ -1,10 +1,11 @@
-"""A fresh tiny model for each test: methods change weights in place."""
+"""A fresh tiny model for each test: methods change weights in place. Few pairs: all take minutes."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from safediffusion.baselines import casteer
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import as_diffuser
 from tests.pipelines import FAMILIES
@@ -20,3 +21,10 @@ def fresh() -> Fresh:
         return as_diffuser(FAMILIES[family](**options))
 
     return make
+
+
+@pytest.fixture
+def few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of prompts in the words of the tiny tokenizer."""
+    monkeypatch.setattr(casteer, "ADULTS", ("a", "a person"))
+    monkeypatch.setattr(casteer, "CONTEXTS", casteer.CONTEXTS[3:4])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from safediffusion.baselines.concepts import Concepts, read_concepts
 from safediffusion.baselines.method import Method, WeightMethod
+from safediffusion.baselines.sampling import refuse_suffix
 from safediffusion.config.inputs import ModelConfig, Section
 from safediffusion.config.invalid import explain_invalid
 from safediffusion.diffusion.diffuser import Diffuser
@@ -24,7 +25,6 @@ from safediffusion.system.device import pick_device
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
 from safediffusion.version import __version__
-from safediffusion.world.networks.tokenizer import CONTEXT
 
 CARD = "baseline.json"
 
@@ -48,6 +48,7 @@ def make(
         UserError: the method writes no weights or is not defined for the model's family, an option is not
             accepted, or the folder exists.
     """
+    refuse_suffix(model.path, "changed by another")
     changed = with_options(method, options)
     chosen = None if concepts is None else read_concepts(concepts)
     if out.exists():
@@ -56,7 +57,7 @@ def make(
     diffuser = load_model(whole, pick_device(), merged=True)
     refuse_family(changed, diffuser)
     if chosen is None:
-        chosen = read_concepts(method.world_concepts if reads_world(diffuser) else method.concepts)
+        chosen = read_concepts(method.own_concepts(diffuser))
     base, start = model_hash(diffuser), time.monotonic()
     told = changed.apply(diffuser, chosen)
     card = {
@@ -73,11 +74,6 @@ def make(
         write_json(folder / CARD, card)
         write_sums(folder)
     return out
-
-
-def reads_world(diffuser: Diffuser) -> bool:
-    """Whether a model reads World's captions: no other text encoder is as short as World's."""
-    return diffuser.pipeline.tokenizer.model_max_length == CONTEXT
 
 
 def with_options(method: Method, options: Mapping[str, Any]) -> WeightMethod:

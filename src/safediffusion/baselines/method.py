@@ -11,6 +11,7 @@ from typing import Any
 from safediffusion.baselines.concepts import Concepts
 from safediffusion.config.inputs import Section
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.world.networks.tokenizer import CONTEXT
 
 FAMILIES = "safediffusion.diffusion.families."
 
@@ -35,10 +36,19 @@ class Method(ABC):
     concepts: str = "nudity"
     world_concepts: str = "phrases"
 
+    def own_concepts(self, diffuser: Diffuser) -> str:
+        """Name of the list of concepts that the method uses for this model."""
+        return self.world_concepts if reads_world(diffuser) else self.concepts
+
     def defined_for(self, diffuser: Diffuser) -> bool:
         """Whether the model's family, or the one that a family of the user's own derives from, is known."""
         ours = (kind for kind in type(diffuser).__mro__ if kind.__module__.startswith(FAMILIES))
         return next(ours, type(diffuser)).__name__ in self.families
+
+
+def reads_world(diffuser: Diffuser) -> bool:
+    """Whether a model reads World's captions: no other text encoder is as short as World's."""
+    return diffuser.pipeline.tokenizer.model_max_length == CONTEXT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,10 +85,13 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
         baseline: a model to compare with.
         request: the options.
     """
+    from safediffusion.baselines.sampling import check_suffix
     from safediffusion.evaluation.protocols import get_protocol
 
     for name in request.protocols:
         get_protocol(name)
+    for name in filter(None, (model, baseline)):
+        check_suffix(name)
     config = run_config(model)
     if not holds_results(model):
         request.check_limits(request.tasks or config.evaluate.tasks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from safediffusion.baselines.suffix import split_suffix
 from safediffusion.config import RunConfig, load_run_config
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import write_image
@@ -27,27 +28,29 @@ SEEDS = 2**64  # torch.Generator takes no more
 
 
 def model_path(name: str) -> str:
-    """A run folder stands for its model; anything else is taken as it is."""
-    folder = RunFolder(Path(name))
+    """A run folder stands for its model, with or without a suffix; anything else is taken as it is."""
+    place, suffix = split_suffix(name)
+    folder = RunFolder(Path(place))
     if not folder.config.is_file() or (folder.root / "model_index.json").is_file():
         return name
     if not folder.model.is_dir():
         raise UserError(
-            f"{name} has no finished model; finish the run first: safediffusion train ... --out {name}"
+            f"{place} has no finished model; finish the run first: safediffusion train ... --out {place}"
         )
-    return str(folder.model)
+    return str(folder.model) + suffix
 
 
 def run_config(name: str) -> RunConfig:
     """A run's own settings with its result as the model; the defaults for any other model."""
     path = model_path(name)
-    config = load_run_config(RunFolder(Path(name)).config) if path != name else RunConfig()
+    run = RunFolder(Path(split_suffix(name)[0]))
+    config = load_run_config(run.config) if path != name else RunConfig()
     return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
 
 
 def load_with(config: ModelConfig, parts: Parts) -> Diffuser:
     """A model with its adapters merged and some of its parts replaced, which its name says."""
-    from safediffusion.diffusion.load import load_model
+    from safediffusion.baselines.sampling import load_model
     from safediffusion.diffusion.replace_part import replace_part
 
     diffuser = load_model(config, pick_device(), merged=True)
@@ -86,6 +89,8 @@ def draw(
             parts and a strength are given.
         RunError: an image is not finite; nothing is written.
     """
+    from safediffusion.baselines.sampling import check_suffix
+
     if parts and strength is not None:
         raise UserError(
             "--strength lies between a run's base and its result, which have no replaced part; "
@@ -99,6 +104,8 @@ def draw(
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
     changed: list[tuple[Parts, float | None]] = [({}, None)] * (len(models) - 1) + [(parts or {}, strength)]
+    for name in models:
+        check_suffix(name)
     with progress("sample", len(models)) as line:
         columns = []
         for name, (replaced, dialled) in zip(models, changed, strict=True):

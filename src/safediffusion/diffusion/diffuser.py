@@ -81,11 +81,34 @@ class Diffuser(ABC):
         self._reference: list[Tensor] = []
         self._lora = False
         self._sharded: Sharded | None = None
+        self._sampled_by: tuple[str, str, Any] | None = None
 
     @property
     def network(self) -> nn.Module:
         """The network that is trained."""
         return getattr(self.pipeline, self.network_name)
+
+    def sampled_by(self, name: str, settings: str, method: Any) -> None:
+        """Note a method that acts whenever this model samples; such a model is not trained or exported.
+
+        Args:
+            name: of the method.
+            settings: all that its pictures depend on, as text.
+            method: kept alive with the model.
+        """
+        self._sampled_by = (name, settings, method)
+
+    @property
+    def sampling_method(self) -> str:
+        """Settings of the method that acts while this model samples, as text; "" where there is none."""
+        return self._sampled_by[1] if self._sampled_by else ""
+
+    def _refuse_sampling_method(self) -> None:
+        if self._sampled_by:
+            raise UserError(
+                f"{self._sampled_by[0]} acts while this model samples and changes no weights, so it can be "
+                f"neither trained nor exported; load the model without +{self._sampled_by[0]}"
+            )
 
     @cached_property
     def _empty(self) -> Condition:
@@ -227,8 +250,10 @@ class Diffuser(ABC):
             targets: ends of the names of the layers that get an adapter; none: all of `lora_targets`.
 
         Raises:
-            UserError: a target is not the end of the name of such a layer.
+            UserError: a target is not the end of the name of such a layer; or a method acts while the model
+                samples.
         """
+        self._refuse_sampling_method()
         network: Any = self.network
         if self.device.type == "cpu" and self.network_name == "unet":
             network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
@@ -287,7 +312,11 @@ class Diffuser(ABC):
         """Write the pipeline, LoRA merged into it and also on its own in lora/; see `write_pipeline`.
 
         The files hold contiguous tensors, so the network becomes contiguous too; training is over by then.
+
+        Raises:
+            UserError: a method acts while the model samples, which no file of weights can hold.
         """
+        self._refuse_sampling_method()
         network: Any = self.network
         network.to(memory_format=torch.contiguous_format)
         write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)

@@ -40,6 +40,9 @@ def export(run: Path, to: Target, out: Path | None, repo: str | None = None) -> 
             name gets the ending .safetensors, which all its readers ask for.
         repo: OWNER/NAME on the hub to push the copy to.
     """
+    from safediffusion.baselines.sampling import refuse_suffix
+
+    refuse_suffix(str(run), "exported")
     if repo:
         check_push(repo)
     target = copy(run, to, out or Path(f"{run.resolve().name}-{to}"), repo)

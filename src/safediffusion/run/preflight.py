@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from safediffusion.baselines.sampling import refuse_suffix
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.activation_steering import cross_attention
 from safediffusion.diffusion.adapters import check_targets
@@ -30,6 +31,7 @@ def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
         config: the settings of the run.
         sizes: number of prompts per source.
     """
+    refuse_suffix(config.model.path, "trained")
     algorithm = get_algorithm(config.train.algorithm)
     algorithm.check(config)
     refuse_steered(config, algorithm)

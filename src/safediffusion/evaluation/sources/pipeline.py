@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from safediffusion.baselines.sampling import load_model
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.model_hash import model_hash
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.sampler import Sampler, fitted, sample_rows
@@ -26,7 +27,8 @@ class PipelineSource(Source):
     """A model, loaded when its first image or its hash is needed.
 
     Args:
-        model: a pipeline folder, a hub id, "world", one of these with how to load it, or a loaded model.
+        model: a pipeline folder, a hub id, "world", each also with the suffix of a method that acts while
+            sampling; one of these with how to load it; or a loaded model.
     """
 
     def __init__(self, model: str | Path | ModelConfig | Diffuser) -> None:
@@ -49,12 +51,13 @@ class PipelineSource(Source):
         return self._model
 
     def describe(self) -> dict[str, Any]:
-        """The hash of the weights."""
+        """The hash of the weights and of the method that acts while sampling."""
         return {"model_sha256": self.sha256()}
 
     def sha256(self) -> str:
-        """Hash of all weights."""
-        return model_hash(self.diffuser)
+        """Hash of all weights and of the method that acts while sampling."""
+        weights, method = model_hash(self.diffuser), self.diffuser.sampling_method
+        return hashlib.sha256(f"{weights} {method}".encode()).hexdigest() if method else weights
 
     def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
         """The sampler and the rows with the model's own image size and, for a flow model, its schedule."""

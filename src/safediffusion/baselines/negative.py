@@ -1,0 +1,58 @@
+"""Negative prompt: guidance moves away from the concepts instead of away from the empty text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from safediffusion.baselines.method import SamplingMethod
+from safediffusion.baselines.network_calls import Call, changing_calls
+from safediffusion.diffusion.condition import Condition
+from safediffusion.diffusion.diffuser import Diffuser
+
+
+def one_text(concepts: Sequence[str]) -> str:
+    """A list of concepts as the text that the model reads; what does not fit its text length is cut."""
+    return ", ".join(concepts)
+
+
+def with_negative(cond: Condition, negative: Condition) -> Condition:
+    """Text conditioning (2n, ...) with one row of a negative prompt as the whole unconditional half."""
+    n = len(cond) // 2
+    return Condition.cat([as_in(negative, cond).expand(n), cond[n:]])
+
+
+def as_in(part: Condition, cond: Condition) -> Condition:
+    """Text conditioning in the precision of another one."""
+    pooled = None if part.pooled is None or cond.pooled is None else part.pooled.to(cond.pooled.dtype)
+    return Condition(part.tokens.to(cond.tokens.dtype), pooled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativePrompt(SamplingMethod):
+    """out(n) + w (out(c) - out(n)), with the concepts n in place of the empty text."""
+
+    @contextmanager
+    def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
+        """While open, the unconditional half reads the concepts."""
+        negative = diffuser.encode([one_text(concepts)])
+
+        def act(call: Call) -> Tensor:
+            call.halves(self.name)
+            return call.run(call.latents, with_negative(call.cond, negative))
+
+        with changing_calls(diffuser, act):
+            yield
+
+
+NEGATIVE = NegativePrompt(
+    name="negative",
+    summary="the concepts as a negative prompt",
+    paper="compared with in Safe Latent Diffusion (Schramowski et al.), arXiv 2211.05105",
+    families=("StableDiffusion", "StableDiffusionXL"),
+    concepts="sld20",
+    world_concepts="words",
+)
