@@ -14,7 +14,10 @@ from safediffusion.baselines.safree import KEPT, SAFREE, ChangedTexts, is_trigge
 from safediffusion.baselines.surgery_text import SURGERY_TEXT, presence
 from safediffusion.baselines.text_states import changing_text, text_lengths
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.load import as_diffuser
+from safediffusion.evaluation.sampler import Sampler, sample_rows
 from tests.baselines.samplers import PROMPTS, ours, theirs, tiny
+from tests.pipelines import RESOLUTION, tiny_pipeline
 
 CONCEPTS = ("sunbathing", "red")
 LONG = "a person at the beach"
@@ -156,3 +159,18 @@ def test_safree_holds_for_many_prompts_of_different_length() -> None:
         together = ours(diffuser, prompts)
         for i, prompt in enumerate(prompts[3:], 3):
             assert together[i].isfinite().all(), prompt
+
+
+def test_changed_texts_are_found_again_in_half_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    diffuser = as_diffuser(tiny_pipeline(), dtype=torch.bfloat16, resolution=RESOLUTION)
+    diffuser.pipeline.set_progress_bar_config(disable=True)
+    for part in (diffuser.pipeline.unet, diffuser.pipeline.text_encoder):
+        part.to(torch.bfloat16)
+    images = {}
+    for k in (-1, 50):
+        monkeypatch.setattr(safree, "steps_changed", lambda change, k=k: k)
+        with SAFREE.acting(diffuser, CONCEPTS):
+            for sampler in (Sampler(3, 3.0), Sampler(3, 3.0, name="pndm", size=RESOLUTION, generator="cpu")):
+                images[k, sampler.name] = sample_rows(diffuser, sampler, [{"prompt": LONG, "seed": 5}])[0]
+    assert not torch.equal(images[-1, "ddim"], images[50, "ddim"])
+    assert not torch.equal(images[-1, "pndm"], images[50, "pndm"])
