@@ -114,7 +114,7 @@ def test_families_of_each_method(fresh: Fresh) -> None:
     models = {name: fresh(name) for name in ("sd", "sdxl", "sd3", "flux")}
     for method in METHODS.values():
         known = {name for name, model in models.items() if method.defined_for(model)}
-        only_sd = method.name == "rece" or method.name.startswith("esd-u")
+        only_sd = method.name in ("rece", "safree", "surgery-text") or method.name.startswith("esd-u")
         assert known == ({"sd"} if only_sd else {"sd", "sdxl"})
     with pytest.raises(
         UserError, match="esd-u is not defined for StableDiffusionXL; it is for StableDiffusion"
@@ -152,7 +152,7 @@ def test_a_model_that_reads_world_s_captions_gets_world_s_concepts(
     context: int,
     phrases: int,
 ) -> None:
-    monkeypatch.setattr("safediffusion.baselines.make.CONTEXT", context)  # the tiny model reads 12 tokens
+    monkeypatch.setattr("safediffusion.baselines.method.CONTEXT", context)  # the tiny model reads 12 tokens
     assert command("baseline", "make", "uce", tiny_model, "--out", "m").returncode == 0
     card = json.loads((tmp_path / "m/baseline.json").read_text(encoding="utf-8"))
     assert len(card["concepts"]["phrases"]) == phrases == len(card["made"]["last_words"])
@@ -165,7 +165,7 @@ def test_list_and_show(command: Command) -> None:
         assert name in listed.stdout
         shown = command("baseline", "show", name)
         assert shown.returncode == 0 and METHODS[name].paper in shown.stdout
-    assert "iterations" in shown.stdout or "ridge" in shown.stdout
+    assert "ridge" in command("baseline", "show", "text-map").stdout
     assert "1e-05" in command("baseline", "show", "esd-x-2023").stdout
     wrong = command("baseline", "show", "esdx")
     assert wrong.returncode == 2 and "did you mean esd-x?" in wrong.stderr

@@ -58,7 +58,7 @@ def test_a_folder_that_exists_wins(place: Path) -> None:
         ("tiny+sld-stron", "tiny.sld-stron does not exist, .* called 'sld-stron'; did you mean sld-strong?"),
         ("tiny+zzz", r"known: negative, sld-weak, .*, surgery-text"),
         ("tiny+negative:nudty", "no list of concepts called 'nudty'; did you mean nudity?"),
-        ("tiny+negative:", "x"),
+        ("tiny+negative:", "hold no phrase; give one or more"),
         ("tiny+safree+negative", "names two methods; one acts at a time"),
         ("absent+negative", "absent"),
     ],

@@ -103,13 +103,21 @@ def load_model(
         (16, 8, 8)
     """
     config = model if isinstance(model, ModelConfig) else load.model_config(model, settings)
-    place, suffix = split_suffix(config.path)
-    if not suffix:
-        return load.load_model(config, device, merged=merged)
-    method, listed = named_method(config.path)
-    diffuser = load.load_model(config.model_copy(update={"path": place}), device, merged=merged)
-    attach(diffuser, method, listed)
+    check_suffix(config.path)
+    bare = config.model_copy(update={"path": split_suffix(config.path)[0]})
+    diffuser = load.load_model(bare, device, merged=merged)
+    attach_named(diffuser, config.path)
     return diffuser
+
+
+def attach_named(diffuser: Diffuser, name: str) -> None:
+    """Let the method that a model's name has as its suffix, if any, act for as long as the model lives.
+
+    Raises:
+        UserError: see `named_method` and `attach`.
+    """
+    if split_suffix(name)[1]:
+        attach(diffuser, *named_method(name))
 
 
 def attach(diffuser: Diffuser, method: SamplingMethod, listed: str = "") -> None:

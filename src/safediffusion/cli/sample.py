@@ -50,12 +50,15 @@ def run_config(name: str) -> RunConfig:
 
 def load_with(config: ModelConfig, parts: Parts) -> Diffuser:
     """A model with its adapters merged and some of its parts replaced, which its name says."""
-    from safediffusion.baselines.sampling import load_model
+    from safediffusion.baselines.sampling import attach_named
+    from safediffusion.diffusion.load import load_model
     from safediffusion.diffusion.replace_part import replace_part
 
-    diffuser = load_model(config, pick_device(), merged=True)
+    bare = config.model_copy(update={"path": split_suffix(config.path)[0]})
+    diffuser = load_model(bare, pick_device(), merged=True)
     for part, path in parts.items():
         replace_part(diffuser, part, path)
+    attach_named(diffuser, config.path)  # a method reads the parts that it acts on
     diffuser.pipeline.register_to_config(_name_or_path=name_with(config.path, parts))
     return diffuser
 
