@@ -126,7 +126,12 @@ def draw(
 
 
 def generate_images(
-    model: str, config: RunConfig, prompts: list[str], seed: int, parts: Parts, strength: float | None
+    model: str,
+    config: RunConfig,
+    prompts: list[str],
+    seed: int,
+    parts: Parts | None = None,
+    strength: float | None = None,
 ) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.cli.dial import load_dialled
@@ -135,6 +140,6 @@ def generate_images(
 
     sampler = config.evaluate
     loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_with(loading, parts) if strength is None else load_dialled(model, strength)
+    diffuser = load_with(loading, parts or {}) if strength is None else load_dialled(model, strength)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))
