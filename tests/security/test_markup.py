@@ -253,7 +253,7 @@ def test_a_base_cannot_add_to_the_head_or_the_code_of_a_card(
     tokens = MARKDOWN.parse(body)
     kinds = {child.type for token in tokens for child in token.children or []}
     assert kinds <= {"text", "text_special", "softbreak"}
-    assert sum(token.type == "heading_open" for token in tokens) == 4
+    assert sum(token.type == "heading_open" for token in tokens) == 5
     assert not any(token.type.startswith("html") for token in tokens)
     code = ast.parse(next(t.content for t in tokens if t.type in ("code_block", "fence")).strip())
     called = {node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
