@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from safediffusion.baselines.closed_form import (
-    cross_attention,
     edit_map,
     fold,
+    key_and_value_layers,
     last_tokens,
     text_states,
 )
@@ -34,7 +34,7 @@ def some(phrases: tuple[str, ...] = PHRASES, twins: tuple[str, ...] = ()) -> Con
 
 
 def weights(diffuser: Diffuser) -> list[Tensor]:
-    return [layer.weight.detach().clone().double() for layer in cross_attention(diffuser)]
+    return [layer.weight.detach().clone().double() for layer in key_and_value_layers(diffuser)]
 
 
 def after(method: WeightMethod, diffuser: Diffuser, concepts: Concepts, **options: Any) -> list[Tensor]:
@@ -189,7 +189,7 @@ def test_closed_forms_change_keys_and_values_of_cross_attention_alone(
 
 def test_cross_attention_with_a_bias_is_refused(fresh: Fresh) -> None:
     diffuser = fresh()
-    cross_attention(diffuser)[0].bias = nn.Parameter(torch.zeros(16))
+    key_and_value_layers(diffuser)[0].bias = nn.Parameter(torch.zeros(16))
     with pytest.raises(UserError, match="bias"):
         UCE.apply(diffuser, some())
 

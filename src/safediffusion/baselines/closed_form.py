@@ -64,7 +64,7 @@ def last_tokens(diffuser: Diffuser, texts: Sequence[str]) -> list[int]:
     return [min(len(tokenizer(text).input_ids), most) - 2 for text in texts]
 
 
-def cross_attention(diffuser: Diffuser) -> list[nn.Linear]:
+def key_and_value_layers(diffuser: Diffuser) -> list[nn.Linear]:
     """The key and value projections of all cross-attention layers.
 
     Raises:

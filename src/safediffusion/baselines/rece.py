@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from safediffusion.baselines.closed_form import all_rows, cross_attention, edit_map, fold, text_states
+from safediffusion.baselines.closed_form import all_rows, edit_map, fold, key_and_value_layers, text_states
 from safediffusion.baselines.concepts import Concepts
 from safediffusion.baselines.method import WeightMethod
 from safediffusion.baselines.uce import UCE_2023
@@ -49,7 +49,7 @@ class Rece(WeightMethod):
 
     def apply(self, diffuser: Diffuser, concepts: Concepts) -> Mapping[str, Any]:
         """Folds all edits into the network."""
-        o, layers = self.options, cross_attention(diffuser)
+        o, layers = self.options, key_and_value_layers(diffuser)
         count = len(concepts.phrases)
         epochs = (3 if count == 1 else 2) if o.epochs is None else o.epochs
         gram = key_gram(layers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from safediffusion.baselines.closed_form import all_rows, cross_attention, edit_map, fold, text_states
+from safediffusion.baselines.closed_form import all_rows, edit_map, fold, key_and_value_layers, text_states
 from safediffusion.baselines.concepts import Concepts, read_concepts
 from safediffusion.baselines.method import WeightMethod
 from safediffusion.baselines.uce import BOTH, Guide
@@ -44,7 +44,7 @@ class TextMap(WeightMethod):
 
     def apply(self, diffuser: Diffuser, concepts: Concepts) -> Mapping[str, Any]:
         """Folds the map into the network."""
-        o, layers = self.options, cross_attention(diffuser)
+        o, layers = self.options, key_and_value_layers(diffuser)
         kept = read_concepts(o.preserve or ("benign" if concepts.world else "everyday"))
         twins = concepts.twins or [o.guide] * len(concepts.phrases)
         unsafe, safe, benign = (

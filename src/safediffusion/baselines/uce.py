@@ -12,9 +12,9 @@ from torch import Tensor
 
 from safediffusion.baselines.closed_form import (
     all_rows,
-    cross_attention,
     edit_map,
     fold,
+    key_and_value_layers,
     last_tokens,
     text_states,
 )
@@ -57,7 +57,7 @@ class Uce(WeightMethod):
 
     def apply(self, diffuser: Diffuser, concepts: Concepts) -> Mapping[str, Any]:
         """Folds the edit into the network; the card names the last word of each concept."""
-        layers = cross_attention(diffuser)
+        layers = key_and_value_layers(diffuser)
         fold(layers, self.change(diffuser, concepts))
         return {"layers": len(layers), "last_words": last_words(diffuser, concepts.phrases)}
 

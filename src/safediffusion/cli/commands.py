@@ -140,12 +140,7 @@ def evaluate(
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
     from safediffusion.cli.dial import evaluate_strengths, show_curve
-    from safediffusion.cli.evaluate import (
-        EvaluateRequest,
-        check_one_source,
-        evaluate_folder,
-        evaluate_models,
-    )
+    from safediffusion.cli.evaluate import EvaluateRequest, check_one_source, evaluate_folder, evaluate_models
     from safediffusion.cli.gate import BROKEN, gate, read_limits
     from safediffusion.cli.strength import read_strengths
 
@@ -168,12 +163,12 @@ def evaluate(
 
         launch(nproc)
     dial = read_strengths(strength, images)
-    if dial:
+    if images:
+        folders = evaluate_folder(images, request)
+    elif dial:
         folders = evaluate_strengths(model or "", baseline, dial, request)
     else:
-        folders = (
-            evaluate_folder(images, request) if images else evaluate_models(model or "", baseline, request)
-        )
+        folders = evaluate_models(model or "", baseline, request)
     if not is_launched():  # one of several processes has only a share of the results
         show_results(folders)
         if dial and out is None:

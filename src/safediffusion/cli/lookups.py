@@ -25,6 +25,9 @@ Encoder = Annotated[
         parser=source, metavar="ENCODER", help="world, hpsv2.1, or a CLIP or SigLIP folder or hub id."
     ),
 ]
+LabelledPrompts = Annotated[
+    str, typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset.")
+]
 Policy = Annotated[str, typer.Argument(parser=source, metavar="NAME|FILE")]
 
 
@@ -52,10 +55,7 @@ def anchors_show(name: Policy, encoder: Encoder = "world") -> None:
 @anchors.command("check")
 def anchors_check(
     name: Policy,
-    prompts: Annotated[
-        str,
-        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
-    ] = "world",
+    prompts: LabelledPrompts = "world",
     encoder: Encoder = "world",
     images: Annotated[
         Path | None,
@@ -88,10 +88,7 @@ def anchors_check(
 @anchors.command("audit")
 def anchors_audit(
     name: Policy,
-    prompts: Annotated[
-        str,
-        typer.Option(parser=source, metavar="PATH", help="Labelled prompts: world, or a file or dataset."),
-    ] = "world",
+    prompts: LabelledPrompts = "world",
     encoder: Encoder = "world",
     images: Annotated[
         Path | None,
