@@ -15,11 +15,9 @@ the results.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -29,9 +27,8 @@ import generalisation_tables as tables
 import training_runs
 from generalisation_cells import CELLS, RECIPE, SHORT
 from generalisation_tables import METRICS, Run, Values, harm_of
-from training_runs import borrow_before, train, write_result
+from training_runs import borrow_before, train, world_hash, write_result
 
-from safediffusion import world
 from safediffusion.config import load_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.world import shows_harm
@@ -80,15 +77,6 @@ class Plan:
     def words(self, cell: str, seed: int) -> list[str]:
         """The settings of a run."""
         return [TASKS, *CELLS[cell].settings, *self.settings, f"seed={seed}"]
-
-
-@cache
-def world_hash() -> str:
-    """Eight digits that are others as soon as one of World's networks is."""
-    sums = [
-        hashlib.sha256(file.read_bytes()).digest() for file in sorted(world.ASSETS.rglob("*.safetensors"))
-    ]
-    return hashlib.sha256(b"".join(sums)).hexdigest()[:8]
 
 
 def finished(plan: Plan) -> dict[str, list[Run]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from safediffusion import world
 from safediffusion.config import RunConfig, diff, dump, load_config, load_run_config
 from safediffusion.evaluation.stats import over_seeds
 from safediffusion.files.atomic import write_json, write_text
@@ -112,6 +115,15 @@ def evaluated_alike(a: RunConfig, b: RunConfig) -> bool:
 def read_summary(out: Path) -> Summary:
     """summary.json of a finished run."""
     return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+@cache
+def world_hash() -> str:
+    """Eight digits that are others as soon as one of World's networks is."""
+    sums = [
+        hashlib.sha256(file.read_bytes()).digest() for file in sorted(world.ASSETS.rglob("*.safetensors"))
+    ]
+    return hashlib.sha256(b"".join(sums)).hexdigest()[:8]
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:
