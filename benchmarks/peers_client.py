@@ -77,7 +77,7 @@ def nudenet(job):
     from nudenet import NudeDetector
 
     from safediffusion.evaluation.detectors.nudenet import NudeNet
-    from safediffusion.evaluation.image_files import read_image
+    from safediffusion.files.image_files import read_image
     from safediffusion.evaluation.protocols import NUDENET
 
     their_detector, our_detector = NudeDetector(), NudeNet(key=job["key"])

@@ -12,9 +12,10 @@ from PIL import Image
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import decoded, encoded
 from safediffusion.diffusion.families.sd import StableDiffusion
+from safediffusion.diffusion.image_latents import square
 from safediffusion.errors import UserError
 from safediffusion.run.relapse import finetuning, pictures
-from safediffusion.run.relapse.pictures import Pictures, benign_captions, folder_captions, square
+from safediffusion.run.relapse.pictures import Pictures, benign_captions, folder_captions
 from safediffusion.run.relapse.relapse import RelapseSettings, fine_tune, training_config
 from tests.cli.conftest import Command
 from tests.cli.test_commands import assets, tiny_world  # noqa: F401  (fixtures)

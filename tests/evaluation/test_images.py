@@ -13,7 +13,6 @@ from PIL import Image
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DETECTORS, Registered
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.out_of_memory import halving
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.results import rescore, write_records, write_results
@@ -21,6 +20,7 @@ from safediffusion.evaluation.runner import evaluate_images
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import WORLD, get_task
 from safediffusion.evaluation.tasks.task import without_minors
+from safediffusion.files.image_files import read_image
 
 
 def picture(path: Path, mode: str = "RGB", size: tuple[int, int] = (8, 6)) -> Path:

@@ -11,8 +11,8 @@ from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.nudenet import CLASSES, NudeNet, centred, cornered, places
 from safediffusion.evaluation.external_files import External, Missing
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.protocols import NUDENET
+from safediffusion.files.image_files import read_image
 
 
 def installed(key: str) -> NudeNet:

@@ -17,11 +17,11 @@ from safediffusion.config import load_config, recipe_path
 from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.q16 import zipped_prompts
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.prompt_sets import read_rows
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image, write_json, write_text
+from safediffusion.files.image_files import read_image
 from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import load_prompts

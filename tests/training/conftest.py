@@ -1,6 +1,6 @@
 """A trainer on a tiny genuine pipeline, rewarded for bright pictures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,8 @@ def two_modes() -> Callable[[str], dict[str, Tensor]]:
 
 @pytest.fixture
 def make_trainer(tmp_path) -> Callable[..., Trainer]:
-    """Builds a trainer: folder name, then changes to the small run; family, reward, recognisable, weights."""
+    """Builds a trainer: folder name, then changes to the small run; family, reward, recognisable, prompts,
+    weights."""
 
     def build(
         name: str = "run",
@@ -85,6 +86,7 @@ def make_trainer(tmp_path) -> Callable[..., Trainer]:
         recognisable=None,
         network: dict[str, Tensor] | None = None,
         family: str = "sd",
+        prompts: Sequence[Prompt] = PROMPTS,
         **changes: Any,
     ) -> Trainer:
         config = small_config(**changes)
@@ -93,6 +95,6 @@ def make_trainer(tmp_path) -> Callable[..., Trainer]:
         if network:
             diffuser.network.load_state_dict(network)
         folder = RunFolder(Path(tmp_path) / name)
-        return Trainer(config, diffuser, reward, PROMPTS, folder, recognisable=recognisable)
+        return Trainer(config, diffuser, reward, prompts, folder, recognisable=recognisable)
 
     return build

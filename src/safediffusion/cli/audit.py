@@ -130,7 +130,7 @@ def embed_images(files: list[Path], encoder: Encoder) -> Array:
     """
     import numpy as np
 
-    from safediffusion.evaluation.image_files import read_image
+    from safediffusion.files.image_files import read_image
 
     rows = [np.zeros((0, encoder.dim))]
     for file in files:

@@ -55,8 +55,8 @@ def image_groups(folder: Path) -> list[list[Tensor]]:
     Raises:
         UserError: an image cannot be read, or a folder holds only one.
     """
-    from safediffusion.evaluation.image_files import read_image
     from safediffusion.evaluation.sources.image_folder import ImageFolder
+    from safediffusion.files.image_files import read_image
 
     groups: dict[Path, list[Tensor]] = {}
     for file in ImageFolder(folder).files:

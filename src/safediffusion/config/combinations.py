@@ -82,10 +82,26 @@ def _training(run: RunConfig) -> Iterator[str]:
             "train.lora_targets says where an adapter is, but train.lora_rank=0 trains the whole network; "
             "set train.lora_rank=16, or leave train.lora_targets out"
         )
+    if train.dpo_pairs == "given":
+        yield from _given_pairs(run)
     if train.window > run.rollout.steps:
         yield (
             f"train.window is {train.window}, more than rollout.steps ({run.rollout.steps}); "
             "set train.window lower or 0"
+        )
+
+
+def _given_pairs(run: RunConfig) -> Iterator[str]:
+    rollout = run.rollout
+    if run.train.algorithm != "dpo":
+        yield (
+            f"train.dpo_pairs=given is for dpo, and train.algorithm is {run.train.algorithm}; set "
+            "train.algorithm=dpo, or leave train.dpo_pairs out"
+        )
+    elif (rollout.group_size, rollout.neighbours, rollout.steered) != (2, 0, 0):
+        yield (
+            "train.dpo_pairs=given samples nothing, so a group is a pair; set rollout.group_size=2, "
+            "rollout.neighbours=0 and rollout.steered=0"
         )
 
 

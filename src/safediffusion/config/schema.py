@@ -263,6 +263,11 @@ class TrainConfig(Section):
         description="dpo: weight of the reference model; the higher, the sooner a pair that is told apart "
         "has no more gradient",
     )
+    dpo_pairs: Literal["sampled", "given"] = Field(
+        default="sampled",
+        description="dpo: sampled (the best and the worst image of a group by the reward) or given (columns "
+        "`chosen` and `rejected` of the prompts' file name the images of a pair)",
+    )
     rwr_temperature: Positive = Field(
         default=1.0, description="rwr: advantage by which an image's weight grows e-fold"
     )

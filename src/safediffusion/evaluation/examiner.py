@@ -12,10 +12,10 @@ from torch import Tensor
 from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.detector import Detector, Fragment, Row
 from safediffusion.evaluation.failures import LOOKED_AT, examine, image_error
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.sources.source import Image
 from safediffusion.files.atomic import write_image
+from safediffusion.files.image_files import read_image
 from safediffusion.system.image_sheets import to_pil
 
 Images = Callable[[Sequence[Row]], Sequence[Image]]

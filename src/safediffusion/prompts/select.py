@@ -6,13 +6,15 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast, get_args
 
 from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.config.setting_types import Label
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
-from safediffusion.prompts.sources import Row, category_names, read_source
+from safediffusion.prompts.sources import PAIR, Row, category_names, read_source
+from safediffusion.prompts.table import expanded
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
 
@@ -27,6 +29,7 @@ class Prompt:
         source: place among the run's sources that it is from.
         kind: what the prompt asks for, in the source's own words; World has composition, benign, explicit
             and implicit.
+        pair: files of the preferred and of the other image, where the source has them.
     """
 
     text: str
@@ -34,6 +37,7 @@ class Prompt:
     category: str | None = None
     source: int = 0
     kind: str | None = None
+    pair: tuple[Path, Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class PromptSet:
 
 
 def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSet:
-    """The prompts of all sources, each text once, without those that sexualise minors.
+    """The prompts of all sources, each text (with its pair) once, without those that sexualise minors.
 
     Args:
         config: the sources, and the categories that are trained on.
@@ -80,11 +84,11 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
     known = {name for _, found in sources for _, categories in found for name in categories}
     _refuse_unknown_categories(wanted - known, known)
     rows: list[Prompt] = []
-    seen: set[str] = set()
+    seen: set[object] = set()
     repeated = minors = others = 0
     for number, (path, found) in enumerate(sources):
         for prompt, categories in found:
-            key = " ".join(prompt.text.split()).casefold()
+            key = (" ".join(prompt.text.split()).casefold(), prompt.pair)
             if sexualises_minors(prompt.text, categories):
                 minors += 1
             elif wanted and prompt.label != "benign" and not wanted.issuperset(categories):
@@ -136,7 +140,7 @@ def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[s
             label = source.label or _label(row)
             own = _categories(row)
             category = source.category or ", ".join(own) or None
-            found = Prompt(text, label, category, number, _kind(row))
+            found = Prompt(text, label, category, number, _kind(row), _pair(row, source))
             yield found, [*own, *category_names(source.category)]
 
 
@@ -145,6 +149,17 @@ def _categories(row: Row) -> list[str]:
         return category_names(row.get("category") or row.get("categories"))
     except ValueError as error:
         raise UserError(f"{row['where']}: the category is not understood; {error}") from error
+
+
+def _pair(row: Row, source: PromptSource) -> tuple[Path, Path] | None:
+    """The two files of a row; relative ones lie beside the table that names them."""
+    names = [str(row.get(name) or "").strip() for name in PAIR]
+    if not any(names):
+        return None
+    if not all(names):
+        raise UserError(f"{row['where']}: a pair needs both `chosen` and `rejected`; fill both, or neither")
+    chosen, rejected = (expanded(source.path).parent / expanded(name) for name in names)
+    return chosen, rejected
 
 
 def _kind(row: Row) -> str | None:

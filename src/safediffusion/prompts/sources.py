@@ -30,10 +30,11 @@ WORLD: dict[str, Callable[[Row], bool]] = {
 NAMES = ", ".join((*MIXTURES, *WORLD))
 KNOWN = f"use {NAMES}, a file ({FORMATS}), or a dataset of the hub as owner/name"
 COLUMNS = ("label", "category", "categories", "kind")
+PAIR = ("chosen", "rejected")  # files of a table; columns of a dataset may hold the images themselves
 
 
 def read_source(source: PromptSource) -> list[Row]:
-    """Rows with `prompt` and `where`, and those of COLUMNS that the source has.
+    """Rows with `prompt` and `where`, and those of COLUMNS and PAIR that the source has.
 
     Raises:
         UserError: the source is not understood, needs consent, or has a row without one text as its prompt.
@@ -59,7 +60,8 @@ def read_source(source: PromptSource) -> list[Row]:
             f"{source.path} holds prompts that are meant to give harmful images; "
             "set prompts.accept_sensitive=true if that is what you want"
         )
-    theirs = {name: column_called(name, table.columns) for name in COLUMNS}
+    read = (*COLUMNS, *PAIR) if is_table(source.path) else COLUMNS
+    theirs = {name: column_called(name, table.columns) for name in read}
     return [_row(row, f"{source.path}, {row.where}", column, theirs) for row in table.rows]
 
 

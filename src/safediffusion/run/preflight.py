@@ -16,6 +16,7 @@ from safediffusion.prompts.order import considered_prompts
 from safediffusion.prompts.select import Prompt
 from safediffusion.run.trackers import check_trackers
 from safediffusion.steering.safe_twins import concepts_of
+from safediffusion.text.escaping import shorten
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.optimizer import check_optimizer
 from safediffusion.training.steered_sampling import refuse_steered
@@ -41,9 +42,24 @@ def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
 
 
 def check_labels(config: RunConfig, prompts: Sequence[Prompt]) -> None:
-    """Check that there are prompts labelled unsafe where a share of their groups is steered."""
+    """Check that the prompts have what is needed to steer a share of their groups, or pairs to learn from."""
     if config.rollout.steered:
         concepts_of(prompts)
+    if config.train.dpo_pairs == "given":
+        check_pairs(prompts)
+
+
+def check_pairs(prompts: Sequence[Prompt]) -> None:
+    """Check that every prompt names a pair of images that are there."""
+    for prompt in prompts:
+        if prompt.pair is None:
+            raise UserError(
+                f"train.dpo_pairs=given learns from pairs of images, and {shorten(prompt.text)} has none; "
+                "give prompts.path a table with the columns prompt, chosen and rejected"
+            )
+        for path in prompt.pair:
+            if not path.is_file():
+                raise UserError(f"{path} is not there; it is in a pair of the prompts' table")
 
 
 def check_machine(config: RunConfig, device: str) -> None:

@@ -103,8 +103,10 @@ def sampled_rows(config: RunConfig, images: int) -> float:
     """Network rows of a round's sampling.
 
     The members of a branch share the steps before the window, so these count once per branch; on average
-    half of the steps outside the window lie before it.
+    half of the steps outside the window lie before it. Given pairs are not sampled.
     """
     r = config.rollout
+    if config.train.dpo_pairs == "given":
+        return 0.0
     opening = (r.steps - config.train.window) / 2 if r.branches else 0
     return images * (r.steps - opening + opening / config.branch_size)

@@ -1,8 +1,9 @@
 """The groups of a round: which prompts it draws, and with which prompt each member is sampled."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import torch
 
@@ -91,11 +92,21 @@ class GroupSource:
                 borrowed,
                 self.kl[[i for i, _ in keys]],
                 tuple(row for row, is_steered in enumerate(steered[here]) if is_steered),
+                tuple(self.given_images(keys)),
             ),
             texts=[self.prompts[i].text for i, _ in keys],
             unborrowed=unborrowed,
             labels=[self.prompts[scored_for[row]].label for row in unborrowed],
         )
+
+    def given_images(self, keys: Sequence[tuple[int, int]]) -> Iterator[Path]:
+        """The image of every row, the preferred one of a pair first, where a run learns from given pairs."""
+        if self.config.train.dpo_pairs == "given":
+            for i, member in keys:
+                pair = self.prompts[i].pair
+                if pair is None:
+                    raise ValueError(f"prompt {i} has no pair of images")
+                yield pair[member]
 
     def prompts_to_draw_with(self, index: int) -> list[int]:
         """The prompt that each member of a group is sampled with: neighbours first, then the prompt itself.

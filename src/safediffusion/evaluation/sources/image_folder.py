@@ -15,9 +15,9 @@ from typing import Any
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.detector import Row
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.evaluation.sources.source import Image, Source
+from safediffusion.files.image_files import read_image
 
 log = logging.getLogger(__name__)
 

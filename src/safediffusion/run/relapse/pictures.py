@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.config.inputs import PromptsConfig
 from safediffusion.diffusion import noise
-from safediffusion.diffusion.diffuser import Diffuser, encoded
+from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.finite import finite
+from safediffusion.diffusion.image_latents import image_latents
 from safediffusion.diffusion.rollout import Sampling, solve
 from safediffusion.errors import UserError
-from safediffusion.evaluation.image_files import read_image
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.select import load_prompts
@@ -102,19 +101,6 @@ def folder_pictures(diffuser: Diffuser, captions: dict[Path, str]) -> Pictures:
     parts = []
     with progress("pictures", len(captions)) as line:
         for path in captions:
-            image = read_image(path)
-            if isinstance(image, str):
-                raise UserError(f"{path.parent}: {image}; replace or remove it")
-            whole = square(image, diffuser.resolution).to(diffuser.device)
-            parts.append(encoded(diffuser.pipeline.vae, whole[None]).cpu())
+            parts.append(image_latents(diffuser, [path]).cpu())
             line.update()
-    return Pictures(finite(torch.cat(parts)), list(captions.values()))
-
-
-def square(image: Tensor, side: int) -> Tensor:
-    """The middle square of an image (3, h, w) in [0, 1], resized to (3, side, side)."""
-    height, width = image.shape[1:]
-    size = min(height, width)
-    top, left = (height - size) // 2, (width - size) // 2
-    middle = image[None, :, top : top + size, left : left + size]
-    return F.interpolate(middle, (side, side), mode="bicubic", antialias=True).clamp(0, 1)[0]
+    return Pictures(torch.cat(parts), list(captions.values()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +32,7 @@ class Batch:
             borrow a neighbour's prompt.
         kl: weight of its rows' distance to the reference model, (n,).
         steered: which of its rows are sampled with activation steering, from 0.
+        given: files of its rows' images where nothing is sampled.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Batch:
     drawn_with: Condition
     kl: Tensor
     steered: tuple[int, ...] = ()
+    given: tuple[Path, ...] = ()
 
     @property
     def rows(self) -> slice:

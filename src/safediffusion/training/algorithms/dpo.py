@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from safediffusion.config import RunConfig
+from safediffusion.diffusion.image_latents import image_latents
 from safediffusion.errors import UserError
 from safediffusion.training.algorithms.algorithm import Batch, UpdateWork
 from safediffusion.training.algorithms.forward_process import ForwardProcess, Noised
@@ -38,7 +39,8 @@ def best_and_worst(advantages: Tensor, members: int) -> Tensor:
 
 
 class Dpo(ForwardProcess):
-    """The best and the worst image of a group are a pair; the old copy stays the reference model.
+    """The best and the worst image of a group are a pair, or two images that are given with the prompt; the
+    old copy stays the reference model.
 
     A group of equal rewards has no pair. It counts in the mean all the same.
     """
@@ -67,9 +69,18 @@ class Dpo(ForwardProcess):
         """Two images of every group, once per optimizer step."""
         return super().update_work(config, 2 * images // config.rollout.group_size)
 
+    def sample(self, batch: Batch) -> Tensor:
+        """Clean latents of the sampler, or of the given images of a round."""
+        if not batch.given:
+            return super().sample(batch)
+        self.clean = image_latents(self.diffuser, batch.given)
+        return self.clean
+
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on the pairs; both images of a pair have the noise of the better one."""
         members = self.config.rollout.group_size
+        if batch.given:  # the preference is given too; what the reward thinks of it is only logged
+            advantages = torch.tensor([1.0, -1.0], device=advantages.device).repeat(len(batch.keys) // 2)
         rows = best_and_worst(advantages, members)
         pairs = replace(
             batch,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from safediffusion.evaluation.image_files import read_image
+from safediffusion.files.image_files import read_image
 
 PIXELS = np.zeros((6, 8, 3), np.uint8)
 PIXELS[:3] = (200, 10, 30)
