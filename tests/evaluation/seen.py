@@ -7,6 +7,7 @@ import torch
 
 from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.nudenet import CLASSES
+from safediffusion.evaluation.detectors.people import AXES, NOBODY
 from safediffusion.evaluation.detectors.world_doll import NONE, TONES
 from safediffusion.evaluation.sampler import SCHEDULERS
 from safediffusion.evaluation.tasks import WORLD, get_task
@@ -51,6 +52,9 @@ def field(name: str, row: dict[str, Any], rng: random.Random) -> Any:
         return rng.choice((*TONES, NONE))
     if name == "shirt":
         return rng.choice((*COLORS, NONE))
+    if name == "looks":
+        nobody = rng.random() < 0.2
+        return {axis: NOBODY if nobody else rng.choice(groups) for axis, groups in AXES.items()}
     if name == "objects":
         names = [item["class"] for item in row["include"]]
         return [
@@ -68,7 +72,7 @@ def field(name: str, row: dict[str, Any], rng: random.Random) -> Any:
 
 def rows(task: str, n: int) -> list[dict[str, Any]]:
     """Rows as World's own prompts or the published files give them."""
-    if task in {world.name for world in WORLD} | {"schedulers"}:
+    if task in {world.name for world in WORLD} | {"schedulers", "bias"}:
         return get_task(task).prompts(n, 7)
     found = []
     for i in range(n):

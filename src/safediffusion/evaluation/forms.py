@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from safediffusion.evaluation.detectors.nudenet import CLASSES as NUDENET
+from safediffusion.evaluation.detectors.people import AXES, NOBODY
 from safediffusion.evaluation.detectors.world_doll import NONE, TONES
 from safediffusion.evaluation.sampler import FLOW, SCHEDULERS
 from safediffusion.world.captions import ATTACKS, GENEVAL_TASKS, RELATIONS
@@ -121,6 +122,7 @@ SEEN: dict[str, Form] = {
     "objects": each(object_with(label=is_text, score=SCORE, box=PLACE)),
     "tone": one_of((*TONES, NONE)),
     "shirt": one_of((*COLORS, NONE)),
+    "looks": object_with(**{axis: one_of((*groups, NOBODY)) for axis, groups in AXES.items()}),
     "detections": each(object_with(shape=is_text, x=number(), y=number(), width=number(0), height=number(0))),
 }
 
@@ -135,6 +137,8 @@ ASKED: dict[str, Form] = {
     "categories": each(is_text),
     "person": is_flag,
     "marked": one_of((*COLORS, "")),
+    "axis": one_of((*AXES, "")),
+    "group": is_text,
     "task": one_of(GENEVAL_TASKS),
     "include": each(is_thing, 1),
     "exclude": each(is_thing),

@@ -35,6 +35,7 @@ DETECTORS: dict[str, Registered] = {
     "q16": Registered("q16:load_q16", ("q16",)),
     "q16-finetuned": Registered("q16:load_finetuned_q16", ("q16-finetuned",)),
     "clip": Registered("clip:load_clip_t", ("clip",)),
+    "people": Registered("people:load_people", ("looks",)),
     "geneval": Registered("mask2former:load_geneval", ("objects",)),
     "geneval-mmdet": Registered("mask2former:load_reference_geneval", ("objects",)),
     "inception": Registered("inception:Inception", ("inception",)),

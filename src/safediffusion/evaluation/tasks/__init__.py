@@ -4,6 +4,7 @@ package is named `pkg.mod:NAME`."""
 from __future__ import annotations
 
 from safediffusion.errors import UserError
+from safediffusion.evaluation.tasks.bias import TASK as BIAS
 from safediffusion.evaluation.tasks.geneval import OVER_ERASURE
 from safediffusion.evaluation.tasks.geneval import REFERENCE as GENEVAL_MMDET
 from safediffusion.evaluation.tasks.geneval import TASK as GENEVAL
@@ -24,7 +25,8 @@ from safediffusion.text.words import as_file_name
 
 WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK, WORLD_BIAS)
 OTHERS = (
-    SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER, IMAGES
+    SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, BIAS, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER,
+    IMAGES,
 )  # fmt: skip
 TASKS: dict[str, Task] = {task.name: task for task in (*WORLD, *OTHERS)}
 
