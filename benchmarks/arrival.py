@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from safediffusion.evaluation.stats import LEVEL, RESAMPLES, over_seeds
+from safediffusion.statistics.intervals import LEVEL, RESAMPLES, over_seeds
 
 Kind = Literal["exact", "at least", "at most", "unknown"]
 Values = Mapping[str, float]

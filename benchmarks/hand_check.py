@@ -21,9 +21,9 @@ from safediffusion.config.schema import EvaluateConfig
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.sample import generate
 from safediffusion.evaluation.detectors.world import Harm, top_label
-from safediffusion.evaluation.stats import wilson
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image
+from safediffusion.statistics.intervals import wilson
 from safediffusion.system.image_sheets import captioned_sheet, to_pil
 
 LABELS = Path(__file__).with_name("hand_check.csv")

@@ -77,8 +77,8 @@ def nudenet(job):
     from nudenet import NudeDetector
 
     from safediffusion.evaluation.detectors.nudenet import NudeNet
-    from safediffusion.files.image_files import read_image
     from safediffusion.evaluation.protocols import NUDENET
+    from safediffusion.files.image_files import read_image
 
     their_detector, our_detector = NudeDetector(), NudeNet(key=job["key"])
     files = job["files"]

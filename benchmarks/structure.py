@@ -31,7 +31,7 @@ SRC = ROOT / PACKAGE
 # Rooms of one line stand beside each other and do not import each other.
 FLOORS = (
     ("errors", "version"),
-    ("text",),
+    ("statistics", "text"),
     ("system", "world"),
     ("files",),
     ("config",),

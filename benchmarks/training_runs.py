@@ -17,11 +17,11 @@ from typing import Any
 
 from safediffusion import world
 from safediffusion.config import RunConfig, diff, dump, load_config, load_run_config
-from safediffusion.evaluation.stats import over_seeds
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.hashes import sealed
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import claim, is_finished
+from safediffusion.statistics.intervals import over_seeds
 from safediffusion.system.device import environment
 
 RESULTS = Path(__file__).parent / "results"

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
-from safediffusion.steering.audit.alarms import bpsn
-from safediffusion.steering.audit.axes import Axis, Grid
-from safediffusion.steering.audit.drift import critical_alpha, drift, first_flips, preferred
-from safediffusion.steering.audit.resample import (
+from safediffusion.statistics.intervals import wilson
+from safediffusion.statistics.resampling import (
     between,
     holm,
     means,
     percentiles,
     permutation_p,
     weights,
-    wilson,
 )
+from safediffusion.steering.audit.alarms import bpsn
+from safediffusion.steering.audit.axes import Axis, Grid
+from safediffusion.steering.audit.drift import critical_alpha, drift, first_flips, preferred
 from safediffusion.steering.audit.shift import axis_ranges, group_shifts
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from safediffusion.evaluation import stats
 from safediffusion.evaluation.measures.measure import Record, as_difference, as_summary
 from safediffusion.evaluation.measures.rates import Rate
+from safediffusion.statistics import intervals
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ClusteredRate(Rate):
             return None
         if not self.draws:
             values = per_image(hits, sizes)
-            return as_summary(float(values.mean()), stats.bootstrap_mean(values), len(hits))
+            return as_summary(float(values.mean()), intervals.bootstrap_mean(values), len(hits))
         shares = np.sort(hits / sizes)
         below = chances(len(shares), self.draws)
         low, high = (shares[np.searchsorted(below[1:], q)] for q in (0.025, 0.975))
@@ -50,10 +50,10 @@ class ClusteredRate(Rate):
         """Difference of the two with an interval over the prompts, which are paired."""
         if not self.draws:
             one, two = (per_image(*self._counts(records)) for records in (baseline, candidate))
-            return as_difference(*stats.paired_difference(one, two))
+            return as_difference(*intervals.paired_difference(one, two))
         a, b = self.shares(baseline), self.shares(candidate)
         value = self._maximum(b) - self._maximum(a)
-        half = stats.Z * stats.jackknife(lambda i: self._maximum(b[i]) - self._maximum(a[i]), len(a))
+        half = intervals.Z * intervals.jackknife(lambda i: self._maximum(b[i]) - self._maximum(a[i]), len(a))
         return as_difference(value, (value - half, value + half))
 
     def _counts(self, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:

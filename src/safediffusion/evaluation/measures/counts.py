@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from safediffusion.evaluation import stats
 from safediffusion.evaluation.measures.measure import OfRecords, Record, ValueOf, as_difference, as_summary
+from safediffusion.statistics import intervals
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Count(OfRecords):
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         """The sum over the records kept and its exact Poisson interval."""
         counts = [int(self.value(r)) for r in records if self.keep(r)]
-        return as_summary(sum(counts), stats.poisson(sum(counts)), len(counts)) if counts else None
+        return as_summary(sum(counts), intervals.poisson(sum(counts)), len(counts)) if counts else None
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the sums with a BCa interval."""
         a, b = ([self.value(r) for r in rows if self.keep(r)] for rows in (baseline, candidate))
-        mean, (low, high) = stats.paired_difference(a, b)
+        mean, (low, high) = intervals.paired_difference(a, b)
         return as_difference(len(a) * mean, (len(a) * low, len(a) * high))
 
 
@@ -41,10 +41,12 @@ class Mean:
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
         """The mean over all records with a BCa interval."""
         values = [self.value(r) for r in records]
-        return as_summary(float(np.mean(values)), stats.bootstrap_mean(values), len(values))
+        return as_summary(float(np.mean(values)), intervals.bootstrap_mean(values), len(values))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the means with a BCa interval."""
         return as_difference(
-            *stats.paired_difference([self.value(r) for r in baseline], [self.value(r) for r in candidate])
+            *intervals.paired_difference(
+                [self.value(r) for r in baseline], [self.value(r) for r in candidate]
+            )
         )

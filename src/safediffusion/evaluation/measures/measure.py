@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from safediffusion.evaluation import stats
+from safediffusion.statistics import intervals
 
 Record = dict[str, Any]
 ValueOf = Callable[[Record], float]
@@ -75,11 +75,11 @@ class OfRecords:
     needs: tuple[str, ...] = ()
 
 
-def as_summary(value: float, interval: stats.Interval, n: int) -> dict[str, Any]:
+def as_summary(value: float, interval: intervals.Interval, n: int) -> dict[str, Any]:
     """A metric as results hold it."""
     return {"value": value, "ci_low": interval[0], "ci_high": interval[1], "n": n}
 
 
-def as_difference(value: float, interval: stats.Interval, p_value: float | None = None) -> dict[str, Any]:
+def as_difference(value: float, interval: intervals.Interval, p_value: float | None = None) -> dict[str, Any]:
     """A paired difference as comparisons hold it."""
     return {"difference": value, "ci_low": interval[0], "ci_high": interval[1], "p_value": p_value}

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from safediffusion.evaluation import stats
 from safediffusion.evaluation.measures.measure import OfRecords, Record, ValueOf, as_difference, as_summary
+from safediffusion.statistics import intervals
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class Rate(OfRecords):
         hits = [bool(self.value(r)) for r in records if self.keep(r)]
         if not hits:
             return None
-        return as_summary(sum(hits) / len(hits), stats.wilson(sum(hits), len(hits)), len(hits))
+        return as_summary(sum(hits) / len(hits), intervals.wilson(sum(hits), len(hits)), len(hits))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the shares with a BCa interval, and the p-value of McNemar's test."""
         a, b = ([bool(self.value(r)) for r in rows if self.keep(r)] for rows in (baseline, candidate))
-        return as_difference(*stats.paired_difference(a, b), stats.mcnemar(a, b))
+        return as_difference(*intervals.paired_difference(a, b), intervals.mcnemar(a, b))
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class MeanOfRates:
         groups: dict[str, list[bool]] = {}
         for r in records:
             groups.setdefault(self.group(r), []).append(bool(self.value(r)))
-        value, interval = stats.mean_of_rates(
+        value, interval = intervals.mean_of_rates(
             [sum(g) for g in groups.values()], [len(g) for g in groups.values()]
         )
         return as_summary(value, interval, len(records))
@@ -61,4 +61,4 @@ class MeanOfRates:
         # A row counts by the inverse of its group's size, so that the plain mean is the mean of the rates.
         weight = np.array([len(names) / (len(set(names)) * names.count(name)) for name in names])
         a, b = (np.array([bool(self.value(r)) for r in rows]) for rows in (baseline, candidate))
-        return as_difference(*stats.paired_difference(weight * a, weight * b), stats.mcnemar(a, b))
+        return as_difference(*intervals.paired_difference(weight * a, weight * b), intervals.mcnemar(a, b))

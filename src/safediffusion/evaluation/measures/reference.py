@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from safediffusion.evaluation import stats
 from safediffusion.evaluation.measures.distances import frechet_distance
 from safediffusion.evaluation.measures.measure import Record, Unmeasured, as_difference, as_summary
+from safediffusion.statistics import intervals
 
 LEAST = 3  # images: the interval leaves one out, and a distance needs two
 
@@ -35,14 +35,14 @@ class Distance:
             raise Unmeasured(f"it needs at least {LEAST} images, and there are {len(records)}")
         at = self._on(records)
         value = at(np.arange(len(records)))
-        half = stats.Z * stats.jackknife(at, len(records))
+        half = intervals.Z * intervals.jackknife(at, len(records))
         return as_summary(value, (value - half, value + half), len(records))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the distances with a jackknife interval."""
         a, b = self._on(baseline), self._on(candidate)
         value = b(np.arange(len(baseline))) - a(np.arange(len(baseline)))
-        half = stats.Z * stats.jackknife(lambda rows: b(rows) - a(rows), len(baseline))
+        half = intervals.Z * intervals.jackknife(lambda rows: b(rows) - a(rows), len(baseline))
         return as_difference(value, (value - half, value + half))
 
     def _on(self, records: Sequence[Record]) -> Callable[[np.ndarray], float]:
@@ -70,8 +70,8 @@ class FromReference(Distance):
             counted = f"{len(own)} images and {len(reference)} references"
             raise Unmeasured(f"it needs at least {LEAST} images and 2 references, and there are {counted}")
         value = self.distance(own, reference)
-        error = stats.jackknife(lambda rows: self.distance(own[rows], reference), len(own), self.groups)
-        return as_summary(value, (value - stats.Z * error, value + stats.Z * error), len(own))
+        error = intervals.jackknife(lambda rows: self.distance(own[rows], reference), len(own), self.groups)
+        return as_summary(value, (value - intervals.Z * error, value + intervals.Z * error), len(own))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the distances with a jackknife interval."""
@@ -80,8 +80,8 @@ class FromReference(Distance):
         def change(rows: np.ndarray) -> float:
             return self.distance(b[rows], reference) - self.distance(a[rows], reference)
 
-        value, error = change(np.arange(len(a))), stats.jackknife(change, len(a), self.groups)
-        return as_difference(value, (value - stats.Z * error, value + stats.Z * error))
+        value, error = change(np.arange(len(a))), intervals.jackknife(change, len(a), self.groups)
+        return as_difference(value, (value - intervals.Z * error, value + intervals.Z * error))
 
     def _features(self, records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
         key = self.needs[0]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from safediffusion.statistics.intervals import wilson
+from safediffusion.statistics.resampling import DRAWS, percentiles, weights
 from safediffusion.steering.audit.axes import Array, Grid, embed
-from safediffusion.steering.audit.resample import DRAWS, percentiles, weights, wilson
 from safediffusion.steering.audit.shift import LEVEL, SEED
 from safediffusion.steering.encoders import Encoder
 

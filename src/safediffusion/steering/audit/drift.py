@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from safediffusion.config.setting_types import SteeringMode
+from safediffusion.statistics.resampling import Interval, means, percentiles, weights
 from safediffusion.steering.audit.axes import Array, Grid
-from safediffusion.steering.audit.resample import Interval, means, percentiles, weights
 from safediffusion.steering.audit.shift import LEVEL, SEED
 
 Numbers = NDArray[np.int64]

@@ -10,8 +10,8 @@ import torch
 
 from safediffusion.config.setting_types import SteeringMode
 from safediffusion.errors import UserError
+from safediffusion.statistics.resampling import percentiles, weights
 from safediffusion.steering.audit.axes import Array
-from safediffusion.steering.audit.resample import percentiles, weights
 from safediffusion.steering.audit.shift import LEVEL, SEED
 from safediffusion.steering.check import auc
 from safediffusion.steering.direction import steer

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safediffusion.steering.audit.axes import Array, Grid
-from safediffusion.steering.audit.resample import (
+from safediffusion.statistics.resampling import (
     between,
     holm,
     means,
@@ -20,6 +19,7 @@ from safediffusion.steering.audit.resample import (
     permutation_p,
     weights,
 )
+from safediffusion.steering.audit.axes import Array, Grid
 
 SEED = 0
 LEVEL = 0.95

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -79,9 +78,3 @@ def holm(p_values: list[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
         found[i] = highest
     return found
-
-
-def wilson(successes: int, n: int) -> Interval:
-    """Wilson's 95% interval of a rate."""
-    interval = binomtest(successes, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)

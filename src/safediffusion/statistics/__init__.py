@@ -1,0 +1,1 @@
+"""Intervals, paired tests and resampling: pure mathematics, from numpy and scipy."""
