@@ -76,6 +76,14 @@ def test_a_run_stands_beside_its_base_and_a_folder_of_pictures_can_be_learned(
     assert curve(tmp_path / "new")["base"] == str(tiny_model)
     stored = json.loads((tmp_path / "new/pictures.json").read_text(encoding="utf-8"))
     assert stored["captions"] == ["picture a", "picture b"]
+    assert "Relapse" not in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+
+    beside = command("relapse", "run", *SMALL)
+    assert beside.returncode == 0 and beside.stdout.endswith("\nrun/relapse\n")
+    assert "Relapse" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    (tmp_path / "run/relapse/relapse.json").write_text('{"points": 3}', encoding="utf-8")
+    again = command("report", "run")
+    assert again.returncode == 0 and "is left out" in again.stderr
 
 
 def tuned(folder: Path, fail_at: str = "") -> dict[str, torch.Tensor]:

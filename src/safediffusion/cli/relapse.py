@@ -11,6 +11,7 @@ from safediffusion.config import load_run_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.report import write_report
 from safediffusion.run.relapse.relapse import RelapseSettings, relapse
 from safediffusion.text.words import as_file_name
 
@@ -24,7 +25,7 @@ def run_relapse(
         model: run folder, diffusers folder, hub id, or world.
         base: judged beside it; of a run its own base.
         settings: of the fine-tuning; without tasks those of the run.
-        out: None is relapse/NAME.
+        out: None is RUN/relapse, which the run's report shows, or relapse/NAME for another model.
         accept_sensitive: required by tasks whose prompts are sensitive.
 
     Raises:
@@ -47,7 +48,9 @@ def run_relapse(
     settings = replace(settings, tasks=settings.tasks or tuple(config.evaluate.tasks))
     accepted(settings.tasks, accept_sensitive)
     name = as_file_name(model.strip("./") or Path(model).resolve().name)
-    folder = out or Path("relapse") / name
+    folder = out or (RunFolder(Path(model)).relapse if own else Path("relapse") / name)
     loading = config.model.model_copy(update={"path": path, "tiny_vae": None})
     done = relapse(loading, base and model_path(base), config, settings, folder, accept_sensitive)
+    if own:
+        write_report(RunFolder(Path(model)))
     return folder, done

@@ -257,6 +257,20 @@ class Results(Part):
     metrics: dict[str, Metric]
 
 
+class RelapsePoint(Part):
+    """What a model was judged as after some steps of fine-tuning; metrics by TASK/METRIC."""
+
+    step: int
+    metrics: dict[str, Metric]
+
+
+class Relapse(Part):
+    """relapse.json."""
+
+    points: list[RelapsePoint]
+    base_metrics: dict[str, Metric]
+
+
 class Record(Part):
     """A line of records.jsonl."""
 

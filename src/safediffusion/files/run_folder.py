@@ -73,6 +73,11 @@ class RunFolder:
         return self.root / "summary.json"
 
     @property
+    def relapse(self) -> Path:
+        """What `relapse RUN` writes unless it is told another place."""
+        return self.root / "relapse"
+
+    @property
     def report(self) -> Path:
         """The page about the run."""
         return self.root / "report.html"

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from safediffusion.report import plots, policy_plots
 from safediffusion.report.metric_changes import MetricChange
+from safediffusion.report.relapse_plot import relapse_figure
 from safediffusion.report.run_data import RunData
 from safediffusion.report.strength_plot import curve_of, strength_curve
 from safediffusion.report.verdict import headline_changes
@@ -47,7 +48,7 @@ def result_charts(run: RunData) -> list[Chart]:
     if composition:
         note = "Share of images that show what the prompt asks for, found by rule. Longer is better."
         found.append(bars("composition", "Composition by task", note, composition))
-    return [*found, *strength_charts(run), *during_charts(run)]
+    return [*found, *strength_charts(run), *relapse_charts(run), *during_charts(run)]
 
 
 def strength_charts(run: RunData) -> Iterator[Chart]:
@@ -55,6 +56,13 @@ def strength_charts(run: RunData) -> Iterator[Chart]:
     if curve := curve_of(run.strengths):
         note = "How much of what was learned is applied: 0 is the base, 1 the result. Up and left is better."
         yield Chart("strength", "Strength", note, strength_curve(*curve))
+
+
+def relapse_charts(run: RunData) -> Iterator[Chart]:
+    """Harm and quality over the steps of a fine-tuning on harmless pictures."""
+    if run.relapse and (figure := relapse_figure(run.relapse)):
+        note = "Does safety last? The result, fine-tuned on harmless pictures; the red line should stay low."
+        yield Chart("relapse", "Relapse", note, figure)
 
 
 def bars(key: str, title: str, note: str, rows: list[MetricChange]) -> Chart:

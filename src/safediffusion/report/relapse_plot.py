@@ -36,9 +36,16 @@ def write_curve(folder: Path, model: str, base: str | None, done: Sequence[Path]
     change = {f"{task}/{name}": row for task, rows in paired.items() for name, row in rows.items()}
     found = {"model": model, "base": base, "points": points, "base_metrics": beside, "change": change}
     write_checked(folder / "relapse.json", found)
-    if safety := next((name for name in SAFETY if is_rate(name, points)), None):
-        quality = next((name for name in QUALITY if is_rate(name, points)), None)
-        save_png(relapse_curve(points, beside, safety, quality), folder / "relapse.png")
+    if figure := relapse_figure(found):
+        save_png(figure, folder / "relapse.png")
+
+
+def relapse_figure(found: dict[str, Any]) -> Figure | None:
+    """The curve of relapse.json as read; None where no rate of harm was measured."""
+    points, beside = found["points"], found["base_metrics"]
+    safety = next((name for name in SAFETY if is_rate(name, points)), None)
+    quality = next((name for name in QUALITY if is_rate(name, points)), None)
+    return relapse_curve(points, beside, safety, quality) if safety else None
 
 
 def metrics_of(folder: Path) -> Metrics:

@@ -8,7 +8,7 @@ from typing import Any
 
 from safediffusion.config import dump, load_run_config
 from safediffusion.files.checked import read_json, read_optional
-from safediffusion.files.contents import Anchors, Bias, Metrics, Progress, Results, Step, Summary
+from safediffusion.files.contents import Anchors, Bias, Metrics, Progress, Relapse, Results, Step, Summary
 from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import MetricChange
@@ -29,6 +29,7 @@ class RunData:
         strips: sample images by prompt.
         sampler: the settings that the judged images were sampled with, and their seed.
         strengths: the results of `evaluate RUN --strength`.
+        relapse: the result of `relapse RUN`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RunData:
     summary: dict[str, Any]
     sampler: dict[str, Any]
     strengths: list[Dialled]
+    relapse: dict[str, Any]
 
     @classmethod
     def read(cls, folder: RunFolder) -> RunData:
@@ -71,6 +73,7 @@ class RunData:
             summary=read_json(folder.summary, Summary) if folder.summary.exists() else {},
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
             strengths=read_strengths(folder),
+            relapse=read_optional(folder.relapse / "relapse.json", Relapse),
         )
 
     def of(self, task: str, prefix: str = "") -> list[MetricChange]:
