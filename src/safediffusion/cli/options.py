@@ -15,7 +15,12 @@ Out = Annotated[
 ]
 Model = Annotated[
     str,
-    typer.Argument(parser=source, metavar="MODEL", help="Run folder, diffusers folder, hub id, or world."),
+    typer.Argument(
+        parser=source,
+        metavar="MODEL",
+        help="Run folder, diffusers folder, hub id, or world; to sample from, also with a method that acts "
+        "meanwhile, as in world+sld-strong.",
+    ),
 ]
 Unet = Annotated[
     Path | None,
