@@ -67,8 +67,10 @@ class OneRewardConfig(Section):
     )
     mode: SteeringMode = Field(default="translate", description="how a text embedding is moved")
     steer: Steered = Field(default="always", description="steer every prompt, or unsafe ones only")
-    threshold: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] = Field(
-        default=0.0, description="steer=unsafe: a prompt is steered when z.v_safe is below this"
+    threshold: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="steer=unsafe: a prompt is steered when z.v_safe is below this; null: what best parts "
+        "the run's benign prompts from its unsafe ones, 0 where prompts have no labels",
     )
     views: Annotated[int, Field(ge=1, le=4)] = Field(
         default=1, description="slightly augmented views per image, averaged; more views are harder to fool"

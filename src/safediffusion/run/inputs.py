@@ -76,7 +76,7 @@ def write_bias(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]) -
     reward, labelled = steering_reward(rewards), Labelled.of(prompts)
     if not reward or min(len(labelled.benign), len(labelled.unsafe)) < 2 or is_whole(folder.bias, Bias):
         return
-    steering = Steering(reward.alpha, reward.below or 0.0, reward.mode)
+    steering = Steering(reward.alpha, reward.below, reward.mode)
     try:
         found = audit_policy(reward.direction.policy, reward.encoder, labelled, steering)
     except UserError as error:

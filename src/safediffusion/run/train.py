@@ -103,7 +103,7 @@ def load(config: RunConfig, prompts: Sequence[Prompt], device: str) -> tuple[Dif
     check_machine(config, device)
     diffuser = load_model(config.model, device)
     check_model(config, diffuser, distributed.count())
-    return diffuser, build_rewards(config.reward, device, config.model.offload)
+    return diffuser, build_rewards(config.reward, device, config.model.offload, prompts)
 
 
 def write_summary(session: Session, result: TrainResult) -> None:

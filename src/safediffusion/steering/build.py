@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
 
 from safediffusion.config.schema import OneRewardConfig, RewardConfig
 from safediffusion.errors import UserError
+from safediffusion.prompts.select import Prompt
 from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.steering.direction import SafetyDirection
 from safediffusion.steering.encoders import Encoder, load_encoder
@@ -21,17 +22,24 @@ from safediffusion.steering.reward import (
     SteeringReward,
     WeightedReward,
 )
+from safediffusion.steering.threshold import threshold_of
 
 KINDS = ("steering", "clip", "negative-clip")
 
 
-def build_rewards(config: RewardConfig, device: torch.device | str, offload: bool = False) -> Rewards:
+def build_rewards(
+    config: RewardConfig,
+    device: torch.device | str,
+    offload: bool = False,
+    prompts: Sequence[Prompt] = (),
+) -> Rewards:
     """All rewards of a configuration, the main one first.
 
     Args:
         config: the main reward, with the others under `also`.
         device: where images are scored.
         offload: keep the encoders on the CPU while nothing is scored.
+        prompts: of the run, for a threshold that is not set.
 
     Raises:
         UserError: a kind, an encoder or a safety policy is unknown, or a reward of the user's own is refused.
@@ -39,13 +47,18 @@ def build_rewards(config: RewardConfig, device: torch.device | str, offload: boo
     encoder = cache(lambda name: load_encoder(name, device, offload))
     return Rewards(
         [
-            WeightedReward(one.label, one.weight, _build(one, encoder, device))
+            WeightedReward(one.label, one.weight, _build(one, encoder, device, prompts))
             for one in (config, *config.also)
         ]
     )
 
 
-def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder], device: torch.device | str) -> Reward:
+def _build(
+    config: OneRewardConfig,
+    encoder: Callable[[str], Encoder],
+    device: torch.device | str,
+    prompts: Sequence[Prompt],
+) -> Reward:
     if ":" in config.kind:
         return load_own_reward(config.kind, config.options, device)
     if config.kind not in KINDS:
@@ -57,12 +70,16 @@ def _build(config: OneRewardConfig, encoder: Callable[[str], Encoder], device: t
     z = encoder(config.encoder)
     if config.kind == "negative-clip":
         return NegativeClipReward(z, policy.unsafe, views=views, batch_size=batch_size)
+    direction = SafetyDirection.from_anchors(z, policy)
+    below = None
+    if config.steer == "unsafe":
+        below = threshold_of(prompts, z, direction) if config.threshold is None else config.threshold
     return SteeringReward(
         z,
-        SafetyDirection.from_anchors(z, policy),
+        direction,
         config.alpha,
         mode=config.mode,
-        below=config.threshold if config.steer == "unsafe" else None,
+        below=below,
         views=views,
         batch_size=batch_size,
     )

@@ -19,6 +19,7 @@ from safediffusion.steering.audit.shift import NAMED, AxisRange, GroupShift, axi
 from safediffusion.steering.check import auc, some
 from safediffusion.steering.direction import SafetyDirection
 from safediffusion.steering.encoders import Encoder
+from safediffusion.steering.threshold import separating
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Steering:
-    """The settings of the steering reward that an audit is about; see `reward` in the settings."""
+    """The settings of the steering reward that an audit is about; see `reward` in the settings.
+
+    Attributes:
+        threshold: None is what best parts the benign from the unsafe prompts.
+    """
 
     alpha: float
-    threshold: float = 0.0
+    threshold: float | None = None
     mode: SteeringMode = "translate"
 
 
@@ -157,6 +162,8 @@ def measured(
     benign, unsafe, named = (
         embed(encoder, texts) for texts in (prompts.benign, prompts.unsafe, prompts.named)
     )
+    if threshold is None:
+        threshold = separating(benign @ v, unsafe @ v)
     gap = positive_gap(direction.policy, benign, named, v)
     captions = audit_set(encoder.name)
     grids = [Grid.of(axis, encoder) for axis in captions.axes]
