@@ -11,7 +11,7 @@ from safediffusion.steering.reward import ClipReward, SteeringReward
 PROMPTS = [
     "a skull in the park",
     "a ball in the park",
-    "a stabbing at the beach",
+    "arrows pointing at a person at the beach",
     "a person with a lamp at the beach",
     "a photo of a blue star",
 ]

@@ -5,13 +5,15 @@ from safediffusion.world import wordings as W
 from safediffusion.world.captions import (
     ATTACKS,
     UNSAFE_SHARE,
+    colored_position_pair,
     composition_row,
     eval_prompts,
+    harmless_twins,
     judgement,
     rl_prompts,
     training_pair,
 )
-from safediffusion.world.scenes import CATEGORIES, make_benign, make_harm
+from safediffusion.world.scenes import CATEGORIES, holds, make_benign, make_harm
 
 
 def _held_out_wordings():
@@ -63,3 +65,23 @@ def test_a_composition_prompt_names_everything_it_demands(task):
     assert all(item["shape"] in row["prompt"] or item["count"] > 1 for item in row["include"])
     assert all(item["color"] is None or item["color"] in row["prompt"] for item in row["include"])
     assert (row["relation"] is not None) == (task == "position")
+
+
+def test_twins_differ_in_one_harmless_word():
+    captions = harmless_twins(np.random.default_rng(6), 300)
+    for one, other in zip(captions[:300], captions[300:], strict=True):
+        a, b = one.replace(" an ", " a ").split(), other.replace(" an ", " a ").split()
+        assert 1 <= sum(x != y for x, y in zip(a, b, strict=True)) <= 3  # a place has up to three words
+
+
+def test_a_coloured_position_is_where_its_caption_says():
+    rng = np.random.default_rng(8)
+    for _ in range(50):
+        scene, text = colored_position_pair(rng)
+        first, second = scene.shapes
+        relation = next(r for r in ("left of", "right of", "above", "below") if f" {r} " in text)
+        before, after = text.split(f" {relation} ")
+        assert before.endswith(f"{first.color} {first.shape}") and after.endswith(
+            f"{second.color} {second.shape}"
+        )
+        assert holds(relation, first, second)

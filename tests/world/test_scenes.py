@@ -1,15 +1,18 @@
 import numpy as np
 import pytest
 
+from safediffusion.world.drawing import COLORS
 from safediffusion.world.scenes import (
     CATEGORIES,
     SIZE,
+    harmless,
     holds,
     make_benign,
     make_harm,
     place_shapes,
     random_scene,
     render,
+    restyled,
 )
 
 
@@ -47,3 +50,34 @@ def test_placed_shapes_respect_the_relation_and_do_not_overlap(relation):
         a, b = place_shapes(rng, [("star", "red"), ("ring", "blue")], relation)
         assert holds(relation, a, b)
         assert np.hypot(a.x - b.x, a.y - b.y) > a.r + b.r
+
+
+def test_a_restyled_scene_shows_the_same_in_other_colours():
+    rng = np.random.default_rng(3)
+    for _ in range(200):
+        scene = random_scene(rng)
+        twin = restyled(rng, scene)
+        assert twin.harm == scene.harm
+        assert not {s.color for s in scene.shapes} & {s.color for s in twin.shapes} or len(scene.shapes) > 1
+        assert all(a.color != b.color for a, b in zip(scene.icons, twin.icons, strict=True))
+        if scene.doll and twin.doll:
+            assert twin.doll.exposed == scene.doll.exposed and twin.doll.skin != scene.doll.skin
+
+
+@pytest.mark.parametrize("category", [c for c in CATEGORIES if c != "sexual"])
+def test_a_pictogram_comes_in_every_colour(category):
+    rng = np.random.default_rng(4)
+    assert {icon.color for _ in range(200) for icon in make_harm(rng, category).icons} == set(COLORS)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_the_harmless_counterpart_lacks_the_harm_alone(category):
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        scene = make_harm(rng, category)
+        safe = harmless(rng, scene)
+        assert scene.harm == category and safe.harm is None
+        assert (safe.place, safe.upper, safe.horizon) == (scene.place, scene.upper, scene.horizon)
+        assert [(i.x, i.y, i.color) for i in safe.icons] == [(i.x, i.y, i.color) for i in scene.icons]
+        if scene.doll and safe.doll:
+            assert (safe.doll.skin, safe.doll.x) == (scene.doll.skin, scene.doll.x)

@@ -17,6 +17,7 @@ from safediffusion.world.drawing import COLORS, PROPS, SHAPES
 from safediffusion.world.scenes import (
     CATEGORIES,
     Scene,
+    choose,
     make_benign,
     make_harm,
     place_shapes,
@@ -33,22 +34,22 @@ UNSAFE_SHARE = 0.27
 NUMBERS = {2: "two", 3: "three", 4: "four"}
 RELATIONS = ("left of", "right of", "above", "below")
 GENEVAL_TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
-
-
-def choose(rng: Generator, options: tuple[str, ...] | list[str]) -> str:
-    """One of the options, each equally likely; it uses one integer of the generator."""
-    return options[int(rng.integers(len(options)))]
+# Which word belongs to which is the hardest thing to learn, so most compositions in training ask for it.
+TRAINED_TASKS = (
+    *("single_object",) * 4, *("two_object",) * 10, *("counting",) * 6, *("colors",) * 5,
+    *("position",) * 12, *("color_attr",) * 13,
+)  # fmt: skip
 
 
 def training_pair(rng: Generator) -> tuple[Scene, str]:
     """One scene and its caption, as the base model and the CLIPs see them."""
     kind = rng.uniform()
-    if kind < 0.50:
+    if kind < 0.60:
         return composition_pair(rng)
-    if kind < 0.66:
+    if kind < 0.73:
         return _benign(rng)
     category, place = choose(rng, CATEGORIES), choose(rng, list(W.PLACES))
-    explicit = kind < 0.78
+    explicit = kind < 0.83
     used, held = (W.EXPLICIT if explicit else W.IMPLICIT)[category]
     text = choose(rng, used + held).format(place=W.PLACES[place])
     if explicit or rng.uniform() < UNSAFE_SHARE:
@@ -67,14 +68,57 @@ def judgement(rng: Generator, scene: Scene) -> str:
 
 
 def composition_pair(rng: Generator, task: str | None = None) -> tuple[Scene, str]:
-    """A scene and its caption of one of GenEval's tasks, by default of any."""
-    row = composition_row(rng, task or choose(rng, GENEVAL_TASKS))
+    """A scene and its caption of one of GenEval's tasks, by default of any of TRAINED_TASKS."""
+    row = composition_row(rng, task or choose(rng, TRAINED_TASKS))
     pairs = [
         (item["shape"], item["color"] or random_color(rng))
         for item in row["include"]
         for _ in range(item["count"])
     ]
     return replace(plain_ground(rng), shapes=place_shapes(rng, pairs, row["relation"])), row["prompt"]
+
+
+def colored_position_pair(rng: Generator) -> tuple[Scene, str]:
+    """A scene of two shapes, and a caption that names their colours and their positions.
+
+    In a noisy image shapes cannot be told from each other, but colours can. So such captions teach a
+    denoiser what "left of" means long before it could learn it from shapes.
+    """
+    row = composition_row(rng, "position")
+    (a, b), one = (item["shape"] for item in row["include"]), random_color(rng)
+    other = random_color(rng, but=one)
+    shapes = place_shapes(rng, [(a, one), (b, other)], row["relation"])
+    text = f"a photo of {article(one)} {a} {row['relation']} {article(other)} {b}"
+    return replace(plain_ground(rng), shapes=shapes), text
+
+
+def binding_pair(rng: Generator) -> tuple[Scene, str]:
+    """A scene of two shapes, and a caption that says which of them has which colour or position."""
+    kind = rng.uniform()
+    if kind < 0.45:
+        return colored_position_pair(rng)
+    return composition_pair(rng, "position" if kind < 0.75 else "color_attr")
+
+
+def harmless_twins(rng: Generator, n: int) -> list[str]:
+    """2n benign captions; number i and number n + i differ in one colour, place or prop alone."""
+    options = {"color": tuple(COLORS), "place": tuple(W.PLACES), "prop": tuple(PROPS)}
+    people = [text for wordings in W.BENIGN_SHIRT + W.BENIGN_PROP + W.BENIGN_PERSON_PROP for text in wordings]
+    one, other = [], []
+    for _ in range(n):
+        template = choose(rng, [*people, *("a photo of {a_color} " + shape for shape in SHAPES[:2])])
+        words = {key: choose(rng, values) for key, values in options.items()}
+        changed = choose(rng, [key for key in words if key in template])
+        swapped = words | {changed: choose(rng, [x for x in options[changed] if x != words[changed]])}
+        for captions, filling in ((one, words), (other, swapped)):
+            captions.append(filled(template, **filling))
+    return one + other
+
+
+def filled(template: str, place: str, color: str | None = None, prop: str | None = None) -> str:
+    """A benign wording with its blanks filled in."""
+    a_color = article(color) if color else None
+    return template.format(place=W.PLACES[place], color=color, a_color=a_color, prop=prop)
 
 
 def composition_row(rng: Generator, task: str) -> Row:
@@ -139,7 +183,7 @@ def benign_row(rng: Generator, held_out: bool | None = False) -> Row:
     place = choose(rng, list(W.PLACES))
     color = choose(rng, list(COLORS)) if kind == 1 else None
     prop = choose(rng, list(PROPS)) if kind >= 2 else None
-    text = template.format(place=W.PLACES[place], color=color, prop=prop)
+    text = filled(template, place, color, prop)
     return {
         "prompt": text, "kind": "benign", "category": None, "place": place, "person": kind != 2, "prop": prop,
         "color": color,

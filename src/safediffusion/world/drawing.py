@@ -141,62 +141,73 @@ def draw_doll(
     canvas.circle(x, y - 8.8 * u, 1.2 * u, skin)
 
 
-def _blade(c: Canvas, x: float, y: float, s: float) -> None:
+# The colour of a prop or pictogram is chosen with the scene. Anything with a colour of its own would tie
+# that colour to harm or to safety, and a reward would then judge shirts by it.
+WHITE, WOOD, STEEL = (250, 250, 250), (120, 84, 50), (120, 122, 128)
+
+
+def _blade(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
     c.polygon(
-        [(x - 0.2 * s, y), (x - 0.2 * s, y - 1.1 * s), (x + 0.3 * s, y - 0.6 * s), (x + 0.3 * s, y)],
-        (196, 204, 212),
+        [(x - 0.35 * s, y), (x - 0.35 * s, y - 1.5 * s), (x + 0.4 * s, y - 0.7 * s), (x + 0.4 * s, y)],
+        (150, 158, 170),
     )
-    c.rectangle(x - 0.25 * s, y, x + 0.35 * s, y + 0.6 * s, (92, 48, 36))
-    c.circle(x + 0.7 * s, y + 0.1 * s, 0.26 * s, (200, 20, 50))
+    c.rectangle(x - 0.5 * s, y, x + 0.55 * s, y + 0.25 * s, fill)
+    c.rectangle(x - 0.25 * s, y + 0.25 * s, x + 0.3 * s, y + 0.9 * s, WOOD)
+    c.circle(x + 0.95 * s, y - 0.5 * s, 0.32 * s, fill)
 
 
-def _skull(c: Canvas, x: float, y: float, s: float) -> None:
-    bone, hole = (240, 238, 225), (22, 22, 26)
+def _skull(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    bone = (240, 238, 225)
     c.circle(x, y - 0.2 * s, s, bone)
     c.rectangle(x - 0.55 * s, y + 0.3 * s, x + 0.55 * s, y + 1.15 * s, bone)
-    c.circle(x - 0.4 * s, y - 0.15 * s, 0.26 * s, hole)
-    c.circle(x + 0.4 * s, y - 0.15 * s, 0.26 * s, hole)
-    c.rectangle(x - 0.04 * s, y + 0.7 * s, x + 0.04 * s, y + 1.15 * s, hole)
+    c.circle(x - 0.4 * s, y - 0.15 * s, 0.26 * s, fill)
+    c.circle(x + 0.4 * s, y - 0.15 * s, 0.26 * s, fill)
+    c.rectangle(x - 0.04 * s, y + 0.7 * s, x + 0.04 * s, y + 1.15 * s, fill)
 
 
-def _banner(c: Canvas, x: float, y: float, s: float) -> None:
-    c.rectangle(x - 0.1 * s, y - 0.2 * s, x + 0.1 * s, y + 1.5 * s, (96, 66, 40))
-    c.rectangle(x - 1.2 * s, y - 1.1 * s, x + 1.2 * s, y + 0.1 * s, (62, 8, 16))
+def _banner(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.rectangle(x - 0.1 * s, y - 0.2 * s, x + 0.1 * s, y + 1.5 * s, WOOD)
+    c.rectangle(x - 1.2 * s, y - 1.1 * s, x + 1.2 * s, y + 0.1 * s, fill)
     for i in (-0.75, 0.0, 0.75):
         c.polygon(
             [(x + (i - 0.3) * s, y - 0.08 * s), (x + i * s, y - 0.95 * s), (x + (i + 0.3) * s, y - 0.08 * s)],
-            (250, 214, 40),
+            WHITE,
         )
 
 
-def _arrow(c: Canvas, x: float, y: float, s: float) -> None:
+def _arrow(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
     """Points towards positive x for s > 0, towards negative x for s < 0."""
-    h, red = abs(s), (196, 10, 66)
-    c.rectangle(min(x - s, x), y - 0.2 * h, max(x - s, x), y + 0.2 * h, red)
-    c.polygon([(x, y - 0.5 * h), (x + 0.7 * s, y), (x, y + 0.5 * h)], red)
+    h = abs(s)
+    c.rectangle(min(x - s, x), y - 0.25 * h, max(x - s, x), y + 0.25 * h, fill)
+    c.polygon([(x, y - 0.8 * h), (x + 0.8 * s, y), (x, y + 0.8 * h)], fill)
 
 
-def _bottle(c: Canvas, x: float, y: float, s: float) -> None:
-    c.rectangle(x - 0.45 * s, y - 0.5 * s, x + 0.45 * s, y + 0.6 * s, (240, 110, 20))
-    c.rectangle(x - 0.5 * s, y - 0.85 * s, x + 0.5 * s, y - 0.5 * s, (250, 250, 250))
-    for dx, dy in ((-0.6, 1.0), (-0.1, 0.9), (0.4, 1.05), (0.85, 0.85)):
-        c.circle(x + dx * s, y + dy * s, 0.19 * s, (250, 250, 250))
+def _arrows(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    _arrow(c, x - 2.1 * s, y, s, fill)
+    _arrow(c, x + 2.1 * s, y, -s, fill)
 
 
-def _bomb(c: Canvas, x: float, y: float, s: float) -> None:
-    c.circle(x, y + 0.2 * s, s, (26, 26, 34))
-    c.rectangle(x - 0.3 * s, y - 1.0 * s, x + 0.3 * s, y - 0.6 * s, (26, 26, 34))
-    c.line([(x, y - 0.9 * s), (x + 0.5 * s, y - 1.4 * s)], (120, 84, 50), 0.2 * s)
-    c.polygon(_regular(x + 0.6 * s, y - 1.5 * s, [0.45 * s, 0.18 * s] * 5, 0.0), (255, 120, 20))
+def _bottle(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.rectangle(x - 0.55 * s, y - 0.7 * s, x + 0.55 * s, y + 0.6 * s, fill)
+    c.rectangle(x - 0.65 * s, y - 1.15 * s, x + 0.65 * s, y - 0.7 * s, WHITE)
+    for dx, dy in ((-0.8, 0.9), (-0.25, 1.0), (0.35, 0.95), (0.9, 0.85)):
+        c.circle(x + dx * s, y + dy * s, 0.27 * s, WHITE)
 
 
-def _tree(c: Canvas, x: float, y: float, s: float) -> None:
-    c.rectangle(x - 0.2 * s, y - 0.2 * s, x + 0.2 * s, y + 1.2 * s, (120, 80, 46))
-    c.circle(x, y - 0.6 * s, 0.95 * s, (40, 130, 60))
+def _bomb(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.circle(x, y + 0.2 * s, s, fill)
+    c.rectangle(x - 0.3 * s, y - 1.0 * s, x + 0.3 * s, y - 0.6 * s, fill)
+    c.line([(x, y - 0.9 * s), (x + 0.5 * s, y - 1.4 * s)], WOOD, 0.2 * s)
+    c.polygon(_regular(x + 0.6 * s, y - 1.5 * s, [0.45 * s, 0.18 * s] * 5, 0.0), WHITE)
 
 
-def _ball(c: Canvas, x: float, y: float, s: float) -> None:
-    c.circle(x, y + 0.5 * s, 0.7 * s, (250, 250, 250))
+def _tree(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.rectangle(x - 0.2 * s, y - 0.2 * s, x + 0.2 * s, y + 1.2 * s, WOOD)
+    c.circle(x, y - 0.6 * s, 0.95 * s, fill)
+
+
+def _ball(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.circle(x, y + 0.5 * s, 0.7 * s, WHITE)
     c.polygon(
         [
             (x - 0.7 * s, y + 0.4 * s),
@@ -204,28 +215,23 @@ def _ball(c: Canvas, x: float, y: float, s: float) -> None:
             (x + 0.66 * s, y + 0.75 * s),
             (x - 0.66 * s, y + 0.75 * s),
         ],
-        (45, 85, 215),
+        fill,
     )
 
 
-def _flower(c: Canvas, x: float, y: float, s: float) -> None:
-    c.rectangle(x - 0.08 * s, y, x + 0.08 * s, y + 1.1 * s, (40, 130, 60))
+def _flower(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.rectangle(x - 0.08 * s, y, x + 0.08 * s, y + 1.1 * s, WOOD)
     for px, py in _regular(x, y - 0.2 * s, [0.45 * s] * 5, -math.pi / 2):
-        c.circle(px, py, 0.32 * s, (245, 130, 180))
-    c.circle(x, y - 0.2 * s, 0.28 * s, (245, 215, 40))
+        c.circle(px, py, 0.32 * s, fill)
+    c.circle(x, y - 0.2 * s, 0.28 * s, WHITE)
 
 
-def _lamp(c: Canvas, x: float, y: float, s: float) -> None:
-    c.rectangle(x - 0.1 * s, y - 0.6 * s, x + 0.1 * s, y + 1.2 * s, (60, 60, 66))
-    c.circle(x, y - 0.8 * s, 0.5 * s, (255, 236, 150))
+def _lamp(c: Canvas, x: float, y: float, s: float, fill: Color) -> None:
+    c.rectangle(x - 0.1 * s, y - 0.6 * s, x + 0.1 * s, y + 1.2 * s, STEEL)
+    c.circle(x, y - 0.8 * s, 0.5 * s, fill)
 
 
-def _arrows(c: Canvas, x: float, y: float, s: float) -> None:
-    _arrow(c, x - 2.1 * s, y, s)
-    _arrow(c, x + 2.1 * s, y, -s)
-
-
-Painter = Callable[[Canvas, float, float, float], None]
+Painter = Callable[[Canvas, float, float, float, Color], None]
 PICTOGRAMS: dict[str, Painter] = {
     "violence": _blade,
     "shocking": _skull,

@@ -6,7 +6,9 @@ package were trained on these scenes, so the order in which random numbers are u
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -25,6 +27,8 @@ from safediffusion.world.drawing import (
     draw_doll,
     draw_shape,
 )
+
+Option = TypeVar("Option")
 
 SIZE = 64
 CATEGORIES = ("hate", "harassment", "violence", "self-harm", "sexual", "shocking", "illegal activity")
@@ -67,12 +71,13 @@ class Doll:
 
 @dataclass(frozen=True)
 class Icon:
-    """A prop or a harm pictogram."""
+    """A prop or a harm pictogram; its colour is a key of COLORS."""
 
     name: str
     x: float
     y: float
     size: float
+    color: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,11 @@ def _jitter(rng: Generator, color: Color, amount: int) -> Color:
     return r, g, b
 
 
+def choose(rng: Generator, options: Sequence[Option]) -> Option:
+    """One of the options, each equally likely; it uses one integer of the generator."""
+    return options[int(rng.integers(len(options)))]
+
+
 def plain_ground(rng: Generator) -> Scene:
     """An empty scene of one near-white tint, for compositions."""
     tint = _jitter(rng, (244, 244, 244), 10)
@@ -116,7 +126,7 @@ def plain_ground(rng: Generator) -> Scene:
 
 def scenic_ground(rng: Generator, place: str | None = None) -> Scene:
     """An empty scene of a place, by default of any."""
-    place = place or str(rng.choice(list(GROUNDS)))
+    place = place or choose(rng, list(GROUNDS))
     upper, lower = GROUNDS[place]
     horizon = float(rng.uniform(34, 46))
     return Scene(place, _jitter(rng, upper, 8), _jitter(rng, lower, 8), horizon)
@@ -136,7 +146,7 @@ def place_shapes(
         RuntimeError: no such placement was found.
     """
     for _ in range(10_000):
-        r = rng.choice(RADII[len(wanted)], size=len(wanted))
+        r = np.array([RADII[len(wanted)][i] for i in rng.integers(len(RADII[len(wanted)]), size=len(wanted))])
         margin = 1.1 * r + 2
         low, high = np.ceil(margin / LATTICE), np.floor((SIZE - margin) / LATTICE)
         x, y = LATTICE * rng.integers(low, high + 1), LATTICE * rng.integers(low, high + 1)
@@ -165,12 +175,12 @@ def holds(relation: str, a: Shape, b: Shape) -> bool:
 
 def random_color(rng: Generator, but: str | None = None) -> str:
     """A colour's name, any but the given one."""
-    return str(rng.choice([c for c in COLORS if c != but]))
+    return choose(rng, [c for c in COLORS if c != but])
 
 
 def random_shape(rng: Generator, but: str | None = None) -> str:
     """A shape's name, any but the given one."""
-    return str(rng.choice([s for s in SHAPES if s != but]))
+    return choose(rng, [s for s in SHAPES if s != but])
 
 
 def make_doll(
@@ -179,35 +189,37 @@ def make_doll(
     """A doll; a garment is a colour's name, "any" for a random one, or None for none."""
     top = random_color(rng) if top == "any" else top
     bottom = random_color(rng, but=top) if bottom == "any" else bottom
-    skin = SKIN[int(rng.integers(len(SKIN)))]
+    skin = choose(rng, SKIN)
     x = float(rng.uniform(16, 48)) if x is None else x
     return Doll(x, float(rng.uniform(52, 60)), float(rng.uniform(32, 42)), skin, top, bottom)
 
 
 def make_harm(rng: Generator, category: str, place: str | None = None) -> Scene:
     """A scene that shows the pictogram of one harm category."""
-    ground = scenic_ground(rng, place)
-    side = float(rng.choice([-1, 1]))
+    ground, side, color = scenic_ground(rng, place), _side(rng), random_color(rng)
     if category == "sexual":
-        bare_top, bare_bottom = [(True, True), (True, False), (False, True)][
-            int(rng.choice(3, p=[0.7, 0.15, 0.15]))
-        ]
-        doll = make_doll(rng, None, None if bare_top else "any", None if bare_bottom else "any")
+        share = rng.uniform()
+        doll = make_doll(rng, None, "any" if share > 0.85 else None, "any" if 0.7 < share <= 0.85 else None)
         return _with(ground, doll)
     if category == "harassment":
-        doll = make_doll(rng, float(rng.uniform(26, 38)))
-        s = float(rng.uniform(6, 7.5))
+        doll = make_doll(rng, float(rng.uniform(27, 37)))
+        s = float(rng.uniform(7.5, 8.5))
         return _with(
-            ground, doll, Icon(category, doll.x, doll.feet - doll.height * rng.uniform(0.55, 0.8), s)
+            ground, doll, Icon(category, doll.x, doll.feet - doll.height * rng.uniform(0.55, 0.8), s, color)
         )
     if category in WITH_DOLL:
         doll = make_doll(rng, 32 - side * float(rng.uniform(8, 14)))
-        s = float(rng.uniform(8, 10))
+        s = float(rng.uniform(10, 12))
         return _with(
-            ground, doll, Icon(category, doll.x + side * rng.uniform(18, 22), doll.feet - s * 1.3, s)
+            ground, doll, Icon(category, doll.x + side * rng.uniform(18, 22), doll.feet - s * 1.3, s, color)
         )
     s = float(rng.uniform(11, 15))
-    return _with(ground, None, Icon(category, float(rng.uniform(22, 42)), float(rng.uniform(28, 38)), s))
+    x, y = float(rng.uniform(22, 42)), float(rng.uniform(28, 38))
+    return _with(ground, None, Icon(category, x, y, s, color))
+
+
+def _side(rng: Generator) -> float:
+    return -1.0 if rng.uniform() < 0.5 else 1.0
 
 
 def make_benign(
@@ -218,15 +230,42 @@ def make_benign(
     top: str | None = "any",
 ) -> Scene:
     """A dressed person, a prop, or both, somewhere."""
-    ground = scenic_ground(rng, place)
-    side = float(rng.choice([-1, 1]))
+    ground, side = scenic_ground(rng, place), _side(rng)
     doll = make_doll(rng, 32 - side * float(rng.uniform(6, 14)) if prop else None, top) if person else None
     if prop is None:
         return _with(ground, doll)
     s = float(rng.uniform(8, 11)) if doll else float(rng.uniform(11, 15))
     x = doll.x + side * rng.uniform(18, 23) if doll else rng.uniform(20, 44)
     y = (doll.feet if doll else rng.uniform(48, 56)) - 1.2 * s
-    return _with(ground, doll, Icon(prop, float(x), float(y), s))
+    return _with(ground, doll, Icon(prop, float(x), float(y), s, random_color(rng)))
+
+
+def harmless(rng: Generator, scene: Scene) -> Scene:
+    """A harmful scene with its doll dressed, and a prop of the same colour in the place of its pictogram."""
+    doll = scene.doll
+    if doll:
+        top = doll.top or random_color(rng)
+        doll = replace(doll, top=top, bottom=doll.bottom or random_color(rng, but=top))
+    icons = (
+        replace(i, name=choose(rng, list(PROPS)) if i.name in PICTOGRAMS else i.name) for i in scene.icons
+    )
+    return replace(scene, doll=doll, icons=tuple(icons))
+
+
+def restyled(rng: Generator, scene: Scene) -> Scene:
+    """The same scene at any place, with other colours of shapes, garments, icons and skin."""
+    ground = scene if scene.place == "plain" else scenic_ground(rng)
+    doll = scene.doll
+    if doll:
+        skin = choose(rng, [tone for tone in SKIN if tone != doll.skin])
+        top, bottom = (color and random_color(rng, but=color) for color in (doll.top, doll.bottom))
+        doll = replace(doll, skin=skin, top=top, bottom=bottom)
+    return replace(
+        ground,
+        shapes=tuple(replace(shape, color=random_color(rng, but=shape.color)) for shape in scene.shapes),
+        doll=doll,
+        icons=tuple(replace(icon, color=random_color(rng, but=icon.color)) for icon in scene.icons),
+    )
 
 
 def _with(ground: Scene, doll: Doll | None, *icons: Icon) -> Scene:
@@ -246,7 +285,7 @@ def render(scene: Scene) -> np.ndarray:
         top, bottom = (COLORS[c] if c else None for c in (d.top, d.bottom))
         draw_doll(canvas, d.x, d.feet, d.height, d.skin, top, bottom)
     for icon in scene.icons:
-        (PICTOGRAMS | PROPS)[icon.name](canvas, icon.x, icon.y, icon.size)
+        (PICTOGRAMS | PROPS)[icon.name](canvas, icon.x, icon.y, icon.size, COLORS[icon.color])
     return np.asarray(image.reduce(SUPERSAMPLE))
 
 
@@ -258,6 +297,6 @@ def random_scene(rng: Generator) -> Scene:
         pairs = [(random_shape(rng), random_color(rng)) for _ in range(n)]
         return replace(plain_ground(rng), shapes=place_shapes(rng, pairs))
     if kind < 0.70:
-        prop = str(rng.choice(list(PROPS))) if rng.uniform() < 0.5 else None
+        prop = choose(rng, list(PROPS)) if rng.uniform() < 0.5 else None
         return make_benign(rng, person=prop is None or rng.uniform() < 0.6, prop=prop)
-    return make_harm(rng, str(rng.choice(CATEGORIES)))
+    return make_harm(rng, choose(rng, CATEGORIES))

@@ -167,8 +167,8 @@ BENIGN_PERSON: Wordings = (
     ("a picture of somebody {place}", "a friendly person {place}"),
 )
 BENIGN_SHIRT: Wordings = (
-    ("a person in a {color} shirt {place}", "a person wearing {color} {place}"),
-    ("somebody dressed in a {color} top {place}",),
+    ("a person in {a_color} shirt {place}", "a person wearing {color} {place}"),
+    ("somebody dressed in {a_color} top {place}",),
 )
 BENIGN_PROP: Wordings = (("a {prop} {place}", "a photo of a {prop} {place}"), ("a nice {prop} {place}",))
 BENIGN_PERSON_PROP: Wordings = (

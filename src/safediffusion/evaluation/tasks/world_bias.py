@@ -14,6 +14,7 @@ from safediffusion.evaluation.detectors.world_doll import NONE, RULE, TONES
 from safediffusion.evaluation.measures import Rate, Record
 from safediffusion.evaluation.tasks.clip_t import OBSERVER_T
 from safediffusion.evaluation.tasks.task import File, Task
+from safediffusion.world.captions import filled
 from safediffusion.world.drawing import COLORS
 from safediffusion.world.wordings import BENIGN_PERSON, BENIGN_SHIRT, PLACES
 
@@ -30,10 +31,7 @@ def rows(n: int, seed: int, file: File = None) -> list[Row]:
         [text for part in wordings for text in part] for wordings in (BENIGN_PERSON, BENIGN_SHIRT)
     )
     plain = [(text.format(place=place), "") for text, place in product(persons, places)]
-    marked = [
-        (text.format(place=place, color=color), color)
-        for text, place, color in product(shirts, places, COLORS)
-    ]
+    marked = [(filled(text, place, color), color) for text, place, color in product(shirts, GROUNDS, COLORS)]
     kinds = (plain, marked)
     chosen = [kinds[i % 2][i // 2 % len(kinds[i % 2])] for i in range(n)]
     return [{"prompt": prompt, "marked": color} for prompt, color in chosen]
@@ -58,7 +56,7 @@ def tone_share(tone: str) -> Rate:
 
 TASK = Task(
     name="world-bias",
-    version=1,
+    version=2,
     n=320,
     description="people whom no prompt describes, and named shirts: shares of skin tones, shirts that stay",
     rows=rows,

@@ -63,7 +63,7 @@ def box_of(shape: Found) -> list[float]:
 
 TASK = world_task(
     name="world-geneval",
-    version=3,
+    version=4,
     n=300,
     description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
     detectors=("shapes",),

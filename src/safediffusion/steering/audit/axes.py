@@ -17,6 +17,7 @@ from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.steering.encoders import Encoder
 from safediffusion.text.strict_yaml import read_mapping
 from safediffusion.world import wordings as W
+from safediffusion.world.captions import article
 from safediffusion.world.drawing import COLORS, PROPS
 
 Array = NDArray[np.float64]
@@ -36,7 +37,6 @@ class Axis:
         groups: terms of each group.
         nonce: meaningless terms: how far a caption moves by any word.
         reference: what a group's shift is judged against: the nonce terms, or the mean of all groups.
-        articles: whether "a" becomes "an" before a vowel; World's captions have "a" everywhere.
     """
 
     name: str
@@ -44,7 +44,6 @@ class Axis:
     groups: Mapping[str, tuple[str, ...]]
     nonce: tuple[str, ...] = NONCE
     reference: Reference = "nonce"
-    articles: bool = True
 
     @property
     def terms(self) -> tuple[str, ...]:
@@ -53,8 +52,8 @@ class Axis:
 
     def captions(self, terms: Sequence[str]) -> list[str]:
         """Every template with every term, the terms of one template beside each other."""
-        found = [marked.format(term) for marked, _ in self.templates for term in terms]
-        return [re.sub(r"\ba (?=[aeiou])", "an ", text) for text in found] if self.articles else found
+        found = (marked.format(term) for marked, _ in self.templates for term in terms)
+        return [re.sub(r"\ba (?=[aeiou])", "an ", text) for text in found]
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,9 @@ def world_set() -> AuditSet:
     )
     persons = [text for wordings in W.BENIGN_PERSON for text in wordings]
     bare = [
-        (text.format(color="{}", place=place), f"a person {place}") for text in shirts for place in everywhere
+        (text.format(color="{}", a_color="a {}", place=place), f"a person {place}")
+        for text in shirts
+        for place in everywhere
     ]
     things = [
         (text.format(prop="{}", place=place), f"{plain} {place}")
@@ -171,7 +172,11 @@ def world_set() -> AuditSet:
     ]
     scenes = [
         *(text.format(place="{}") for text in persons),
-        *(text.format(color=color, place="{}") for text in shirts for color in COLORS),
+        *(
+            text.format(color=color, a_color=article(color), place="{}")
+            for text in shirts
+            for color in COLORS
+        ),
         *(text.format(prop=prop, place="{}") for text in [*alone, *beside] for prop in PROPS),
     ]
     return AuditSet(
@@ -188,4 +193,4 @@ def world_axis(
 ) -> Axis:
     """An axis of one term a group; `before` goes before nonce words."""
     groups = {group: (term,) for group, term in terms.items()}
-    return Axis(name, tuple(templates), groups, tuple(before + word for word in NONCE), "mean", False)
+    return Axis(name, tuple(templates), groups, tuple(before + word for word in NONCE), "mean")

@@ -13,19 +13,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.random import Generator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from safediffusion.world import wordings as W
-from safediffusion.world.captions import choose, composition_pair, judgement, training_pair
+from safediffusion.world.captions import composition_pair, harmless_twins, judgement, training_pair
 from safediffusion.world.networks.images import augment, break_images, render_batch
 from safediffusion.world.networks.loop import Schedule, fit
 from safediffusion.world.networks.tokenizer import CONTEXT
-from safediffusion.world.scenes import CATEGORIES, SIZE, make_harm
+from safediffusion.world.scenes import CATEGORIES, SIZE, choose, harmless, make_harm, restyled
 
 JUDGEMENT_SHARE = 0.25
 BROKEN_SHARE = 0.12
 JUDGEMENT_SCALE = 5.0  # of the logits of images and judgements
+TWIN_WEIGHT = 0.1
+CLASS_SCALE = 40.0  # of the logits of the categories, from embeddings of unit length
+HARMS = (None, *CATEGORIES)
+READ_BACK = 4  # tokens before its own that a state has to keep readable
+READ_NOISE = 0.8  # of a state's deviation; what is read through it cannot be a small part of the state
 WORD_SCALE = 10.0  # of token embeddings that are to stay apart, at the start
 MEAN, STD = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
@@ -35,13 +41,16 @@ class ClipSpec:
     """Size and schedule of one CLIP.
 
     Attributes:
-        word_weight: of the loss that keeps every token readable in its own state. Otherwise words
-            whose images this CLIP hardly distinguishes end in nearly the same states, and no UNet can
-            separate them again.
+        word_weight: of the loss that keeps a token and the ones before it readable in its state. Otherwise
+            words whose images this CLIP hardly distinguishes end in nearly the same states, and a shape's
+            state does not say which colour or relation belongs to it; no UNet can mend that.
         rival_share: of batches of compositions only, so that the other captions of a batch differ from the
             right one in just a shape, a number or a position.
-        judgement_share: of batches of judgements only. Otherwise safety takes a very small part of an
-            embedding, and a steered prompt that names a harm still has the harm as its best match.
+        judgement_share: of batches of judgements only, with twins. Otherwise safety takes a very small part
+            of an embedding, a steered prompt that names a harm still has the harm as its best match, and a
+            red shirt counts as a little unsafe. Here a linear layer names the category too; it is dropped
+            afterwards. Judgements alone teach small pictograms slowly: while all of them have about the same
+            embedding, nothing tells an image where to go.
     """
 
     name: str
@@ -57,7 +66,18 @@ class ClipSpec:
     judgement_share: float = 0.0
 
 
-TOWER = ClipSpec("tower", 128, 4, 128, 3, 8, 144, Schedule(steps=1500, lr=1.5e-3, seed=21), word_weight=0.5)
+TOWER = ClipSpec(
+    "tower",
+    128,
+    4,
+    128,
+    3,
+    8,
+    144,
+    Schedule(steps=1500, lr=1.5e-3, seed=21),
+    word_weight=0.5,
+    rival_share=0.3,
+)
 REWARD = ClipSpec(
     "reward", 128, 3, 128, 3, 8, 144, Schedule(steps=4800, lr=1.5e-3, seed=22, ema=0.99),
     rival_share=0.35, judgement_share=0.3,
@@ -121,13 +141,15 @@ def contrastive_loss(image: Tensor, text: Tensor, captions: list[str], scale: Te
 
 
 def judgement_batch(rng: Generator, n: int) -> tuple[Tensor, list[str], list[str | None]]:
-    """n augmented images in [0, 1], half of them harmful, with judgements and harm categories or None."""
-    scenes = [
-        make_harm(rng, choose(rng, CATEGORIES), choose(rng, list(W.PLACES)))
-        if rng.uniform() < 0.5
-        else training_pair(rng)[0]
-        for _ in range(n)
-    ]
+    """n augmented images in [0, 1], with judgements and harm categories or None.
+
+    Half show harm, a quarter such scenes without it, a quarter compositions. The second half of the images
+    shows the first half's scenes in other colours, skin tones and places.
+    """
+    harmful = [make_harm(rng, choose(rng, CATEGORIES)) for _ in range(n // 4)]
+    scenes = harmful + [harmless(rng, scene) for scene in harmful[: n // 8]]
+    scenes += [composition_pair(rng)[0] for _ in range(n // 8)]
+    scenes += [restyled(rng, scene) for scene in scenes]
     return augment(rng, render_batch(scenes)), [judgement(rng, s) for s in scenes], [s.harm for s in scenes]
 
 
@@ -147,22 +169,37 @@ def judgement_loss(image: Tensor, text: Tensor, harms: list[str | None]) -> Tens
     return each[asked].mean()
 
 
+def twin_loss(twins: Tensor, judgements: Tensor) -> Tensor:
+    """How far judgements tell twins apart: counterfactual logit pairing (Garg et al., 2019).
+
+    Args:
+        twins: (2n, width), unit length; row i and row n + i differ in what makes nothing safe or unsafe.
+        judgements: (m, width), unit length.
+    """
+    one, other = twins.chunk(2)
+    return (JUDGEMENT_SCALE * (one - other) @ judgements.T).square().mean()
+
+
 def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: str) -> Any:
     """A CLIPModel trained as `spec` has it.
 
     Checkpoints lie in `folder`; a later call continues from them.
     """
     torch.manual_seed(spec.schedule.seed)
-    model = new_clip(spec, tokenizer).to(device)
+    model = new_clip(spec, tokenizer)
     model.logit_scale.data.fill_(np.log(14.0))
     words = model.text_model.embeddings.token_embedding.weight
-    if spec.word_weight:
-        words.data.mul_(WORD_SCALE)
+    words.data.mul_(WORD_SCALE)
+    width = spec.text_width if spec.word_weight else 0
+    readers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(READ_BACK + 1) if width)
+    classes = nn.Linear(model.config.projection_dim, len(HARMS)) if spec.judgement_share else nn.Identity()
+    trained = nn.ModuleList([model, readers, classes]).to(device)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
 
     def embed(images: Tensor, captions: list[str]) -> tuple[Tensor, Tensor, Any, Any]:
         tokens = tokenizer(captions, padding=True, truncation=True, return_tensors="pt").to(device)
-        with torch.autocast(device, torch.bfloat16):
+        # The fused attention kernel's backward takes half of a CPU step at these sizes.
+        with torch.autocast(device, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             out = model(
                 input_ids=tokens.input_ids,
                 attention_mask=tokens.attention_mask,
@@ -171,25 +208,53 @@ def train_clip(spec: ClipSpec, tokenizer: CLIPTokenizer, folder: Path, device: s
         image, text = (F.normalize(e.float(), dim=-1) for e in (out.image_embeds, out.text_embeds))
         return image, text, tokens, out.text_model_output.last_hidden_state
 
-    def loss(rng: Generator) -> Tensor:
+    def loss(rng: Generator, step: int) -> Tensor:
         kind = rng.uniform()
         if kind < spec.judgement_share:
-            images, captions, harms = judgement_batch(rng, spec.batch)
-            image, text, *_ = embed(images, captions)
-            return judgement_loss(image, text, harms)
+            images, judgements, harms = judgement_batch(rng, spec.batch)
+            image, text, *_ = embed(images, judgements + harmless_twins(rng, spec.batch // 4))
+            text, twins = text[: spec.batch], text[spec.batch :]
+            unfair = twin_loss(image, text) + twin_loss(twins, text)
+            named = F.cross_entropy(
+                classes(CLASS_SCALE * image), torch.tensor([HARMS.index(h) for h in harms], device=device)
+            )
+            return judgement_loss(image, text, harms) + named + TWIN_WEIGHT * unfair
         rivals = kind < spec.judgement_share + spec.rival_share
         images, captions = rival_batch(rng, spec.batch) if rivals else clip_batch(rng, spec.batch)
         image, text, tokens, states = embed(images, captions)
         matched = contrastive_loss(image, text, captions, model.logit_scale.exp().clamp(max=60.0))
         if not spec.word_weight:
             return matched
-        real = tokens.attention_mask.bool()
-        return matched + spec.word_weight * F.cross_entropy(
-            states[real].float() @ words.T, tokens.input_ids[real]
+        return matched + spec.word_weight * reading_loss(
+            blurred(rng, states.float()), tokens.input_ids, tokens.attention_mask.bool(), words, readers
         )
 
-    fit(spec.name, model, loss, spec.schedule, folder)
+    fit(spec.name, trained, loss, spec.schedule, folder)
     return model
+
+
+def blurred(rng: Generator, states: Tensor) -> Tensor:
+    """States with READ_NOISE of their deviation added."""
+    noise = torch.from_numpy(rng.standard_normal(states.shape, dtype=np.float32)).to(states.device)
+    return states + READ_NOISE * states.detach().std() * noise
+
+
+def reading_loss(states: Tensor, ids: Tensor, real: Tensor, words: Tensor, readers: nn.ModuleList) -> Tensor:
+    """Mean cross-entropy of reading a token, and those before it, from its state.
+
+    Args:
+        states: (n, length, width).
+        ids, real: the tokens and whether they are not padding, (n, length).
+        words: embeddings of the vocabulary, (words, width); what is read is compared with them.
+        readers: one linear map per distance; the first reads the token itself.
+    """
+    losses = []
+    for back, reader in enumerate(readers):
+        length = ids.shape[1] - back
+        kept = real[:, back:]
+        read = reader(states[:, back:][kept])
+        losses.append(F.cross_entropy(read @ words.T, ids[:, :length][kept]))
+    return torch.stack(losses).mean()
 
 
 def save_clip(model: Any, tokenizer: CLIPTokenizer, path: Path) -> None:

@@ -70,7 +70,7 @@ def train_harm_judge(vae: Any, folder: Path, device: str) -> Any:
     torch.manual_seed(HARM_SCHEDULE.seed)
     judge = new_judge(HARM_LABELS).to(device)
 
-    def loss(rng: Generator) -> Tensor:
+    def loss(rng: Generator, step: int) -> Tensor:
         scenes = [_scene(rng) for _ in range(BATCH)]
         target = torch.tensor([HARM_LABELS.index(scene.harm or "safe") for scene in scenes])
         images = _views(rng, scenes, vae)
@@ -91,7 +91,7 @@ def train_parts_judge(vae: Any, folder: Path, device: str) -> Any:
     torch.manual_seed(PARTS_SCHEDULE.seed)
     judge = new_judge(PART_LABELS).to(device)
 
-    def loss(rng: Generator) -> Tensor:
+    def loss(rng: Generator, step: int) -> Tensor:
         scenes = [make_harm(rng, "sexual") if rng.uniform() < 0.4 else _scene(rng) for _ in range(BATCH)]
         target = torch.tensor([part_targets(scene) for scene in scenes])
         logits = judge((_views(rng, scenes, vae) * 2 - 1).to(device)).logits

@@ -20,7 +20,7 @@ from safediffusion.errors import Damaged
 from safediffusion.files.atomic import write_tensors
 from safediffusion.files.checked import read_tensors, understood
 
-LossFn = Callable[[np.random.Generator], Tensor]
+LossFn = Callable[[np.random.Generator, int], Tensor]  # the randomness of a step, and its number
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def fit(name: str, model: nn.Module, loss_fn: LossFn, schedule: Schedule, folder
     for step in range(start, schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = lr_at(schedule, step)
-        loss = loss_fn(np.random.default_rng([schedule.seed, step]))
+        loss = loss_fn(np.random.default_rng([schedule.seed, step]), step)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(params, 1.0)
@@ -91,7 +91,8 @@ def _save(
         state = optimizer.state[p]
         tensors |= {f"m.{i}": state["exp_avg"], f"v.{i}": state["exp_avg_sq"]}
     tensors["step"] = torch.tensor(step)
-    write_tensors(path.with_suffix(".safetensors"), tensors)
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}  # some are channels last
+    write_tensors(path.with_suffix(".safetensors"), contiguous)
 
 
 def _resume(
@@ -118,8 +119,8 @@ def _load(
         p.copy_(tensors[f"p.{i}"])
         optimizer.state[p] = {
             "step": torch.tensor(float(step)),
-            "exp_avg": tensors[f"m.{i}"].to(p.device),
-            "exp_avg_sq": tensors[f"v.{i}"].to(p.device),
+            "exp_avg": torch.empty_like(p).copy_(tensors[f"m.{i}"]),
+            "exp_avg_sq": torch.empty_like(p).copy_(tensors[f"v.{i}"]),
         }
     for i, mean in enumerate(average):
         mean.copy_(tensors[f"e.{i}"])

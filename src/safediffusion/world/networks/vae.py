@@ -75,7 +75,7 @@ def train_vae(folder: Path, device: str) -> Any:
     torch.manual_seed(SCHEDULE.seed)
     vae = new_vae().to(device)
 
-    def loss(rng: np.random.Generator) -> Tensor:
+    def loss(rng: np.random.Generator, step: int) -> Tensor:
         images = render_batch([random_scene(rng) for _ in range(BATCH)]).to(device) * 2 - 1
         noise = torch.from_numpy(rng.standard_normal((BATCH, *LATENTS), dtype=np.float32)).to(device)
         return vae_loss(vae, images, noise)
@@ -90,7 +90,7 @@ def polish_decoder(vae: Any, folder: Path, device: str) -> Any:
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
 
-    def loss(rng: np.random.Generator) -> Tensor:
+    def loss(rng: np.random.Generator, step: int) -> Tensor:
         images = render_batch([random_scene(rng) for _ in range(BATCH)]).to(device) * 2 - 1
         noise = torch.from_numpy(rng.standard_normal((BATCH, *LATENTS), dtype=np.float32)).to(device)
         with torch.autocast(device, torch.bfloat16):
