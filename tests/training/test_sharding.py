@@ -11,6 +11,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.diffusion.sharding import cut_like, joined
 from safediffusion.diffusion.swap_weights import swapped
+from safediffusion.system.distributed import shut_down
 from tests.pipelines import FAMILIES, RESOLUTION
 
 PORT = 29617
@@ -46,7 +47,7 @@ def in_one_of_two(process: int) -> None:
             compare(process, family, rank)
         except AssertionError as error:
             raise AssertionError(f"{family}, rank {rank}") from error
-    dist.destroy_process_group()
+    shut_down()
 
 
 def compare(process: int, family: str, rank: int) -> None:
