@@ -71,6 +71,7 @@ class Plan:
         judging: of the rows of the table.
         tuning: of the settings that are compared before; None compares none.
         training: key=value words over those of every recipe.
+        iterations: of methods that write weights by training; None leaves theirs.
         out: models and results lie below.
         name: of the result.
         command: that repeats it.
@@ -81,6 +82,7 @@ class Plan:
     judging: Judging
     tuning: Judging | None
     training: tuple[str, ...]
+    iterations: int | None
     out: Path
     name: str
     command: str
@@ -93,7 +95,9 @@ class Plan:
 
 def asked(plan: Plan, made: Made, judging: Judging, seed: int) -> Row:
     """What a judgement depends on."""
-    own = {"training": list(plan.training)} if isinstance(made, Trained) else {}
+    own: Row = {"training": list(plan.training)} if isinstance(made, Trained) else {}
+    if isinstance(made, Written) and made.by_chance:
+        own = {"iterations": plan.iterations}
     return {
         "settings": str(made),
         "seed": seed if made.by_chance else None,
@@ -153,6 +157,8 @@ def obtained(plan: Plan, made: Made, seed: int, place: Path) -> tuple[Diffuser, 
         path = place / "model"
         if not path.exists():
             options = made.options | ({"seed": seed} if made.by_chance else {})
+            if made.by_chance and plan.iterations:
+                options["iterations"] = plan.iterations
             make(find_method(made.method), ModelConfig(path="world"), made.concepts, options, path)
         return load_model(path, merged=True), read_json(path / CARD)["seconds"]
     words = [*made.settings, *plan.training, "evaluate.tasks=[]", f"seed={seed}"]
@@ -240,6 +246,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         judging=Judging(tables.SHORT if words.short else tables.IMAGES, EvaluationOptions().seed),
         tuning=None if words.short else Judging(tables.TUNING, TUNING_SEED),
         training=("train.steps=2",) if words.short else (),
+        iterations=10 if words.short else None,
         out=words.out,
         name=name,
         command=" ".join(("python benchmarks/baselines.py", *told)),
