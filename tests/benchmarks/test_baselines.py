@@ -10,6 +10,7 @@ from PIL import Image
 from safediffusion.baselines.concepts import read_concepts
 from safediffusion.baselines.make import with_options
 from safediffusion.baselines.registry import find_method
+from safediffusion.baselines.sampling import load_model
 from safediffusion.config import load_config
 
 
@@ -89,6 +90,14 @@ def test_a_judgement_on_record_is_not_made_again_and_another_world_is_another_on
     monkeypatch.setattr(baselines, "world_hash", lambda: "89abcdef")
     baselines.judged(plan, "ours", Trained("world"), plan.judging, 1)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("suffix", "per_step"), [("", 2), ("+sld-medium", 3), ("+negative", 2)])
+def test_all_rows_of_the_network_are_counted(suffix: str, per_step: int):
+    import baselines
+
+    _, passes = baselines.one_picture(load_model(f"world{suffix}"))
+    assert passes == per_step * baselines.SAMPLER["steps"]
 
 
 def test_the_page_has_a_row_per_setting_with_intervals_and_a_plot(monkeypatch, plan: Any):
