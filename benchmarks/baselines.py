@@ -4,8 +4,8 @@
     python benchmarks/baselines.py --short     # default settings, few pictures, hardly any training
 
 First each method's settings are compared on prompts, noise and training seeds that no row of the table uses;
-every rival has the same number of them, and the one with the lowest loss is its tuned row (see `loss`). Recipe
-`world` has one setting here: it was chosen by hand before, and on more tries than a rival gets. Then
+every rival has the same number of them, and the one with the lowest loss is its tuned row (see `loss`).
+Recipe `world` has one setting: it was chosen by hand before, on more tries than a rival gets. Then
 default and tuned settings are judged, those made by training once per seed. A finished judgement is a line of
 benchmarks/results/baselines.jsonl and is not repeated while its settings and World's networks are the same.
 Writes baselines.md, baselines.json and docs/images/baselines.png.
