@@ -49,11 +49,13 @@ class OneRewardConfig(Section):
     """One reward."""
 
     kind: Text = Field(
-        default="steering", description="steering, clip, negative-clip, or your own as pkg.mod:NAME"
+        default="steering",
+        description="steering, clip, negative-clip, your own as pkg.mod:NAME, or a server's as http://...",
     )
     options: Options = Field(
         default_factory=dict,
-        description="what a factory of your own, pkg.mod:NAME, receives besides the device; plain values",
+        description="what a factory of your own, pkg.mod:NAME, receives besides the device; plain values. "
+        "A server's reward has timeout (seconds) and retries",
     )
     name: Text | None = Field(default=None, description="name in logs; null is its kind")
     weight: Positive = Field(default=1.0, description="weight of its advantages, relative to other rewards")

@@ -13,6 +13,7 @@ from safediffusion.prompts.select import Prompt
 from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.steering.direction import SafetyDirection
 from safediffusion.steering.encoders import Encoder, load_encoder
+from safediffusion.steering.http_reward import HttpReward, is_address
 from safediffusion.steering.own_reward import load_own_reward
 from safediffusion.steering.reward import (
     ClipReward,
@@ -59,10 +60,16 @@ def _build(
     device: torch.device | str,
     prompts: Sequence[Prompt],
 ) -> Reward:
+    if is_address(config.kind):
+        server = HttpReward.of(config.kind, config.options, config.batch_size)
+        server.check()
+        return server
     if ":" in config.kind:
         return load_own_reward(config.kind, config.options, device)
     if config.kind not in KINDS:
-        raise UserError(f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, or pkg.mod:NAME")
+        raise UserError(
+            f"reward.kind {config.kind!r} is not known; set {', '.join(KINDS)}, pkg.mod:NAME or http://..."
+        )
     views, batch_size = config.views, config.batch_size
     if config.kind == "clip":
         return ClipReward(encoder(config.encoder), views=views, batch_size=batch_size)
