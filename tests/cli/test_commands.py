@@ -1,6 +1,7 @@
 """The other commands, on World with tiny random networks in the place of the trained ones."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,29 @@ def test_doctor_fails_without_world(
     monkeypatch.setattr(world, "ASSETS", tmp_path)
     done = command("doctor")
     assert done.returncode == 1 and "safediffusion world build" in done.stdout
+
+
+def test_doctor_compares_a_recipe_with_the_machine(command: Command) -> None:
+    done = command("doctor", "world")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"ok   memory +world needs 0\.\d+ GiB of \d+\.\d GiB", done.stdout)
+    assert re.search(r"ok   run folder +world writes 0\.\d+ GiB, \d+\.\d GiB are free", done.stdout)
+
+
+def test_doctor_fails_where_a_recipe_does_not_fit(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("safediffusion.cli.doctor.device_memory", lambda device: 2**20)
+    (tmp_path / "half.yaml").write_text("extends: world\nmodel:\n  dtype: fp16\n", encoding="utf-8")
+    done = command("doctor", "half.yaml")
+    assert done.returncode == 1
+    assert re.search("BAD  memory +half needs .*lower train.micro_batch", done.stdout)
+    assert "model.dtype=fp16 is slow here; set auto or fp32" in done.stdout
+
+
+def test_doctor_refuses_a_recipe_that_is_not_there(command: Command) -> None:
+    done = command("doctor", "wrld")
+    assert done.returncode == 2 and "wrld" in done.stderr
 
 
 def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None:

@@ -7,7 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
+from safediffusion.config import load_config
+from safediffusion.run.plan import preview
 from tests.cli.conftest import Command, environment
 from tests.held import LIMIT, held_run
 
@@ -148,3 +151,18 @@ def test_no_write_permission_is_said_plainly(safediffusion: Command, words, tmp_
     (tmp_path / "locked").mkdir(mode=0o500)
     done = safediffusion("train", *words, "--out", "locked/run")
     assert done.returncode == 2 and "permission denied" in done.stderr
+
+
+def test_the_plan_knows_the_size_of_a_run_folder(command: Command, words, tmp_path: Path) -> None:
+    words = [*words, "train.lora_rank=4", "train.kl=0.1", "train.ema=0.9", "train.keep_checkpoints=1"]
+    assert command("train", *words, "--out", "run").returncode == 0
+    model = tensor_bytes(tmp_path / "run" / "model")
+    checkpoint = tensor_bytes(tmp_path / "run" / "checkpoints")
+    assert preview(load_config(None, words)).disk == pytest.approx(model + 2 * checkpoint, rel=0.01)
+
+
+def tensor_bytes(folder: Path) -> int:
+    """Bytes of all tensors below a folder, without the files' headers and the small states of generators."""
+    files = (file for file in folder.rglob("*.safetensors") if file.stem != "random")
+    tensors = (tensor for file in files for tensor in load_file(file).values())
+    return sum(tensor.nbytes for tensor in tensors)

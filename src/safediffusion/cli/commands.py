@@ -301,12 +301,16 @@ def export(
 
 @app.command()
 def doctor(
+    recipe: Annotated[
+        str | None,
+        typer.Argument(help="A recipe's name or file, whose needs are compared with this machine."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check this machine; exit code 1 if something is missing."""
     from safediffusion.cli.doctor import examine, report_json
 
-    checks = examine()
+    checks = examine(recipe)
     if as_json:
         show(json.dumps(report_json(checks), indent=2))
     else:

@@ -8,11 +8,16 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from safediffusion.system.device import environment
+from safediffusion.config import load_config
+from safediffusion.run.plan import brief, preview
+from safediffusion.system.device import device_memory, driver, environment, pick_device, precisions
 from safediffusion.text.first_line import first_line
 
+GIB = 2**30
 NEEDED_DISK_GIB = 1.0
+TOO_LARGE = "lower train.micro_batch and rollout.batch_size, or set train.recompute=true or a lora_rank"
 NETWORKS = ("pipeline", "reward", "observer", "harm-judge", "parts-judge")
 
 
@@ -25,17 +30,25 @@ class Check:
     detail: str
 
 
-def examine() -> list[Check]:
-    """All checks, in the order in which a first run needs them."""
+def examine(recipe: str | None = None) -> list[Check]:
+    """All checks, in the order in which a first run needs them.
+
+    Args:
+        recipe: name or file of a recipe, whose needs are compared with what is here.
+
+    Raises:
+        UserError: the recipe cannot be planned.
+    """
     env = environment()
     versions = ", ".join(f"{name} {env[name]}" for name in ("torch", "diffusers", "transformers"))
     return [
         Check("python", True, f"{env['python']} on {env['platform']}"),
         Check("packages", True, versions),
-        Check("device", True, f"{env['device']}; {env['cpu_count']} CPU cores"),
+        _device(env),
         _torchvision(),
         _world(),
         _disk(Path.cwd()),
+        *(_needs(recipe, Path.cwd()) if recipe else ()),
     ]
 
 
@@ -46,6 +59,41 @@ def report_json(checks: list[Check]) -> dict[str, object]:
         "checks": [asdict(check) for check in checks],
         "env": environment(),
     }
+
+
+def _device(env: dict[str, Any]) -> Check:
+    device = pick_device()
+    parts = [
+        str(env["device"]),
+        f"{device_memory(device) / GIB:.1f} GiB of memory",
+        f"computes in {', '.join(precisions(device))}",
+        *filter(None, [driver(device)]),
+        f"{env['cpu_count']} CPU cores",
+    ]
+    return Check("device", True, "; ".join(parts))
+
+
+def _needs(recipe: str, folder: Path) -> list[Check]:
+    """Whether a run of the recipe fits this machine."""
+    config = load_config(recipe)
+    plan, device = preview(config), pick_device()
+    has, free = device_memory(device) / GIB, shutil.disk_usage(folder).free / GIB
+    peak, disk = plan.memory.peak / GIB, plan.disk / GIB
+    fits = "" if peak <= has else f"; {TOO_LARGE}"
+    checks = [
+        Check(
+            "memory", not fits, f"{config.recipe} needs {brief(peak)} GiB of {has:.1f} GiB, estimated{fits}"
+        ),
+        Check(
+            "run folder", disk <= free, f"{config.recipe} writes {brief(disk)} GiB, {free:.1f} GiB are free"
+        ),
+    ]
+    dtype, native = config.model.dtype, precisions(device)
+    if dtype not in ("auto", *native):
+        checks.append(
+            Check("precision", False, f"model.dtype={dtype} is slow here; set auto or {native[-1]}")
+        )
+    return checks
 
 
 def _torchvision() -> Check:
@@ -72,7 +120,7 @@ def _world() -> Check:
 
 
 def _disk(folder: Path) -> Check:
-    free = shutil.disk_usage(folder).free / 2**30
+    free = shutil.disk_usage(folder).free / GIB
     if not os.access(folder, os.W_OK):
         return Check("disk", False, f"{folder} is not writable; change folder or use --out")
     return Check("disk", free > NEEDED_DISK_GIB, f"{free:.1f} GiB free in {folder}")

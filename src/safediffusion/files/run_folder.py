@@ -37,6 +37,10 @@ class RunFolder:
         """Sheets of sample images, and their prompts."""
         return self.root / "samples"
 
+    def sheet(self, step: int) -> Path:
+        """The sample sheet after `step` rounds."""
+        return self.samples / f"step_{step:06d}.png"
+
     @property
     def checkpoints(self) -> Path:
         """Checkpoints by round."""

@@ -11,6 +11,7 @@ from safediffusion.training.algorithms.call_size import network_rows
 from safediffusion.training.optimizer import MOMENTS
 
 FLOAT = 4  # bytes; trained weights, gradients, latents and images are float32
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 GIB = 2**30
 CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as cards are sold
 SPARE = 0.1  # fragmentation, and workspace of kernels
@@ -84,6 +85,18 @@ def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:
             "learning": pixels + model.learned.peak(together),
         },
     )
+
+
+def disk(config: RunConfig, model: ModelCost) -> float:
+    """Bytes of a run folder at its fullest: checkpoints, the one being written, and the exported model.
+
+    A checkpoint holds the trained weights where memory holds their gradient. Images are not counted.
+    """
+    train = config.train
+    checkpoints = train.keep_checkpoints + 1 + (train.keep_best is not None)
+    network = model.network / BYTES[config.model.storage] * BYTES[train.export_dtype]
+    adapter = FLOAT * model.trainable if train.lora_rank else 0  # in model/lora, beside the merged weights
+    return checkpoints * _learned(config, model, 1) + model.weights - model.network + network + adapter
 
 
 def _learned(config: RunConfig, model: ModelCost, processes: int) -> float:

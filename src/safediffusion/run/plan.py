@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safediffusion.config import RunConfig
 from safediffusion.prompts.order import source_sizes
-from safediffusion.run.memory import Memory, memory
+from safediffusion.run.memory import Memory, disk, memory
 from safediffusion.run.model_cost import ModelCost, planned_cost
 from safediffusion.run.preflight import check_config, check_labels, check_model
 from safediffusion.run.prompts import run_prompts
@@ -35,6 +35,7 @@ class Plan:
         row_mib: activations of a row in the update.
         recompute: whether they are computed again in the backward pass.
         steering_flops: to compute the vectors of rollout.steered, once in the run.
+        disk: bytes of the run folder at its fullest.
     """
 
     parameters: int
@@ -52,6 +53,7 @@ class Plan:
     row_mib: float
     recompute: bool
     steering_flops: float = 0.0
+    disk: float = 0.0
 
     @property
     def exaflop(self) -> float:
@@ -141,6 +143,7 @@ def make_plan(config: RunConfig, model: ModelCost, processes: int = 1, steering_
         row_mib=model.learned.row / MIB,
         recompute=config.train.recompute,
         steering_flops=steering_flops,
+        disk=disk(config, model),
     )
 
 

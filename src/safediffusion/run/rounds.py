@@ -30,7 +30,7 @@ def train_rounds(
     later = watch.phases.get("evaluate before", 0.0)  # the evaluation after training will take as long
     with (
         watch.phase("train"),
-        tracking(trackers, config) as track,
+        tracking(trackers, config, folder) as track,
         progress("train", config.train.steps, later=later) as line,
     ):
 

@@ -34,6 +34,47 @@ def device_name(device: str) -> str:
     return f"{device}{instructions}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def device_memory(device: str) -> int:
+    """Bytes that the device has in all; on a CPU and on Apple's chips that is memory of the machine."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    if device == "mps":
+        return torch.mps.recommended_max_memory()
+    import psutil
+
+    return psutil.virtual_memory().total
+
+
+def precisions(device: str) -> list[str]:
+    """The values of model.dtype that the device computes in by itself."""
+    import torch
+
+    if device == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["fp32", "fp16", *(["bf16"] if has_bf16 else [])]
+    return ["fp32", "fp16"] if device == "mps" else ["fp32"]
+
+
+def driver(device: str) -> str | None:
+    """What PyTorch was built for and, of an NVIDIA card, its driver; None for a CPU."""
+    import torch
+
+    if device == "mps":
+        return f"macOS {platform.mac_ver()[0]}"
+    if device != "cuda":
+        return None
+    if torch.version.hip:
+        return f"ROCm {torch.version.hip}"
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):
+        found = []
+    return f"CUDA {torch.version.cuda}, driver {found[0] if found else 'unknown'}"
+
+
 def git_commit() -> str | None:
     """The commit of the checkout this package runs from, if it is one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -14,6 +13,7 @@ from safediffusion.diffusion.finite import finite
 from safediffusion.diffusion.sample import generate
 from safediffusion.files.atomic import write_image
 from safediffusion.files.checked import write_checked
+from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt
 from safediffusion.system.image_sheets import obscured, to_pil
 
@@ -22,7 +22,7 @@ GAP = 2
 
 
 def write_sheet(
-    diffuser: Diffuser, prompts: Sequence[Prompt], config: RunConfig, folder: Path, step: int
+    diffuser: Diffuser, prompts: Sequence[Prompt], config: RunConfig, folder: RunFolder, step: int
 ) -> None:
     """Write step_XXXXXX.png, and samples.json with the prompts and seeds that every sheet shares.
 
@@ -34,12 +34,12 @@ def write_sheet(
     hidden = [is_hidden(p, config) for p in chosen]
     seeds = [sampler.seed + i for i in range(len(chosen))]
     images = finite(generate(diffuser, [p.text for p in chosen], seeds, sampler.steps, sampler.guidance))
-    write_image(folder / f"step_{step:06d}.png", square_sheet(images, hidden))
+    write_image(folder.sheet(step), square_sheet(images, hidden))
     rows = [
         {"prompt": p.text, "label": p.label, "category": p.category, "veiled": h}
         for p, h in zip(chosen, hidden, strict=True)
     ]
-    write_checked(folder / "samples.json", {"prompts": rows, "seeds": seeds})
+    write_checked(folder.samples / "samples.json", {"prompts": rows, "seeds": seeds})
 
 
 def is_hidden(prompt: Prompt, config: RunConfig) -> bool:

@@ -233,7 +233,7 @@ class Trainer:
         """Write the sample sheet of this round."""
         with self.learner.evaluation_weights():
             if distributed.is_main():
-                write_sheet(self.diffuser, self.prompts, self.config, self.folder.samples, self.step)
+                write_sheet(self.diffuser, self.prompts, self.config, self.folder, self.step)
 
     def announce(self) -> None:
         """Log the derived numbers that show a wrong setting before it costs an hour."""
