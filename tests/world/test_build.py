@@ -9,7 +9,7 @@ from safediffusion.world.captions import RELATIONS
 from safediffusion.world.networks import unet
 from safediffusion.world.networks.clip import judgement_batch, reading_loss, twin_loss
 from safediffusion.world.networks.images import augment, break_images, render_batch
-from safediffusion.world.networks.loop import Schedule, fit
+from safediffusion.world.networks.loop import Schedule, fit, lr_at
 from safediffusion.world.networks.tokenizer import train_tokenizer
 from safediffusion.world.networks.vae import LATENTS, load_vae
 from safediffusion.world.scenes import random_scene
@@ -67,6 +67,15 @@ def test_latents_are_scaled_by_the_mixed_pairs_alone_and_kept(tmp_path, monkeypa
 
 def relation_in(caption: str) -> bool:
     return any(f" {relation} " in caption for relation in RELATIONS)
+
+
+def test_a_restart_changes_nothing_before_it_and_begins_the_cosine_again():
+    one = Schedule(steps=90, lr=0.2, seed=0, warmup=10)
+    two = Schedule(steps=140, lr=0.2, seed=0, warmup=10, restart=(90, 0.1))
+    assert [lr_at(one, step) for step in range(90)] == [lr_at(two, step) for step in range(90)]
+    second = [lr_at(two, step) for step in range(90, 140)]
+    assert second[0] == pytest.approx(0.01) and max(second) == second[9] == pytest.approx(0.1, rel=0.1)
+    assert second[9:] == sorted(second[9:], reverse=True) and second[-1] < 0.003
 
 
 def test_the_tokenizer_keeps_words_whole_and_knows_every_text(tmp_path):

@@ -63,9 +63,9 @@ def box_of(shape: Found) -> list[float]:
 
 TASK = world_task(
     name="world-geneval",
-    version=4,
-    n=300,
-    description="composition prompts, six tasks of 50: objects, counts, colours and places found by rule",
+    version=5,
+    n=600,
+    description="composition prompts, six tasks of 100: objects, counts, colours and places found by rule",
     detectors=("shapes",),
     measures=(
         MeanOfRates(

@@ -25,7 +25,11 @@ LossFn = Callable[[np.random.Generator, int], Tensor]  # the randomness of a ste
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast one network trains."""
+    """How long and how fast one network trains.
+
+    Attributes:
+        restart: a step at which the cosine begins again, with its peak (SGDR: Loshchilov and Hutter, 2017).
+    """
 
     steps: int
     lr: float
@@ -34,13 +38,18 @@ class Schedule:
     weight_decay: float = 0.01
     ema: float = 0.0
     checkpoint_every: int = 250
+    restart: tuple[int, float] | None = None
 
 
 def lr_at(schedule: Schedule, step: int) -> float:
-    """Linear warm-up, then cosine to 2% of the peak."""
-    warm = min(1.0, (step + 1) / schedule.warmup)
-    progress = step / schedule.steps
-    return schedule.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+    """Linear warm-up, then cosine to 2% of the peak; the same again after a restart."""
+    start, end, peak = 0, schedule.steps, schedule.lr
+    if schedule.restart:
+        again, second = schedule.restart
+        start, end, peak = (0, again, peak) if step < again else (again, end, second)
+    warm = min(1.0, (step - start + 1) / schedule.warmup)
+    progress = (step - start) / (end - start)
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 def fit(name: str, model: nn.Module, loss_fn: LossFn, schedule: Schedule, folder: Path) -> None:

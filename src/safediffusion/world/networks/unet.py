@@ -28,7 +28,7 @@ from safediffusion.world.scenes import Scene
 Pair = tuple[Scene, str]
 Pairs = Callable[[Generator], list[Pair]]
 
-SCHEDULE = Schedule(steps=9_000, lr=1.2e-3, seed=31, ema=0.999, warmup=300)
+SCHEDULE = Schedule(steps=14_000, lr=1.2e-3, seed=31, ema=0.999, warmup=300, restart=(9_000, 7e-4))
 BATCH = 64
 PAIRS = 100_000
 COLORED_POSITIONS = 10  # of a hundred pairs
