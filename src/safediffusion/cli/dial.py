@@ -14,7 +14,6 @@ from safediffusion.system.device import pick_device
 from safediffusion.text.terminal import say
 
 if TYPE_CHECKING:
-    from safediffusion.config import RunConfig
     from safediffusion.diffusion.diffuser import Diffuser
 
 
@@ -35,12 +34,12 @@ def run_of(model: str) -> RunFolder:
     return folder
 
 
-def load_dialled(model: str, config: RunConfig, strength: float) -> Diffuser:
-    """A run's model at a strength, loaded as its settings say."""
+def load_dialled(model: str, strength: float, load: Sequence[str] = ()) -> Diffuser:
+    """A run's model at a strength; `load` changes how it is loaded, see `run_config`."""
     from safediffusion.diffusion.strength import load_at_strength
 
     run = run_of(model)
-    return load_at_strength(config.model, run.model, strength, pick_device())
+    return load_at_strength(run_config(model, load).model, run.model, strength, pick_device())
 
 
 def evaluate_strengths(

@@ -176,7 +176,7 @@ def generate_images(
     config: RunConfig,
     prompts: list[str],
     seed: int,
-    changes: Changes,
+    changes: Changes | None = None,
 ) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.cli.dial import load_dialled
@@ -184,9 +184,10 @@ def generate_images(
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
+    changes = changes or Changes()
     if changes.strength is None:
         diffuser = load_with(loading(config, model), changes.parts)
     else:
-        diffuser = load_dialled(model, config, changes.strength)
+        diffuser = load_dialled(model, changes.strength, changes.load)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

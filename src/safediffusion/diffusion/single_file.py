@@ -141,7 +141,7 @@ def refuse_gaps(pipeline: Any, found: CheckpointFile) -> None:
 def misfit(found: CheckpointFile, why: str) -> UserError:
     """The error for a checkpoint that its settings do not fit."""
     return UserError(
-        f"model.path={found.path} looks like {found.kind} and could not be loaded as such: {why}. If its "
+        f"model.path={found.path} looks like {found.kind} and could not be loaded as such: {why.rstrip('.')}. If its "
         "architecture is another, set model.config to the folder or hub id of a pipeline that has the same; "
         "else get the file again"
     )
