@@ -57,7 +57,7 @@ def read_single_file(path: Path, config: ModelConfig, options: Callable[[str], M
                 str(path), config=str(folder), torch_dtype=found.dtype, local_files_only=True, **given
             )
         except UNREADABLE as error:
-            raise misfit(found, reason(error).partition(" If you want")[0]) from error
+            raise misfit(found, reason(error).partition(" If you want")[0].rstrip(".")) from error
     refuse_gaps(pipeline, found)
     set_noise(pipeline, found, config)
     for part in pipeline.components.values():
@@ -141,7 +141,7 @@ def refuse_gaps(pipeline: Any, found: CheckpointFile) -> None:
 def misfit(found: CheckpointFile, why: str) -> UserError:
     """The error for a checkpoint that its settings do not fit."""
     return UserError(
-        f"model.path={found.path} looks like {found.kind} and could not be loaded as such: {why.rstrip('.')}. If its "
+        f"model.path={found.path} looks like {found.kind} and could not be loaded as such: {why}. If its "
         "architecture is another, set model.config to the folder or hub id of a pipeline that has the same; "
         "else get the file again"
     )
