@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -174,7 +175,7 @@ def test_without_a_connection_the_cache_is_taken_or_it_is_said_how_to_fill_it(
 def test_why_the_hub_refuses_is_told(
     error: Any, message: str, hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = error("x") if error is OfflineModeIsEnabled else error("x", response=SimpleNamespace(headers={}))
+    made = error("x") if error is OfflineModeIsEnabled else error("x", response=Mock())
     hub.root = saved / "nothing"
     monkeypatch.setattr(hub, "model_info", lambda *_, **__: (_ for _ in ()).throw(made))
     with pytest.raises(UserError, match=message) as caught:

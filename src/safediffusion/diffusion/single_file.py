@@ -56,6 +56,8 @@ def read_single_file(path: Path, config: ModelConfig, options: Callable[[str], M
             pipeline = getattr(diffusers, name).from_single_file(
                 str(path), config=str(folder), torch_dtype=found.dtype, local_files_only=True, **given
             )
+        except NotImplementedError as error:  # tensors that the file lacks stay on the meta device
+            raise misfit(found, "it lacks some of the tensors") from error
         except UNREADABLE as error:
             raise misfit(found, reason(error).partition(" If you want")[0].rstrip(".")) from error
     refuse_gaps(pipeline, found)
@@ -122,7 +124,7 @@ def read_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dt
 
 
 def refuse_gaps(pipeline: Any, found: CheckpointFile) -> None:
-    """Refuse a file that lacked tensors: the loader leaves them without content.
+    """Refuse a file that lacks tensors of a text encoder: the loader leaves them without content.
 
     Raises:
         UserError: names the first one.
