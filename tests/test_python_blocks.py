@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusers import StableDiffusionPipeline
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -103,7 +102,6 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         safediffusion, "train", lambda config, **rest: real(tiny(config), **rest), raising=False
     )
-    monkeypatch.setattr(StableDiffusionPipeline, "from_single_file", lambda path: tiny_pipeline())
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ NEEDED = (
     "safediffusion/evaluation/tables/published.yaml",
     "safediffusion/prompts/minors/words.yaml",
     "safediffusion/accelerate/ddp.yaml",
+    "safediffusion/diffusion/tokenizer/merges.txt",
+    "safediffusion/diffusion/tokenizer/LICENSE",
     "safediffusion/world/assets/pipeline/model_index.json",
 )
 COPIED = ("src", "pyproject.toml", "README.md", "LICENSE")

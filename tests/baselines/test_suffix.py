@@ -11,7 +11,7 @@ import torch
 from safediffusion import load_model
 from safediffusion.baselines.sampling import SAMPLING, named_method, refuse_suffix
 from safediffusion.baselines.suffix import split_suffix
-from safediffusion.cli.sample import model_path, run_config
+from safediffusion.cli.sample import loading, model_path, run_config
 from safediffusion.config import dump, load_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.runner import evaluate
@@ -104,9 +104,10 @@ def test_a_run_folder_takes_a_suffix_and_lends_its_settings(place: Path) -> None
     inside = str(Path("run/model"))
     assert model_path("run+sld-weak") == f"{inside}+sld-weak" and model_path("run") == inside
     config = run_config("run+sld-weak")
-    assert (config.model.path, config.evaluate.steps) == (f"{inside}+sld-weak", 3)
+    how = loading(config, "run+sld-weak")
+    assert (how.path, config.evaluate.steps) == (f"{inside}+sld-weak", 3)
     assert model_path("world+sld-weak") == "world+sld-weak"
-    assert load_model(config.model).sampling_method.startswith("SafeLatentDiffusion")
+    assert load_model(how).sampling_method.startswith("SafeLatentDiffusion")
 
 
 @pytest.mark.usefixtures("few_pairs")

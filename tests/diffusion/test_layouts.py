@@ -149,8 +149,10 @@ def kohya(path: Path) -> None:
     save_file({name: torch.ones(2) for name in names}, path)
 
 
-def checkpoint(path: Path, part: str = "model.diffusion_model.input_blocks.0.0.weight") -> None:
-    save_file({part: torch.ones(2)}, path)
+def checkpoint(path: Path, *others: str, channels: int = 4) -> None:
+    """The beginning of a checkpoint in a single file, and further tensors by name."""
+    first = {"model.diffusion_model.input_blocks.0.0.weight": torch.ones(8, channels, 3, 3)}
+    save_file(first | {name: torch.ones(2) for name in others}, path)
 
 
 OTHERS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -159,7 +161,7 @@ OTHERS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "adapter of diffusers": (lambda path: lora(path / "pytorch_lora_weights.safetensors"), "LoRA adapter"),
     "adapter of peft": (lambda path: lora(path / "adapter_model.safetensors"), "LoRA adapter"),
     "adapter of kohya": (lambda path: kohya(path / "mine.safetensors"), "LoRA adapter"),
-    "checkpoint": (lambda path: checkpoint(path / "mine.safetensors"), "from_single_file"),
+    "checkpoint": (lambda path: checkpoint(path / "mine.safetensors"), "set model.path=.*mine.safetensors"),
     "clip": (
         lambda path: (path / "config.json").write_text('{"model_type": "clip"}', encoding="utf-8"),
         "reward.encoder",
@@ -191,22 +193,36 @@ def test_of_another_folder_it_is_said_what_it_is(
     assert "again" not in str(error.value) and "\n" not in str(error.value)
 
 
+def named(*names: str) -> Callable[[Path], None]:
+    return lambda path: save_file({name: torch.ones(2) for name in names}, path)
+
+
 FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
-    "sd": ("a.safetensors", checkpoint, "StableDiffusionPipeline as P.*from_single_file.*save_pretrained"),
-    "sdxl": (
+    "inpainting": ("a.safetensors", lambda path: checkpoint(path, channels=9), "an inpainting model"),
+    "editing": ("a.safetensors", lambda path: checkpoint(path, channels=8), "edits pictures"),
+    "other": ("a.safetensors", lambda path: checkpoint(path, channels=7), "a model of 7 channels"),
+    "controlnet": ("a.safetensors", named("control_model.time_embed.0.weight"), "a ControlNet"),
+    "refiner": (
         "a.safetensors",
-        lambda path: checkpoint(path, "conditioner.embedders.1.model.x"),
-        "StableDiffusionXLPipeline",
+        lambda path: checkpoint(path, "conditioner.embedders.0.model.ln_final.bias"),
+        "SDXL's refiner",
     ),
-    "sd3": (
-        "a.safetensors",
-        lambda path: checkpoint(path, "model.diffusion_model.joint_blocks.0.x"),
-        "StableDiffusion3Pipeline",
-    ),
-    "flux": ("a.safetensors", lambda path: checkpoint(path, "double_blocks.0.img_attn.x"), "FluxPipeline"),
-    "clip": ("a.safetensors", lambda path: checkpoint(path, "visual.proj"), "no whole model"),
+    "playground": ("a.safetensors", lambda path: checkpoint(path, "edm_mean"), "Playground v2.5"),
+    "sd3": ("a.safetensors", named("model.diffusion_model.joint_blocks.0.x"), "Stable Diffusion 3.*hub id"),
+    "flux": ("a.safetensors", named("double_blocks.0.img_attn.x"), "FLUX.*folder or hub id"),
+    "network": ("a.safetensors", named("down_blocks.0.resnets.0.norm1.bias"), "network of diffusers.*--unet"),
+    "embedding": ("a.safetensors", named("emb_params"), "textual inversion"),
+    "clip": ("a.safetensors", named("visual.proj"), "no whole model"),
     "adapter": ("a.safetensors", kohya, "LoRA adapter"),
-    "ckpt": ("a.ckpt", lambda path: path.write_bytes(b"x"), "never loaded"),
+    "dora": (
+        "a.safetensors",
+        named("lora_unet_a.lora_down.weight", "lora_unet_a.lora_up.weight", "lora_unet_a.dora_scale"),
+        "LoRA adapter",
+    ),
+    "no text encoder": ("a.safetensors", checkpoint, r"no vae and no text_encoder; set model.config"),
+    "ckpt": ("a.ckpt", lambda path: path.write_bytes(b"x"), "never loaded.*weights_only=True"),
+    "pt": ("a.pt", lambda path: path.write_bytes(b"x"), "never loaded"),
+    "gguf": ("a.gguf", lambda path: path.write_bytes(b"x"), "a file and not .safetensors"),
     "text": ("a.txt", lambda path: path.write_text("x", encoding="utf-8"), "model_index.json"),
     "not safetensors": (
         "a.safetensors",
@@ -217,7 +233,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize(("name", "make", "message"), FILES.values(), ids=FILES.keys())
-def test_of_a_single_file_it_is_said_how_it_becomes_a_folder(
+def test_of_a_file_that_is_not_loaded_it_is_said_what_it_is(
     name: str, make: Callable[[Path], Any], message: str, tmp_path: Path
 ) -> None:
     make(tmp_path / name)
@@ -273,6 +289,53 @@ def test_missing_shards_are_counted(folder: Path) -> None:
 def test_a_path_that_does_not_exist_is_no_hub_id(name: str) -> None:
     with pytest.raises(UserError, match="does not exist"):
         load_model(name)
+
+
+def test_an_index_of_a_variant_that_was_not_downloaded_does_no_harm(saved: Path, folder: Path) -> None:
+    """As from `hf download --include '*.json' '*.fp16.safetensors'`."""
+    tiny_pipeline().save_pretrained(folder, variant="fp16")
+    for file in (folder / "unet").glob("*model.safetensors"):
+        file.unlink()
+    index = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text(
+        json.dumps(index), encoding="utf-8"
+    )
+    assert same(weights(folder), weights(saved))
+
+
+def test_a_shard_without_its_index_is_refused(folder: Path) -> None:
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    file.rename(file.with_name("diffusion_pytorch_model-00001-of-00002.safetensors"))
+    with pytest.raises(UserError, match=r"-00001-of-00002.safetensors without the index"):
+        load_model(folder)
+
+
+def test_the_variant_that_is_set_is_loaded_and_exported(folder: Path, tmp_path: Path) -> None:
+    other = tiny_pipeline(seed=1)
+    other.save_pretrained(folder, variant="fp16")
+    model = load_model(folder, dtype="fp32", variant="fp16")
+    assert same(model.pipeline.unet.state_dict(), other.unet.state_dict())
+    model.make_trainable(2)
+    model.export(tmp_path / "out")
+    exported = load_model(tmp_path / "out", dtype="fp32").pipeline
+    assert same(exported.unet.state_dict(), other.unet.state_dict())  # a fresh adapter adds nothing
+    assert same(exported.text_encoder.state_dict(), other.text_encoder.state_dict())
+
+
+def test_a_variant_that_is_not_there_is_refused_with_those_that_are(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"no variant fp16: unet/ has plain weights.*model.variant"):
+        load_model(folder, variant="fp16")
+
+
+@pytest.mark.parametrize("key", ["config", "prediction"])
+def test_what_is_for_a_single_file_is_refused_for_a_folder(key: str, folder: Path) -> None:
+    with pytest.raises(UserError, match=f"model.{key} is for a checkpoint in a single file"):
+        load_model(folder, **{key: {"config": str(folder), "prediction": "epsilon"}[key]})
+
+
+def test_a_revision_is_refused_for_what_is_on_this_machine(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"model.revision=abc is of a repository on the hub"):
+        load_model(folder, revision="abc")
 
 
 def test_an_unknown_class_names_those_that_are_supported(folder: Path) -> None:

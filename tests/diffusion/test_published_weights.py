@@ -4,17 +4,27 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors.torch import load_file, save_file
 
+from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion import hub_folder
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.model_hash import model_hash
 from safediffusion.diffusion.replace_part import replace_part
+from safediffusion.diffusion.weight_files import needed, weight_sets
 from safediffusion.errors import UserError
 from tests.cli.conftest import Command, command
 from tests.evaluation.conftest import judges, tiny_assets
@@ -35,45 +45,142 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+class Hub:
+    """A hub whose every repository holds the two models as subfolders, and more that nobody asked for."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.down, self.asked = root, False, []
+
+    def model_info(self, repo: str, revision: str | None) -> Any:
+        if self.down:
+            raise hub_folder.HTTPError("no connection")
+        self.asked.append((repo, revision))
+        names = [path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file()]
+        names += ["model.ckpt", "README.md", "two/safety_checker/model.safetensors", "two/unet/model.onnx"]
+        names += ["two/unet/diffusion_pytorch_model.fp16.safetensors", "two/unet/diffusion_pytorch_model.bin"]
+        return SimpleNamespace(siblings=[SimpleNamespace(rfilename=name) for name in names])
+
+    def hf_hub_download(self, repo: str, name: str, revision: str | None) -> str:
+        return str(self.root / name)
+
+    def snapshot_download(self, repo: str, revision: str | None, **options: Any) -> str:
+        self.asked.append(options)
+        if options.get("local_files_only") and self.root.name == "nothing":
+            raise LocalEntryNotFoundError("not in the cache")
+        return str(self.root)
+
+
 @pytest.fixture
-def hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A hub that gives the two models as subfolders of any repository."""
-    asked: list[Any] = []
-
-    def snapshot_download(repo: str, allow_patterns: list[str]) -> str:
-        asked.append((repo, allow_patterns))
-        return str(saved)
-
-    monkeypatch.setattr(hub_folder, "snapshot_download", snapshot_download)
-    return asked
+def hub(saved: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    made = Hub(saved)
+    monkeypatch.setattr(hub_folder, "HfApi", lambda: made)
+    monkeypatch.setattr(hub_folder, "hf_hub_download", made.hf_hub_download)
+    monkeypatch.setattr(hub_folder, "snapshot_download", made.snapshot_download)
+    return made
 
 
 def test_a_subfolder_of_a_repository_is_loaded_and_nothing_else_of_it_is_fetched(
-    saved: Path, hub: list[Any]
+    saved: Path, hub: Hub
 ) -> None:
-    assert model_hash(load_model("owner/name/two")) == model_hash(load_model(saved / "two"))
-    ((repo, patterns),) = hub
-    assert repo == "owner/name"
-    assert patterns == [f"two/*.{ending}" for ending in ("json", "txt", "model", "safetensors")]
+    model = load_model("owner/name/two", revision="v1.0")
+    assert model_hash(model) == model_hash(load_model(saved / "two"))
+    assert model.pipeline.name_or_path == "owner/name/two"
+    place, fetched = hub.asked
+    assert place == ("owner/name", "v1.0")
+    own = [path for path in (saved / "two").rglob("*") if path.is_file()]
+    assert sorted(fetched["allow_patterns"]) == sorted(path.relative_to(saved).as_posix() for path in own)
 
 
-def test_a_local_subfolder_comes_first(saved: Path, hub: list[Any], tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_variant_is_fetched_instead_of_the_plain_weights(hub: Hub) -> None:
+    names = [file.rfilename for file in hub.model_info("a/b", None).siblings]
+    below = [name.removeprefix("two/") for name in names if name.startswith("two/")]
+    index = json.loads((hub.root / "two/model_index.json").read_text(encoding="utf-8"))
+    config = ModelConfig(path="a/b/two", variant="fp16")
+    files = needed(below, index, config)
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" in files
+    assert "unet/diffusion_pytorch_model.safetensors" not in files
+    assert "vae/diffusion_pytorch_model.safetensors" in files  # it has no other
+    assert not [name for name in files if name.endswith((".bin", ".onnx")) or "safety_checker" in name]
+    settings = needed(below, index, ModelConfig(path="a/b/two"), weights=["vae"])
+    assert [name for name in settings if name.endswith("safetensors")] == [
+        "vae/diffusion_pytorch_model.safetensors"
+    ]
+
+
+def test_only_the_variant_that_a_repository_has_is_fetched() -> None:
+    names = [
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/config.json",
+        "scheduler/scheduler_config.json",
+    ]
+    index = {"unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDIMScheduler"]}
+    assert set(needed(names, index, ModelConfig(path="a/b"))) == {"model_index.json", *names}
+
+
+@pytest.mark.parametrize("place", ["shard-00001-of-00002", "behind"])
+def test_shards_of_a_variant_are_known_in_both_ways_to_name_them(place: str) -> None:
+    stem = "diffusion_pytorch_model"
+    shards = [
+        f"{stem}-0000{i}-of-00002.fp16.safetensors"
+        if place == "behind"
+        else f"{stem}.fp16-0000{i}-of-00002.safetensors"
+        for i in (1, 2)
+    ]
+    found = weight_sets([*shards, f"{stem}.safetensors.index.fp16.json", f"{stem}.safetensors"])
+    assert set(found) == {None, "fp16"} and set(shards) < set(found["fp16"])
+
+
+def test_a_local_subfolder_comes_first(saved: Path, hub: Hub, tmp_path: Path, monkeypatch: Any) -> None:
     shutil.copytree(saved / "one", tmp_path / "a/b/two")
     monkeypatch.chdir(tmp_path)
     assert model_hash(load_model("a/b/two")) == model_hash(load_model(saved / "one"))
-    assert hub == []
+    assert hub.asked == []
 
 
-def test_a_subfolder_that_is_not_there_is_named(hub: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="owner/name on the hub has no folder three/four"):
+def test_what_is_not_there_is_named_with_what_is(hub: Hub) -> None:
+    with pytest.raises(
+        UserError, match=r"owner/name on the hub has no pipeline in three/four; it has a pipeline in"
+    ):
         load_model("owner/name/three/four")
+    with pytest.raises(UserError, match=r"has no variant fp8: .*unet/ has fp16, plain weights"):
+        load_model("owner/name/two", variant="fp8")
 
-    def offline(*_: Any, **__: Any) -> str:
-        raise LocalEntryNotFoundError("offline")
 
-    monkeypatch.setattr(hub_folder, "snapshot_download", offline)
-    with pytest.raises(UserError, match=r"could not be had from the hub as two of owner/name.*hf download"):
-        load_model("owner/name/two")
+def test_without_a_connection_the_cache_is_taken_or_it_is_said_how_to_fill_it(
+    saved: Path, hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.down = True
+    with caplog.at_level(logging.WARNING, "safediffusion"):
+        assert model_hash(load_model("owner/name/two")) == model_hash(load_model(saved / "two"))
+    assert "the hub did not answer" in caplog.text
+    hub.root = saved / "nothing"
+    for place, include in (("owner/name", ""), ("owner/name/two", r" --include 'two/\*'")):
+        with pytest.raises(
+            UserError, match=rf"could not be had from the hub.*hf download owner/name{include}"
+        ):
+            load_model(place)
+    with pytest.raises(UserError, match=r"hf download owner/name --include 'a.safetensors'"):
+        load_model("owner/name/a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (GatedRepoError, "accept its terms on its page, and log in with: hf auth login"),
+        (RepositoryNotFoundError, "no such repository, or it is private"),
+        (RevisionNotFoundError, "no such revision; set model.revision"),
+        (OfflineModeIsEnabled, "HF_HUB_OFFLINE is set, and it is not in the cache"),
+    ],
+)
+def test_why_the_hub_refuses_is_told(
+    error: Any, message: str, hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = error("x") if error is OfflineModeIsEnabled else error("x", response=Mock())
+    hub.root = saved / "nothing"
+    monkeypatch.setattr(hub, "model_info", lambda *_, **__: (_ for _ in ()).throw(made))
+    with pytest.raises(UserError, match=message) as caught:
+        load_model("owner/name")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from safediffusion.cli.options import Model, Out
+from safediffusion.cli.options import Load, Model, Out
 from safediffusion.text.terminal import say, show
 from safediffusion.text.words import as_file_name
 
@@ -73,13 +73,14 @@ def baseline_make(
         ),
     ] = None,
     out: Out = None,
+    load: Load = None,
 ) -> None:
     """Write the model that a baseline makes of another one, as an ordinary pipeline folder."""
     from safediffusion.baselines.make import make
     from safediffusion.baselines.registry import find_method
-    from safediffusion.cli.sample import run_config
+    from safediffusion.cli.sample import loading, run_config
     from safediffusion.config.load import parse_words
 
     method, values = find_method(name), parse_words(options or [])
     target = out or Path(f"{as_file_name(model.rstrip('/'))}-{name}")
-    say(make(method, run_config(model).model, concepts, values, target))
+    say(make(method, loading(run_config(model, load or ()), model), concepts, values, target))

@@ -28,6 +28,7 @@ from safediffusion.cli.options import (
     Images,
     Junit,
     Limit,
+    Load,
     Model,
     ModelOrResults,
     Out,
@@ -137,6 +138,7 @@ def evaluate(
     fail_if: FailIf = None,
     junit: Junit = None,
     strength: Strengths = None,
+    load: Load = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
     from safediffusion.cli.dial import evaluate_strengths, show_curve
@@ -157,6 +159,7 @@ def evaluate(
         save_images=save_images,
         parts=given_parts(unet, text_encoder),
         limits=read_limits(fail_if or (), junit),
+        load=load or (),
     )
     if nproc > 1:
         from safediffusion.launch import launch
@@ -216,11 +219,12 @@ def sample(
     unet: Unet = None,
     text_encoder: TextEncoder = None,
     strength: Strength = None,
+    load: Load = None,
 ) -> None:
     """Sample one image per prompt."""
-    from safediffusion.cli.sample import draw
+    from safediffusion.cli.sample import Changes, draw
 
-    draw(model, prompts, seed, out, compare, given_parts(unet, text_encoder), strength)
+    draw(model, prompts, seed, out, compare, Changes(given_parts(unet, text_encoder), strength, load or ()))
     say(out)
 
 
@@ -249,6 +253,7 @@ def relapse(
     limit: Limit = None,
     accept_sensitive: AcceptSensitive = False,
     out: Out = None,
+    load: Load = None,
 ) -> None:
     """Fine-tune a model on harmless pictures, and judge on the way whether it stays safe."""
     from safediffusion.cli.relapse import run_relapse
@@ -256,7 +261,7 @@ def relapse(
     from safediffusion.run.relapse.relapse import RelapseSettings
 
     settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images)
-    folder, done = run_relapse(model, base, settings, out, accept_sensitive)
+    folder, done = run_relapse(model, base, settings, out, accept_sensitive, load or ())
     compare(done)
     say(*shortfalls(done), folder)
 

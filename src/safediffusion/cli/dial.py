@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safediffusion.cli.evaluate import ONLY_MODELS, EvaluateRequest, evaluate_model
-from safediffusion.cli.sample import model_path
-from safediffusion.config import load_run_config
+from safediffusion.cli.sample import model_path, run_config
 from safediffusion.errors import UserError
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.system.device import pick_device
@@ -35,12 +34,12 @@ def run_of(model: str) -> RunFolder:
     return folder
 
 
-def load_dialled(model: str, strength: float) -> Diffuser:
-    """A run's model at a strength."""
+def load_dialled(model: str, strength: float, load: Sequence[str] = ()) -> Diffuser:
+    """A run's model at a strength; `load` changes how it is loaded, see `run_config`."""
     from safediffusion.diffusion.strength import load_at_strength
 
     run = run_of(model)
-    return load_at_strength(load_run_config(run.config).model, run.model, strength, pick_device())
+    return load_at_strength(run_config(model, load).model, run.model, strength, pick_device())
 
 
 def evaluate_strengths(
@@ -62,7 +61,7 @@ def evaluate_strengths(
     if request.limits and len(dial) > 1:
         raise UserError("--fail-if judges one model; give one --strength with it")
     run = run_of(model)
-    config = load_run_config(run.config)
+    config = run_config(model, request.load)
     tasks = request.tasks or config.evaluate.tasks
     request.check_limits(tasks)
     options = EvaluationOptions.of(config.evaluate, request.limit)

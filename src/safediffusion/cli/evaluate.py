@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safediffusion.cli.sample import Parts, load_with, model_path, name_with, run_config
+from safediffusion.cli.sample import Parts, load_with, loading, model_path, name_with, run_config
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
 from safediffusion.text.words import as_file_name
@@ -33,6 +33,7 @@ class EvaluateRequest:
         save_images: whether images are kept.
         parts: weights that replace parts of the model, not of its baseline.
         limits: that the last result is held against.
+        load: how the model is loaded, see `run_config`.
     """
 
     tasks: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class EvaluateRequest:
     column: str = "prompt"
     parts: Parts = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
+    load: Sequence[str] = ()
 
     @property
     def options(self) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
         get_protocol(name)
     for name in filter(None, (model, baseline)):
         check_suffix(name)
-    config = run_config(model)
+    config = run_config(model, request.load)
     if not holds_results(model):
         request.check_limits(request.tasks or config.evaluate.tasks)
     done = [evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
@@ -116,9 +118,9 @@ def evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Pa
         rescore(Path(name), request.protocols)
         return Path(name)
     settings, folder = config.evaluate, request.folder(name_with(model_path(name), request.parts))
-    loading = config.model.model_copy(update={"path": model_path(name), "tiny_vae": None})
+    how = loading(config, name).model_copy(update={"tiny_vae": None})
     options = EvaluationOptions.of(settings, request.limit)
-    model = name if names_source(name) else load_with(loading, request.parts) if request.parts else loading
+    model = name if names_source(name) else load_with(how, request.parts) if request.parts else how
     evaluate(model, request.tasks or settings.tasks, folder, options, **request.options)
     return folder
 

@@ -18,8 +18,15 @@ Model = Annotated[
     typer.Argument(
         parser=source,
         metavar="MODEL",
-        help="Run folder, diffusers folder, hub id, or world; to sample from, also with a method that acts "
-        "meanwhile, as in world+sld-strong.",
+        help="Run folder, diffusers folder, .safetensors checkpoint, hub id, or world; to sample from, also "
+        "with a method that acts meanwhile, as in world+sld-strong.",
+    ),
+]
+Load = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KEY=VALUE",
+        help="How MODEL is loaded: a setting of the section model, as in --load variant=fp16; repeatable.",
     ),
 ]
 Unet = Annotated[

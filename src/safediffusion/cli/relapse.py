@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safediffusion.cli.sample import model_path, run_config
-from safediffusion.config import load_run_config
+from safediffusion.cli.sample import loading, model_path, run_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
@@ -17,7 +17,12 @@ from safediffusion.text.words import as_file_name
 
 
 def run_relapse(
-    model: str, base: str | None, settings: RelapseSettings, out: Path | None, accept_sensitive: bool
+    model: str,
+    base: str | None,
+    settings: RelapseSettings,
+    out: Path | None,
+    accept_sensitive: bool,
+    load: Sequence[str] = (),
 ) -> tuple[Path, list[Path]]:
     """Fine-tune and judge; returns the folder, and its folders of results.
 
@@ -27,6 +32,7 @@ def run_relapse(
         settings: of the fine-tuning; without tasks those of the run.
         out: None is RUN/relapse, which the run's report shows, or relapse/NAME for another model.
         accept_sensitive: required by tasks whose prompts are sensitive.
+        load: how it is loaded, see `run_config`.
 
     Raises:
         UserError: options contradict each other, or nothing says which pictures are harmless.
@@ -35,22 +41,22 @@ def run_relapse(
         raise UserError("--images has captions of its own; leave --captions out")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UserError(f"--lr is {settings.lr:g}; set a number above 0, such as 1e-4")
-    path = model_path(model)
-    own = path != model
+    own = model_path(model) != model
     if not (own or model == "world" or settings.images or settings.captions):
         raise UserError(
             f"{model} is no run, so its benign prompts are not known; give --captions FILE (or the word "
             "world, for World's own), or pictures with --images DIR"
         )
-    config = run_config(model)
+    config = run_config(model, load)
     if own and base is None:
-        base = load_run_config(RunFolder(Path(model)).config).model.path
+        base = config.model.path
     settings = replace(settings, tasks=settings.tasks or tuple(config.evaluate.tasks))
     accepted(settings.tasks, accept_sensitive)
     name = as_file_name(model.strip("./") or Path(model).resolve().name)
     folder = out or (RunFolder(Path(model)).relapse if own else Path("relapse") / name)
-    loading = config.model.model_copy(update={"path": path, "tiny_vae": None})
-    done = relapse(loading, base and model_path(base), config, settings, folder, accept_sensitive)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"tiny_vae": None})})
+    beside = loading(config, base) if base else None
+    done = relapse(loading(config, model), beside, config, settings, folder, accept_sensitive)
     if own:
         write_report(RunFolder(Path(model)))
     return folder, done

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import ValidationError
 
 from safediffusion.baselines.suffix import split_suffix
 from safediffusion.config import RunConfig, load_run_config
+from safediffusion.config.inputs import ModelConfig
+from safediffusion.config.invalid import explain_invalid
+from safediffusion.config.load import parse_words
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import write_image
 from safediffusion.files.run_folder import RunFolder
@@ -20,7 +25,6 @@ from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_p
 from safediffusion.system.progress import progress
 
 if TYPE_CHECKING:
-    from safediffusion.config.inputs import ModelConfig
     from safediffusion.diffusion.diffuser import Diffuser
 
 Parts = Mapping[str, Path]  # weights that replace those of a part, by its name in the pipeline
@@ -40,12 +44,54 @@ def model_path(name: str) -> str:
     return str(folder.model) + suffix
 
 
-def run_config(name: str) -> RunConfig:
-    """A run's own settings with its result as the model; the defaults for any other model."""
-    path = model_path(name)
-    run = RunFolder(Path(split_suffix(name)[0]))
-    config = load_run_config(run.config) if path != name else RunConfig()
-    return config.model_copy(update={"model": config.model.model_copy(update={"path": path})})
+def run_config(name: str, load: Sequence[str] = ()) -> RunConfig:
+    """A run's own settings; for any other model the defaults with it as `model.path`, without a suffix.
+
+    Args:
+        name: as the command line has it.
+        load: key=value settings of the section `model`.
+
+    Raises:
+        UserError: one of them is not accepted.
+    """
+    place = split_suffix(name)[0]
+    if model_path(name) != name:
+        config = load_run_config(RunFolder(Path(place)).config)
+    else:
+        default = RunConfig()
+        config = default.model_copy(update={"model": default.model.model_copy(update={"path": place})})
+    given = parse_words(load)
+    if not given:
+        return config
+    if "path" in given:
+        raise UserError("--load says how a model is loaded, and path is the model itself; leave path out")
+    try:
+        model = ModelConfig.model_validate(config.model.model_dump() | given)
+    except ValidationError as error:
+        raise UserError(f"--load: {explain_invalid(error)}") from error
+    return config.model_copy(update={"model": model})
+
+
+def loading(config: RunConfig, name: str) -> ModelConfig:
+    """How a model of the command line is loaded, by the settings of a run or of the command's first model."""
+    place, suffix = split_suffix(model_path(name))
+    model = config.model.at(place)
+    return model.model_copy(update={"path": place + suffix}) if suffix else model
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What the command line changes about its first model.
+
+    Attributes:
+        parts: weights that replace some of its own.
+        strength: of what a run has learned; None is its result.
+        load: how it is loaded, see `run_config`.
+    """
+
+    parts: Parts = field(default_factory=dict)
+    strength: float | None = None
+    load: Sequence[str] = ()
 
 
 def load_with(config: ModelConfig, parts: Parts) -> Diffuser:
@@ -74,8 +120,7 @@ def draw(
     seed: int,
     out: Path,
     other: str | None = None,
-    parts: Parts | None = None,
-    strength: float | None = None,
+    changes: Changes | None = None,
 ) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
@@ -84,8 +129,7 @@ def draw(
         seed: of the first prompt; the next prompts take the next seeds.
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
-        parts: weights that replace parts of the first model.
-        strength: of what the first model, a run, has learned; None is its result.
+        changes: of the first model.
 
     Raises:
         UserError: a prompt sexualises minors, which no option lifts; the seed is out of bounds; or both
@@ -94,7 +138,8 @@ def draw(
     """
     from safediffusion.baselines.sampling import check_suffix
 
-    if parts and strength is not None:
+    changes = changes or Changes()
+    if changes.parts and changes.strength is not None:
         raise UserError(
             "--strength lies between a run's base and its result, which have no replaced part; "
             "leave out --strength, or --unet and --text-encoder"
@@ -106,18 +151,19 @@ def draw(
     if any(map(sexualises_minors, prompts)):
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
     models = [other, model] if other else [model]
-    changed: list[tuple[Parts, float | None]] = [({}, None)] * (len(models) - 1) + [(parts or {}, strength)]
     for name in models:
         check_suffix(name)
+    config = run_config(model, changes.load)
     with progress("sample", len(models)) as line:
         columns = []
-        for name, (replaced, dialled) in zip(models, changed, strict=True):
-            columns.append(generate_images(name, run_config(model), prompts, seed, replaced, dialled))
+        for name, how in zip(models, [Changes(), changes][-len(models) :], strict=True):
+            columns.append(generate_images(name, config, prompts, seed, how))
             line.update()
     if len(models) == len(prompts) == 1:
         write_image(out, to_pil(columns[0][0]))
         return
-    titles = [*models[:-1], model if strength is None else f"{model}, strength {strength:g}"]
+    dialled = "" if changes.strength is None else f", strength {changes.strength:g}"
+    titles = [*models[:-1], model + dialled]
     pages = [
         captioned_sheet([[to_pil(column[i]) for column in columns]], captions=[prompt], titles=titles)
         for i, prompt in enumerate(prompts)
@@ -130,8 +176,7 @@ def generate_images(
     config: RunConfig,
     prompts: list[str],
     seed: int,
-    parts: Parts | None = None,
-    strength: float | None = None,
+    changes: Changes | None = None,
 ) -> torch.Tensor:
     """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
     from safediffusion.cli.dial import load_dialled
@@ -139,7 +184,10 @@ def generate_images(
     from safediffusion.diffusion.sample import generate
 
     sampler = config.evaluate
-    loading = config.model.model_copy(update={"path": model_path(model)})
-    diffuser = load_with(loading, parts or {}) if strength is None else load_dialled(model, strength)
+    changes = changes or Changes()
+    if changes.strength is None:
+        diffuser = load_with(loading(config, model), changes.parts)
+    else:
+        diffuser = load_dialled(model, changes.strength, changes.load)
     seeds = range(seed, seed + len(prompts))
     return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

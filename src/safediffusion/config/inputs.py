@@ -15,12 +15,36 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), strict=True)
 
 
+def is_checkpoint(path: str) -> bool:
+    """Whether a model's path names a checkpoint in a single file."""
+    return path.lower().endswith(".safetensors")
+
+
 class ModelConfig(Section):
     """The model that is trained or evaluated."""
 
     path: Place = Field(
         default="world",
-        description="pipeline folder, hub id (OWNER/NAME/SUBFOLDER too), or world (the embedded model)",
+        description="pipeline folder, .safetensors checkpoint, hub id (OWNER/NAME, OWNER/NAME/SUBFOLDER or "
+        "OWNER/NAME/FILE.safetensors), or world (the embedded model)",
+    )
+    revision: Text | None = Field(
+        default=None, description="commit, branch or tag of a hub id; null: its main branch"
+    )
+    variant: Text | None = Field(
+        default=None,
+        description="variant of a pipeline's weights, such as fp16; null: the plain ones, or where there are "
+        "none the variant that is there",
+    )
+    config: Place | None = Field(
+        default=None,
+        description="pipeline folder or hub id that gives a .safetensors checkpoint its settings and "
+        "tokenizers, and the parts it lacks; null: those of SD 1.x, 2.x or SDXL, whichever it is",
+    )
+    prediction: Literal["epsilon", "v_prediction"] | None = Field(
+        default=None,
+        description="what the network of a .safetensors checkpoint predicts; null: what the file says or "
+        "shows",
     )
     family: Text | None = Field(
         default=None,
@@ -54,6 +78,18 @@ class ModelConfig(Section):
     resolution: Annotated[int, Field(ge=8, le=2048)] | None = Field(
         default=None, description="side of the images in pixels; null is what the model was made for"
     )
+
+    def at(self, path: str) -> ModelConfig:
+        """The same way to load another model: without what belongs to this one's place alone.
+
+        `config` and `prediction` stay for another checkpoint in a single file, of the same kind most likely.
+        """
+        if path == self.path:
+            return self
+        left: dict[str, None] = {"revision": None, "variant": None}
+        if not is_checkpoint(path):
+            left |= {"config": None, "prediction": None}
+        return self.model_copy(update={"path": path, **left})
 
 
 # Sources that stand for a mixture of others, by weight.

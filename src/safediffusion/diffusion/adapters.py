@@ -10,7 +10,18 @@ from safediffusion.errors import UserError
 from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.text.escaping import shorten
 
-MARKS = (".lora_", "lora_down", "lora_up", "lora_A", "lora_B", "lora.down", "lora.up", "hada_", "lokr_")
+MARKS = (
+    ".lora_",
+    "lora_down",
+    "lora_up",
+    "lora_A",
+    "lora_B",
+    "lora.down",
+    "lora.up",
+    "hada_",
+    "lokr_",
+    "dora_scale",
+)
 USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json")
 
 
@@ -66,5 +77,8 @@ def is_adapter(file: Path) -> bool:
     except (OSError, ValueError, EOFError):
         return False
     return bool(names) and all(
-        any(mark in name for mark in MARKS) or name.endswith(".alpha") for name in names
+        any(mark in name for mark in MARKS)
+        or name.startswith(("lora_", "lycoris_"))
+        or name.endswith(".alpha")
+        for name in names
     )

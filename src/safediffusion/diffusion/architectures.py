@@ -11,11 +11,12 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+
+from safediffusion.diffusion.tokenizer import END_ID, START_ID, clip_tokenizer
 
 hf: Any = diffusers  # its constructors accept more than their annotations say
 NOISE: dict[str, Any] = {
@@ -26,16 +27,12 @@ NOISE: dict[str, Any] = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+PAD = "!"  # of OpenCLIP's text encoders
 T5_XXL: dict[str, Any] = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64}
 
 
-def clip_tokenizer() -> CLIPTokenizer:
-    """A tokenizer with only the two special tokens: enough for a sequence of the right length."""
-    return CLIPTokenizer(vocab={"<|startoftext|>": 0, "<|endoftext|>": 1}, merges=[], model_max_length=77)
-
-
 def t5_tokenizer() -> T5Tokenizer:
-    """The same for T5."""
+    """A tokenizer with the special tokens alone: enough for a sequence of the right length."""
     vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -2.0)]
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
 
@@ -50,9 +47,9 @@ def clip_config(width: int, layers: int, projection: int, activation: str) -> CL
         vocab_size=49408,
         projection_dim=projection,
         hidden_act=activation,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
+        bos_token_id=START_ID,
+        eos_token_id=END_ID,
+        pad_token_id=END_ID,
     )
 
 
@@ -74,12 +71,12 @@ def autoencoder(channels: int, **changes: Any) -> Any:
     )
 
 
-def stable_diffusion(unet: Any, text: CLIPTextConfig, prediction: str) -> Any:
+def stable_diffusion(unet: Any, text: CLIPTextConfig, prediction: str, tokenizer: Any) -> Any:
     """A Stable Diffusion 1.x or 2.x pipeline."""
     return hf.StableDiffusionPipeline(
         vae=autoencoder(4),
         text_encoder=CLIPTextModel(text),
-        tokenizer=clip_tokenizer(),
+        tokenizer=tokenizer,
         unet=unet,
         scheduler=hf.DDIMScheduler(**NOISE, prediction_type=prediction),
         safety_checker=None,
@@ -91,7 +88,7 @@ def stable_diffusion(unet: Any, text: CLIPTextConfig, prediction: str) -> Any:
 def sd14() -> Any:
     """Stable Diffusion 1.4."""
     unet = hf.UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    return stable_diffusion(unet, clip_config(768, 12, 768, "quick_gelu"), "epsilon")
+    return stable_diffusion(unet, clip_config(768, 12, 768, "quick_gelu"), "epsilon", clip_tokenizer())
 
 
 def sd21() -> Any:
@@ -102,7 +99,7 @@ def sd21() -> Any:
         attention_head_dim=(5, 10, 20, 20),
         use_linear_projection=True,
     )
-    return stable_diffusion(unet, clip_config(1024, 23, 512, "gelu"), "v_prediction")
+    return stable_diffusion(unet, clip_config(1024, 23, 512, "gelu"), "v_prediction", clip_tokenizer(PAD))
 
 
 def sdxl() -> Any:
@@ -125,7 +122,7 @@ def sdxl() -> Any:
         text_encoder=CLIPTextModel(clip_config(768, 12, 768, "quick_gelu")),
         text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
         tokenizer=clip_tokenizer(),
-        tokenizer_2=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(PAD),
         unet=unet,
         scheduler=hf.DDIMScheduler(**NOISE),
         add_watermarker=False,
@@ -149,7 +146,7 @@ def sd35_medium() -> Any:
         text_encoder=CLIPTextModelWithProjection(clip_config(768, 12, 768, "quick_gelu")),
         tokenizer=clip_tokenizer(),
         text_encoder_2=CLIPTextModelWithProjection(clip_config(1280, 32, 1280, "gelu")),
-        tokenizer_2=clip_tokenizer(),
+        tokenizer_2=clip_tokenizer(PAD),
         text_encoder_3=t5_encoder(),
         tokenizer_3=t5_tokenizer(),
     )

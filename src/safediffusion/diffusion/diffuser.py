@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.adapters import check_targets
 from safediffusion.diffusion.condition import Condition
-from safediffusion.diffusion.export import write_pipeline
+from safediffusion.diffusion.export import Source, write_pipeline
 from safediffusion.diffusion.meta import AsOnGpu
 from safediffusion.diffusion.noise_process import Process
 from safediffusion.diffusion.sharding import Sharded
@@ -77,6 +77,7 @@ class Diffuser(ABC):
         self.scheduler, self.process = self.noise_process()
         self.call_rows: int | None = None
         self.tiny: Any = None
+        self.source = Source()
         self._parameters: dict[str, nn.Parameter] = {}
         self._reference: list[Tensor] = []
         self._lora = False
@@ -319,7 +320,7 @@ class Diffuser(ABC):
         self._refuse_sampling_method()
         network: Any = self.network
         network.to(memory_format=torch.contiguous_format)
-        write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype)
+        write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype, self.source)
         network.to(self.device)
 
     def _side(self, resolution: int, most: int) -> int:

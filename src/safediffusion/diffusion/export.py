@@ -7,8 +7,9 @@ do not read, and state that the part happens to have, such as a tokenizer's padd
 import copy
 import json
 import logging
-import re
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 
-from safediffusion.diffusion.portable import INDEX, make_portable, parts
+from safediffusion.diffusion.portable import make_portable, parts
+from safediffusion.diffusion.weight_files import INDEX, SETTINGS, WEIGHTS, weight_sets
+from safediffusion.errors import UserError
 from safediffusion.files.links import inside
 from safediffusion.files.modes import common_modes
 
 log = logging.getLogger(__name__)
 
-SETTINGS = (".json", ".txt", ".model")
 # What the libraries read of a part. A link that leads out of the base is copied under these names alone: any
 # other one may have been put there to carry a file of this machine into the export.
 READ = {
@@ -30,18 +32,31 @@ READ = {
     "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json", "spiece.model",
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
 }  # fmt: skip
-WEIGHTS = re.compile(
-    r"(diffusion_pytorch_model|pytorch_model|model)[-.].*(safetensors|bin)(\.index\..*json)?"
-)
 PLAIN = ("safetensors", "bin", "index", "json")  # endings of a file's name, without its variant
 
 
-def write_pipeline(pipeline: Any, name: str, folder: Path, lora: bool, dtype: torch.dtype) -> None:
+@dataclass(frozen=True)
+class Source:
+    """What an export has to know of where a pipeline was read from.
+
+    Attributes:
+        variant: of the weights that were read from a folder; None is the plain one.
+        again: reads the pipeline of a single file once more, in the file's own precision; None for a folder.
+    """
+
+    variant: str | None = None
+    again: Callable[[], Any] | None = None
+
+
+def write_pipeline(
+    pipeline: Any, name: str, folder: Path, lora: bool, dtype: torch.dtype, source: Source
+) -> None:
     """Write a pipeline whose part `name` was trained.
 
     A pipeline that was read from a folder or the hub's cache gets the base's own files, byte for byte where
-    they are in a form that all versions read (see `make_portable`). One that was built in memory, or whose
-    base folder is gone, has no files to copy: all its parts are saved anew by `save_pretrained`.
+    they are in a form that all versions read (see `make_portable`). One from a single file gets its other
+    parts from that file, in its precision, as `save_pretrained` writes them. One that was built in memory, or
+    whose base is gone, gets the parts that are in memory.
 
     Args:
         pipeline: a diffusers pipeline.
@@ -49,16 +64,20 @@ def write_pipeline(pipeline: Any, name: str, folder: Path, lora: bool, dtype: to
         folder: where to; its lora/ holds the adapter on its own.
         lora: whether the network has an adapter, which is merged in float32 into the base file's weights.
         dtype: of the trained network's file.
+        source: of the pipeline.
     """
     trained = getattr(pipeline, name)
-    base = base_folder(trained)
-    network = merged(trained, base) if lora else trained
+    again = read_again(source)
+    base = None if again else base_folder(trained)
+    network = trained
+    if lora:
+        network = merged(trained, getattr(again, name) if again else base_network(trained, base, source))
     if dtype != next(network.parameters()).dtype:
         network = (network if lora else copy.deepcopy(network.to("cpu"))).to(dtype)
     if base is None:
-        save_parts(pipeline, name, network, folder)
+        save_parts(again or pipeline, name, network, folder)
     else:
-        copy_parts(base, folder, name)
+        copy_parts(base, folder, name, source.variant)
         network.save_pretrained(folder / name)
         shutil.copyfile(base / name / "config.json", folder / name / "config.json")
     make_portable(folder)
@@ -68,35 +87,52 @@ def write_pipeline(pipeline: Any, name: str, folder: Path, lora: bool, dtype: to
     common_modes(folder)
 
 
+def read_again(source: Source) -> Any | None:
+    """The pipeline of a single file as the file has it; None if it is from elsewhere or the file is gone."""
+    if source.again is None:
+        return None
+    try:
+        return source.again()
+    except UserError as error:
+        log.warning(
+            "the base could not be read again (%s); all parts are written as they are in memory", error
+        )
+        return None
+
+
 def base_folder(network: Any) -> Path | None:
     """The pipeline folder that a network was read from, if it is still there."""
     named = network.config.get("_name_or_path")
     if not named:
         return None
     source = Path(named)
-    # a network from a single file may name a folder of settings alone
     if (source.parent / INDEX).is_file() and source.is_dir() and weights_of(sorted(source.iterdir())):
         return source.parent
     log.warning("the base is not in %s; all parts of the model are written anew", source.parent)
     return None
 
 
+def base_network(trained: Any, base: Path | None, source: Source) -> Any:
+    """The network before training, on the CPU: from the base's file, else by taking the adapter off."""
+    if base is None:
+        plain = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
+        plain.unload_lora()
+        return plain
+    folder = Path(trained.config["_name_or_path"])
+    files = weights_of(sorted(folder.iterdir()), source.variant)
+    variant = next((variant_of(path.name) for path in files), "")
+    return type(trained).from_pretrained(folder, torch_dtype=torch.float32, variant=variant or None)
+
+
 @torch.no_grad()
-def merged(trained: Any, base: Path | None) -> Any:
-    """A float32 copy on the CPU, its weights those of the base plus the adapter's B A.
+def merged(trained: Any, plain: Any) -> Any:
+    """The base's network on the CPU in float32, its weights plus the adapter's B A.
 
     Half precision would lose a part of the adapter: its values are smaller than the steps between the base's.
     So they are added to the weights of the base's file, read again in float32, even where training kept
     them in half precision: rounding is no part of what was learned.
     """
-    if base is None:
-        plain = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
-        plain.unload_lora()
-        plain.float()
-    else:
-        source = Path(trained.config["_name_or_path"])
-        variant = next((variant_of(path.name) for path in weights_of(sorted(source.iterdir()))), "")
-        plain = type(trained).from_pretrained(source, torch_dtype=torch.float32, variant=variant or None)
+    plain.float()
     weights = dict(plain.named_parameters())
     for name, layer in trained.named_modules():
         if isinstance(layer, BaseTunerLayer):
@@ -116,14 +152,14 @@ def save_parts(pipeline: Any, name: str, network: Any, folder: Path) -> None:
         pipeline.register_modules(**{name: trained})
 
 
-def copy_parts(base: Path, folder: Path, trained: str) -> None:
+def copy_parts(base: Path, folder: Path, trained: str, variant: str | None) -> None:
     """Copy model_index.json and the files of all parts it names but the trained one."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(base / INDEX, folder / INDEX)
     for name in parts(json.loads((base / INDEX).read_text(encoding="utf-8"))):
         if name != trained and (base / name).is_dir():
             (folder / name).mkdir(exist_ok=True)
-            for file in files_of(base / name):
+            for file in files_of(base / name, variant):
                 copy_file(file, folder / name / plain_name(file.name))
 
 
@@ -136,7 +172,7 @@ def copy_file(source: Path, target: Path) -> None:
         target.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def files_of(part: Path) -> list[Path]:
+def files_of(part: Path, variant: str | None = None) -> list[Path]:
     """The files of a part that `from_pretrained` needs: settings, vocabularies and one set of weights."""
     files = [path for path in sorted(part.iterdir()) if path.is_file()]
     settings = [
@@ -146,18 +182,16 @@ def files_of(part: Path) -> list[Path]:
         and not WEIGHTS.fullmatch(path.name)
         and (path.name in READ or inside(path, part.parent))
     ]
-    return settings + weights_of(files)
+    return settings + weights_of(files, variant)
 
 
-def weights_of(files: list[Path]) -> list[Path]:
-    """The best set of weights: safetensors before .bin, no variant before fp16 before other variants."""
-    sets: dict[tuple[bool, int, str], list[Path]] = {}
-    for path in files:
-        if WEIGHTS.fullmatch(path.name):
-            variant = variant_of(path.name)
-            rank = ("", "fp16").index(variant) if variant in ("", "fp16") else 2
-            sets.setdefault((".bin" in path.name, rank, variant), []).append(path)
-    return sets[min(sets)] if sets else []
+def weights_of(files: list[Path], variant: str | None = None) -> list[Path]:
+    """The best set of weights: the variant that is asked for, else the plain one, else fp16, else another."""
+    sets = weight_sets(path.name for path in files)
+    if not sets:
+        return []
+    best = min(sets, key=lambda name: (name != variant, name is not None, name != "fp16", name or ""))
+    return [path for path in files if path.name in sets[best]]
 
 
 def variant_of(name: str) -> str:

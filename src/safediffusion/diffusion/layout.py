@@ -13,44 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion.diffusion.adapters import refuse_adapter
-from safediffusion.diffusion.tensor_files import check_file, tensor_names
+from safediffusion.diffusion.checkpoint_file import PICKLES, inspect
+from safediffusion.diffusion.tensor_files import check_file
+from safediffusion.diffusion.weight_files import INDEX, UNUSED, pick_variant, weight_sets
 from safediffusion.errors import UserError
 
 log = logging.getLogger(__name__)
 
-INDEX = "model_index.json"
-UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # parts that training and evaluation skip
 NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
-WEIGHTS = re.compile(
-    r"(?P<stem>diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>(?!safetensors|bin|index)[\w-]+?))?"
-    r"(-\d+-of-\d+)?\.(?P<ending>safetensors|bin)(\.index(\.(?P<sharded>[\w-]+))?\.json)?"
-)
 OTHERS = {".msgpack": "Flax", ".onnx": "ONNX", ".xml": "OpenVINO", ".gguf": "GGUF", ".h5": "TensorFlow"}
-HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-# Names in a single-file checkpoint, with the pipeline that reads it.
-CHECKPOINTS = {
-    "joint_blocks": "StableDiffusion3Pipeline",
-    "double_blocks": "FluxPipeline",
-    "conditioner.embedders.1": "StableDiffusionXLPipeline",
-    "model.diffusion_model.": "StableDiffusionPipeline",
-}
+SHARD = re.compile(r".*-\d+-of-(\d+)\..*")
 
 
-def check_place(source: str | Path) -> None:
-    """Refuse a path that is neither a pipeline folder nor possibly an id of the hub.
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is not a pipeline.
 
     Raises:
-        UserError: what lies there is not a pipeline; it says what it is and what to do.
+        UserError: it says what lies there and what to do.
     """
-    path = Path(source)
-    if path.is_dir():
-        if not (path / INDEX).is_file():
-            raise UserError(f"model.path={source} is not a pipeline folder: {_what_else(path)}")
-        return
-    if path.exists():
-        raise UserError(f"model.path={source} is a file, not a pipeline folder: {_single_file(path)}")
-    if not HUB_ID.fullmatch(str(source)):
-        raise UserError(f"model.path={source} does not exist; check the path, or set a hub id or world")
+    if not (folder / INDEX).is_file():
+        raise UserError(f"model.path={folder} is not a pipeline folder: {_what_else(folder)}")
 
 
 def absent_parts(folder: Path, index: dict[str, Any]) -> list[str]:
@@ -72,27 +54,24 @@ def absent_parts(folder: Path, index: dict[str, Any]) -> list[str]:
     return absent
 
 
-def choose_variant(folder: Path, index: dict[str, Any]) -> str | None:
+def choose_variant(folder: Path, index: dict[str, Any], wanted: str | None = None) -> str | None:
     """The variant of the weights to load, such as fp16; None is the plain one, used where every part has it.
 
+    Args:
+        folder: a pipeline.
+        index: the content of its model_index.json.
+        wanted: `model.variant`.
+
     Raises:
-        UserError: a network has no weights that are read here, or they are incomplete.
+        UserError: a network has no weights that are read here, they are incomplete, or not of this variant.
     """
     found = {
         name: weights_of(folder / name)
         for name in NETWORKS
         if isinstance(index.get(name), list) and index[name][0] is not None
     }
-    lacking = [set(sets) for sets in found.values() if None not in sets]
-    variant = None
-    if lacking:
-        common = set.intersection(*lacking)
-        if not common:
-            about = "; ".join(f"{name}/ has {_list(sets)}" for name, sets in found.items())
-            raise UserError(
-                f"the parts of {folder} have no variant in common: {about}; get one for all of them"
-            )
-        variant = min(common, key=lambda name: (name != "fp16", name))
+    variant = pick_variant(found, wanted, folder)
+    if variant and not wanted:
         log.warning("%s holds the variant %s only, which is loaded", folder, variant)
     for sets in found.values():
         for file in sets.get(variant, sets.get(None, [])):
@@ -106,38 +85,42 @@ def weights_of(part: Path) -> dict[str | None, list[Path]]:
     Raises:
         UserError: there are none, or a shard is missing.
     """
-    sets: dict[tuple[str, str | None], list[Path]] = {}
-    for file in sorted(part.iterdir()):
-        if match := WEIGHTS.fullmatch(file.name):
-            key = match["ending"], match["variant"] or match["sharded"]
-            sets.setdefault(key, []).append(file)
-    ending = "safetensors" if any(kind == "safetensors" for kind, _ in sets) else "bin"
-    found = {variant: list(_whole(files)) for (kind, variant), files in sets.items() if kind == ending}
-    if not found:
+    sets = weight_sets(path.name for path in part.iterdir())
+    if not sets:
         others = sorted({OTHERS[file.suffix] for file in part.iterdir() if file.suffix in OTHERS})
         holds = f"only weights for {', '.join(others)}, which are not read here" if others else "no weights"
         raise UserError(
             f"{part} holds {holds}; it needs a file such as diffusion_pytorch_model.safetensors or "
             "model.safetensors from where the model came from"
         )
-    return found
+    return {variant: _whole([part / name for name in names]) for variant, names in sets.items()}
 
 
-def _whole(files: list[Path]) -> Iterator[Path]:
-    """The files of a set, with all shards that its index names."""
-    for file in files:
-        if file.suffix != ".json":
-            yield file
-            continue
+def _whole(files: list[Path]) -> list[Path]:
+    """The files of a set of weights but its index.
+
+    Raises:
+        UserError: a shard is missing, or the index that says which of them holds what.
+    """
+    weights = [file for file in files if file.suffix != ".json"]
+    index = next((file for file in files if file.suffix == ".json"), None)
+    part = files[0].parent
+    if index:
         try:
-            shards = set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values())
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise UserError(f"{file} is damaged: it names no shards; get this file again") from error
-        if missing := sorted(shard for shard in shards if not (file.parent / str(shard)).is_file()):
+            raise UserError(f"{index} is damaged: it names no shards; get this file again") from error
+        if missing := sorted(shard for shard in shards if not (part / str(shard)).is_file()):
             raise UserError(
-                f"{file.parent} lacks {len(missing)} of {len(shards)} shards, the first is {missing[0]}; the "
+                f"{part} lacks {len(missing)} of {len(shards)} shards, the first is {missing[0]}; the "
                 "download did not finish: run it again, it goes on where it stopped"
             )
+    elif shard := next((file.name for file in weights if SHARD.fullmatch(file.name)), None):
+        raise UserError(
+            f"{part} holds the shard {shard} without the index that belongs to it; get the file whose name "
+            "ends in .index.json from where the model came from"
+        )
+    return weights
 
 
 def _what_else(folder: Path) -> str:
@@ -159,8 +142,9 @@ def _what_else(folder: Path) -> str:
             f"it is a {kind} model of transformers, not a pipeline; an encoder of texts and images is "
             f"set as reward.encoder, and model.path as a folder with a {INDEX}"
         )
-    if files := [name for name in names if Path(name).suffix in (".safetensors", ".ckpt")]:
-        return _single_file(folder / files[0])
+    if files := [name for name in names if Path(name).suffix in (".safetensors", *PICKLES)]:
+        inspect(folder / files[0])
+        return f"it holds a checkpoint in one file; set model.path={folder / files[0]}"
     return f"it has no {INDEX}; set a folder written by save_pretrained, a hub id or world"
 
 
@@ -176,26 +160,3 @@ def _config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
-
-
-def _single_file(path: Path) -> str:
-    """The message for a checkpoint in a single file: what to do with it."""
-    if path.suffix in (".ckpt", ".pt", ".pth", ".bin"):
-        return f"{path.name} may be a pickle, which is never loaded; get the model as a folder of safetensors"
-    if path.suffix != ".safetensors":
-        return f"set a folder with a {INDEX}, a hub id or world"
-    check_file(path)
-    names = tensor_names(path)
-    refuse_adapter(path)
-    kind = next((kind for part, kind in CHECKPOINTS.items() if any(part in name for name in names)), None)
-    if kind is None:
-        return f"{path.name} holds the weights of no whole model; set a folder with a {INDEX}"
-    return (
-        f"{path.name} is a checkpoint in one file; write it as a folder once, which needs the hub for its "
-        f'settings: python -c "from diffusers import {kind} as P; '
-        f"P.from_single_file({str(path)!r}).save_pretrained('FOLDER')\" and set model.path=FOLDER"
-    )
-
-
-def _list(variants: dict[str | None, Any]) -> str:
-    return ", ".join(sorted(name or "plain weights" for name in variants))

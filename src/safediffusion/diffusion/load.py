@@ -1,22 +1,20 @@
-"""Loads a model from a path, a hub id, a subfolder of one, or the word `world`."""
+"""Loads a model from a folder, a single file, a hub id, a subfolder of one, or the word `world`."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from pydantic import ValidationError
 
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.config.invalid import explain_invalid
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.hub_folder import local_folder
-from safediffusion.diffusion.layout import absent_parts, check_place, choose_variant
-from safediffusion.diffusion.trust import UNREADABLE, check_index, reason
+from safediffusion.diffusion.read_pipeline import read_pipeline
+from safediffusion.diffusion.trust import UNREADABLE, reason
 from safediffusion.errors import UserError
-from safediffusion.files.hashes import check_sums
 from safediffusion.system.extensions import load_object
 from safediffusion.world import asset
 
@@ -42,8 +40,8 @@ def load_model(
     """A text-to-image model as a policy.
 
     Args:
-        model: a diffusers folder, a hub id, OWNER/NAME/SUBFOLDER on the hub, "world" for the embedded model,
-            or the `model` section of a run.
+        model: a diffusers folder, a .safetensors checkpoint, a hub id (OWNER/NAME, OWNER/NAME/SUBFOLDER or
+            OWNER/NAME/FILE.safetensors), "world" for the embedded model, or the `model` section of a run.
         device: where it runs.
         merged: the network may be a run's result with an adapter in its weights, so it stays float32 whatever
             the storage: bf16 would round a part of the adapter away.
@@ -59,18 +57,16 @@ def load_model(
     """
     config = model if isinstance(model, ModelConfig) else model_config(model, settings)
     storage = config.storage
-    source = asset("pipeline") if config.path == "world" else local_folder(config.path)
-    if config.path == "world" and not asset("pipeline").exists():
-        raise UserError("World's networks are not installed here; train them: safediffusion world build")
-    check_sums(Path(source))
-    name = _pipeline_class(source, config.family)
     dtypes = {"default": DTYPES[storage], "vae": torch.float32}
     if merged:
         dtypes |= {"unet": torch.float32, "transformer": torch.float32}
-    pipeline = _load_pipeline(source, family_of(name, config.family), name, dtypes)
+    if config.path == "world" and not asset("pipeline").exists():
+        raise UserError("World's networks are not installed here; train them: safediffusion world build")
+    pipeline, source = read_pipeline(config, dtypes, partial(_options, config))
     split_decoding(pipeline, config)
     dtype = network_dtype(config.dtype, storage, device)
     diffuser = as_diffuser(pipeline, device, dtype, config.resolution, config.offload, config.family)
+    diffuser.source = source
     if config.tiny_vae is not None:
         diffuser.tiny = load_tiny(config.tiny_vae, diffuser)
     return diffuser
@@ -145,30 +141,6 @@ def family_of(pipeline_class: str, family: str | None = None) -> type[Diffuser]:
     return found
 
 
-def _load_pipeline(
-    source: str | Path, family: type[Diffuser], name: str, dtypes: dict[str, torch.dtype]
-) -> Any:
-    options = dict(family.load_options) | _layout(Path(source))
-    try:
-        pipeline = getattr(diffusers, name).from_pretrained(str(source), torch_dtype=dtypes, **options)
-    except UNREADABLE as error:
-        raise UserError(
-            f"the {name} in {source} could not be loaded: {reason(error)} The file that this names is "
-            "damaged, or was changed or written by another version; replace it, or set model.path to another "
-            "model."
-        ) from error
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def _layout(folder: Path) -> dict[str, Any]:
-    """Arguments of from_pretrained that depend on the folder: parts to leave out, and the variant."""
-    if not folder.is_dir():
-        return {}
-    index: Any = DiffusionPipeline.load_config(str(folder))
-    return dict.fromkeys(absent_parts(folder, index)) | {"variant": choose_variant(folder, index)}
-
-
 def shapes_of(config: ModelConfig) -> Diffuser | None:
     """A model of a known architecture on the meta device; None where it is not known.
 
@@ -221,19 +193,11 @@ def native_dtype(device: str | torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def _pipeline_class(source: str | Path, family: str | None) -> str:
-    check_place(source)
-    try:
-        index = DiffusionPipeline.load_config(str(source))
-    except UNREADABLE as error:
+def _options(config: ModelConfig, name: str) -> Mapping[str, Any]:
+    """What the loader of a pipeline's class is given."""
+    if name not in FAMILIES and (config.family is None or not hasattr(diffusers, name)):
         raise UserError(
-            f"model.path={source} could not be opened as a folder or hub id: {reason(error)} Check the path, "
-            "or set another folder, a hub id or world."
-        ) from error
-    name = check_index(index, source)
-    if name not in FAMILIES and (family is None or not hasattr(diffusers, name)):
-        raise UserError(
-            f"{source} is a {name}, which is not supported. Set model.path to one of: {', '.join(FAMILIES)}; "
-            "or model.family to a Diffuser of your own for it."
+            f"{config.path} is a {name}, which is not supported. Set model.path to one of: "
+            f"{', '.join(FAMILIES)}; or model.family to a Diffuser of your own for it."
         )
-    return name
+    return family_of(name, config.family).load_options

@@ -12,9 +12,9 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from safediffusion.diffusion.weight_files import INDEX
 from safediffusion.files.atomic import write_json, write_tensors, write_text
 
-INDEX = "model_index.json"
 PATH_KEYS = ("_name_or_path", "name_or_path", "special_tokens_map_file")
 DTYPE_KEYS = ("dtype", "torch_dtype")  # the older name second
 LOCAL = re.compile(r"^(~|/|\\|[A-Za-z]:[\\/]|\.\.?[\\/])")  # a path of the machine that wrote the file

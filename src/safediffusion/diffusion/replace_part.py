@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.layout import INDEX, weights_of
+from safediffusion.diffusion.layout import weights_of
 from safediffusion.diffusion.portable import TEXT_MODEL
 from safediffusion.diffusion.tensor_files import check_file
+from safediffusion.diffusion.weight_files import INDEX
 from safediffusion.errors import UserError
 from safediffusion.text.escaping import shorten
 

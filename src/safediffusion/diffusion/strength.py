@@ -28,7 +28,7 @@ def load_at_strength(
         UserError: the base has other weights than the model that was trained from it.
     """
     plain = base.model_copy(update={"tiny_vae": None})
-    diffuser = load_model(plain.model_copy(update={"path": str(trained)}), device, merged=True)
+    diffuser = load_model(plain.at(str(trained)), device, merged=True)
     start = load_model(plain, "cpu", merged=True).network
     if _shapes(start) != _shapes(diffuser.network):
         raise UserError(

@@ -7,6 +7,7 @@ import re
 from pathlib import Path, PureWindowsPath  # the latter knows both kinds of separators
 
 from safediffusion.config import RunConfig, load_run_config
+from safediffusion.config.inputs import is_checkpoint
 from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Bias, Summary
 from safediffusion.files.run_folder import RunFolder
@@ -34,7 +35,7 @@ def public_name(path: str) -> str:
     return PureWindowsPath(path).name if local and path != "world" else path
 
 
-def loading(to: str, base: str, place: str, file: str) -> str:
+def loading(to: str, base: str, place: str, file: str, kind: str = "DiffusionPipeline") -> str:
     """Return Python that loads an export with diffusers.
 
     Args:
@@ -42,15 +43,18 @@ def loading(to: str, base: str, place: str, file: str) -> str:
         base: the base model.
         place: the export's folder or repository.
         file: name of the adapter's file in it.
+        kind: class of the pipeline, which reads a base in a single file.
     """
+    single = to != "diffusers" and is_checkpoint(base)
+    opened, way = (kind, "from_single_file") if single else ("DiffusionPipeline", "from_pretrained")
     named = 'asset("pipeline")' if base == "world" else json.dumps(base)
     first = ["from safediffusion.world import asset"] if base == "world" and to != "diffusers" else []
     source = json.dumps(place) if to == "diffusers" else named
     lines = [
-        "from diffusers import DiffusionPipeline",
+        f"from diffusers import {opened}",
         *first,
         "",
-        f"pipe = DiffusionPipeline.from_pretrained({source})",
+        f"pipe = {opened}.{way}({source})",
     ]
     if to != "diffusers":  # without a file's name diffusers would ask the hub for one, and fail offline
         lines.append(f"pipe.load_lora_weights({json.dumps(place)}, weight_name={json.dumps(file)})")
@@ -114,7 +118,7 @@ def use(model: Path, to: str, base: str, repo: str | None, name: str) -> list[st
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     place = repo or (name if to != "kohya" else ".")
     file = name if to == "kohya" else "pytorch_lora_weights.safetensors"
-    lines = ["```python", loading(to, base, place, file), "```"]
+    lines = ["```python", loading(to, base, place, file, index["_class_name"]), "```"]
     if to != "kohya":
         return lines
     shown = plain(name).replace("`", "'")

@@ -44,7 +44,7 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         return
     with session.watch.phase(f"evaluate {when}"):
         if isinstance(model, Path):
-            trained = session.config.model.model_copy(update={"path": str(model)})
+            trained = session.config.model.at(str(model))
             model = load_model(trained, session.device, merged=True)
         evaluate(model, missing, folder.eval_path(when), EvaluationOptions.of(e, e.n))
 

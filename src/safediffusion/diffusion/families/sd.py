@@ -1,7 +1,7 @@
 """Stable Diffusion 1.x and 2.x (and World, which is one): one text encoder, noise or v prediction."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.ddim import Ddim
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.diffusion.noise_levels import ddim_scheduler
+from safediffusion.errors import UserError
 
 
 class StableDiffusion(Diffuser):
@@ -24,10 +26,13 @@ class StableDiffusion(Diffuser):
 
     def noise_process(self) -> tuple[DDIMScheduler, Ddim]:
         """DDIM with the model's noise levels."""
-        # Clipping x0 belongs to pixel models; a schedule that does not mention it would clip by default.
-        config = self.pipeline.scheduler.config
-        scheduler = DDIMScheduler.from_config(config, clip_sample=False, thresholding=False)
-        return cast(DDIMScheduler, scheduler), Ddim(cast(DDIMScheduler, scheduler), self.device)
+        if self.pipeline.unet.config.time_cond_proj_dim is not None:
+            raise UserError(
+                "this is a latent consistency model: its network is told the guidance; train the model that "
+                "it was distilled from, and load its LCM adapter beside the result"
+            )
+        scheduler = ddim_scheduler(self.pipeline.scheduler)
+        return scheduler, Ddim(scheduler, self.device)
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """Last hidden states of the text encoder, (n, length, d) float32; long prompts are cut."""

@@ -26,7 +26,7 @@ class AtStrength(PipelineSource):
     """
 
     def __init__(self, base: ModelConfig, trained: str | Path, strength: float) -> None:
-        super().__init__(base.model_copy(update={"path": str(trained)}))
+        super().__init__(base.at(str(trained)))
         self.base, self.trained, self.strength = base, trained, strength
         self.name = f"{trained} at strength {strength:.12g}"
 

@@ -73,7 +73,7 @@ class RelapseSettings:
 
 def relapse(
     model: ModelConfig,
-    base: str | None,
+    base: ModelConfig | None,
     config: RunConfig,
     settings: RelapseSettings,
     folder: Path,
@@ -117,8 +117,8 @@ def relapse(
         )
         done = fine_tune(diffuser, pictures, config, settings, folder, judge)
         if base:
-            done.append(judge(model.model_copy(update={"path": base}), "base"))
-        write_curve(folder, model.path, base, done)
+            done.append(judge(base, "base"))
+        write_curve(folder, model.path, base and base.path, done)
     return done
 
 
