@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -25,6 +27,8 @@ from transformers import (
     T5EncoderModel,
     T5Tokenizer,
 )
+
+from safediffusion.diffusion.families.flux import pack
 
 WORDS = ["a", "red", "blue", "square", "person", "at", "the", "beach", "sunbathing", "circle"]
 NOISE: dict[str, Any] = {
@@ -195,6 +199,29 @@ def tiny_flux(guidance_embeds: bool = True) -> FluxPipeline:
     )
 
 
+def tiny_chroma() -> ChromaPipeline:
+    torch.manual_seed(0)
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(2, 2, 4),
+        approximator_num_channels=16,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+    )
+
+
 # A recipe's family: the pipeline, and the settings that keep it small.
 FAMILIES: dict[str, Callable[[], Any]] = {
     "sd": tiny_pipeline,
@@ -202,5 +229,22 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "sdxl": tiny_sdxl,
     "sd3": tiny_sd3,
     "flux": tiny_flux,
+    "chroma": tiny_chroma,
 }
-RESOLUTION = 16  # FLUX has no size of its own in its files; the others are made for this one
+PACKED = ("FluxPipeline", "ChromaPipeline")  # they take and give latents as tokens
+RESOLUTION = 16  # some have no size of their own in their files; the others are made for this one
+
+
+def plain_images(pipeline: Any, z: torch.Tensor, steps: int, guidance: float, prompt: str) -> torch.Tensor:
+    """What diffusers itself draws from initial noise as this package has it, (n, 3, h, w) in [0, 1]."""
+    kind = type(pipeline).__name__
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        prompt,
+        latents=pack(z) if kind in PACKED else z,
+        height=RESOLUTION,
+        width=RESOLUTION,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        output_type="pt",
+    ).images

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from safediffusion.diffusion.adapters import check_targets
+from safediffusion.diffusion.autoencoder import decoded
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import write_pipeline
 from safediffusion.diffusion.meta import AsOnGpu
@@ -178,10 +179,30 @@ class Diffuser(ABC):
         """
         if self.call_rows is None:
             return self._call(latents, t, cond, guidance)
+        kinds = self._alike(cond)
+        if len(kinds) == 1:
+            return self._calls(latents, t, cond, guidance)
+        outputs = {}
+        for rows in kinds:
+            x, times = (torch.cat([of[i : i + 1] for i in rows]) for of in (latents, t))
+            texts = Condition.cat([cond[i : i + 1] for i in rows])
+            outputs |= zip(rows, self._calls(x, times, texts, guidance).split(1), strict=True)
+        return torch.cat([outputs[i] for i in range(len(latents))])
+
+    def _calls(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """Calls of `call_rows` rows each; slices, because a tensor of indices would be waited for."""
+        assert self.call_rows
         n, rows = len(latents), self.call_rows
-        fill = torch.arange(-(-n // rows) * rows, device=self.device) % n
-        parts = [self._call(latents[i], t[i], cond[i], guidance) for i in fill.split(rows)]
-        return torch.cat(parts)[:n]
+        total = -(-n // rows) * rows
+        times = -(-total // n)
+        if total > n:
+            latents, t, cond = latents.repeat(times, 1, 1, 1), t.repeat(times), Condition.cat([cond] * times)
+        slices = [slice(start, start + rows) for start in range(0, total, rows)]
+        return torch.cat([self._call(latents[i], t[i], cond[i], guidance) for i in slices])[:n]
+
+    def _alike(self, cond: Condition) -> list[list[int]]:
+        """Groups of rows that have the same shape inside the network whatever stands beside them."""
+        return [list(range(len(cond)))]
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         with self._precision(), self._attention():
@@ -219,11 +240,13 @@ class Diffuser(ABC):
     def recompute_activations(self) -> None:
         """Gradient checkpointing: keep only the inputs of blocks and recompute the rest."""
         network: Any = self.network
-        network.enable_gradient_checkpointing(
-            lambda block, *args: checkpoint(
-                block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), self._attention())
-            )
-        )
+        network.enable_gradient_checkpointing(lambda block, *args: self._recomputed(block, *args))
+
+    def _recomputed(self, block: nn.Module, *args: Any, **options: Any) -> Any:
+        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+            return nullcontext(), self._attention()
+
+        return checkpoint(block, *args, use_reentrant=False, context_fn=contexts, **options)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -336,24 +359,6 @@ class Diffuser(ABC):
                 f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
             )
         return side
-
-
-def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
-
-    A latent that is not finite gives an image of nan; clamped to [0, 1] it would look white or black instead.
-    """
-    shift = vae.config.shift_factor or 0.0
-    images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
-    sound = latents.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-    return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
-
-
-@torch.no_grad()
-def encoded(vae: Any, images: Tensor) -> Tensor:
-    """Latents (n, c, h, w) as the diffusion model has them, the most probable ones of images in [0, 1]."""
-    latents = vae.encode(2 * images - 1).latent_dist.mode()
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 def is_encoder(name: str, part: Any) -> bool:
