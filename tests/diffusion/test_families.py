@@ -5,17 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
+from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import image_ids, pack, unpack
-from safediffusion.diffusion.load import DTYPES, load_model
+from safediffusion.diffusion.families.flux2 import time_shift
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_model
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import UserError
+from safediffusion.run.preflight import check_model
 from tests import pipelines
-from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux
+from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux, tiny_flux2
 
-NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "chroma"])
+NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana"])
 TEXT = "a red square"
 
 
@@ -160,3 +164,46 @@ def test_a_truncated_weights_file_is_refused_by_name(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"transformer/diffusion_pytorch_model.safetensors .* did not finish"):
         load_model(tmp_path)
+
+
+def test_the_time_shift_of_flux2_is_its_publishers() -> None:
+    for tokens in (16, 1024, 4096, 4300, 5000):
+        for steps in (4, 10, 50, 200):
+            assert time_shift(tokens, steps) == pytest.approx(compute_empirical_mu(tokens, steps))
+
+
+def test_guidance_of_a_distilled_flux2_is_refused_by_name() -> None:
+    diffuser = as_diffuser(tiny_flux2(distilled=True), resolution=RESOLUTION)
+    assert generate(diffuser, [TEXT], [5], 2, 1.0).std() > 0
+    with pytest.raises(UserError, match=r"Flux2KleinPipeline is distilled.*rollout\.guidance=1"):
+        generate(diffuser, [TEXT], [5], 2, 4.0)
+    with pytest.raises(UserError, match=r"is distilled"):
+        check_model(RunConfig.model_validate({"rollout": {"guidance": 4.0}}), diffuser, 1)
+
+
+def test_the_adapter_of_flux2_covers_both_kinds_of_blocks() -> None:
+    diffuser = as_diffuser(tiny_flux2(), resolution=RESOLUTION)
+    placed = {name.partition(".lora_")[0] for name in diffuser.make_trainable(2)}
+    single = {f"single_transformer_blocks.0.attn.{name}" for name in ("to_qkv_mlp_proj", "to_out")}
+    double = {"to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"}
+    assert placed == single | {f"transformer_blocks.0.attn.{name}" for name in double}
+
+
+def test_a_long_text_beside_a_short_one_changes_no_bit(saved: Path) -> None:
+    """Z-Image pads the texts of a call to the longest; a row must not see that."""
+    diffuser = load(saved / "z-image", "bf16")
+    diffuser.call_rows = 2
+    cond = diffuser.encode([TEXT, "a person at the beach " * 3, TEXT])
+    assert cond.lengths is not None and cond.lengths[0] <= 64 < cond.lengths[1]
+    x, t = torch.randn(3, *diffuser.latent_shape), torch.tensor([125.0, 250.0, 500.0])
+    with torch.no_grad():
+        together = diffuser.predict(x, t, cond, 1.0)
+        apart = [diffuser.predict(x[i : i + 1], t[i : i + 1], cond[i : i + 1], 1.0) for i in range(3)]
+    assert torch.equal(together, torch.cat(apart))
+
+
+def test_another_scheduler_of_sana_is_refused() -> None:
+    pipeline = FAMILIES["sana"]()
+    pipeline.scheduler = DPMSolverMultistepScheduler()
+    with pytest.raises(UserError, match=r"use_flow_sigmas"):
+        as_diffuser(pipeline, resolution=RESOLUTION)

@@ -149,8 +149,9 @@ def kohya(path: Path) -> None:
     save_file({name: torch.ones(2) for name in names}, path)
 
 
-def checkpoint(path: Path, part: str = "model.diffusion_model.input_blocks.0.0.weight") -> None:
-    save_file({part: torch.ones(2)}, path)
+def checkpoint(path: Path, *parts: str) -> None:
+    names = parts or ("model.diffusion_model.input_blocks.0.0.weight",)
+    save_file({name: torch.ones(2) for name in names}, path)
 
 
 OTHERS: dict[str, tuple[Callable[[Path], Any], str]] = {
@@ -204,6 +205,18 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
         "StableDiffusion3Pipeline",
     ),
     "flux": ("a.safetensors", lambda path: checkpoint(path, "double_blocks.0.img_attn.x"), "FluxPipeline"),
+    "chroma": (
+        "a.safetensors",
+        lambda path: checkpoint(path, "double_blocks.0.x", "distilled_guidance_layer.in_proj.weight"),
+        "ChromaPipeline",
+    ),
+    "z-image": ("a.safetensors", lambda path: checkpoint(path, "cap_embedder.0.weight"), "ZImagePipeline"),
+    "flux2": (
+        "a.safetensors",
+        lambda path: checkpoint(path, "double_blocks.0.x", "double_stream_modulation_img.lin.weight"),
+        "the network of a Flux2KleinPipeline.*set the folder",
+    ),
+    "sana": ("a.safetensors", lambda path: checkpoint(path, "attention_y_norm.weight"), "of a SanaPipeline"),
     "clip": ("a.safetensors", lambda path: checkpoint(path, "visual.proj"), "no whole model"),
     "adapter": ("a.safetensors", kohya, "LoRA adapter"),
     "ckpt": ("a.ckpt", lambda path: path.write_bytes(b"x"), "never loaded"),

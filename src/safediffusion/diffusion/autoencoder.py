@@ -46,7 +46,7 @@ def normalised(vae: Any, latents: Tensor) -> Tensor:
 
 
 def channel_statistics(vae: Any, latents: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """Mean and deviation of each channel, (c, 1, 1), or of all channels where the settings have one number."""
+    """Mean and deviation of each channel, (c, 1, 1), or of all where the settings have one number."""
     means, deviations, shift = (
         getattr(vae.config, name, None) for name in ("latents_mean", "latents_std", "shift_factor")
     )
@@ -57,7 +57,7 @@ def channel_statistics(vae: Any, latents: Tensor) -> tuple[Tensor | float, Tenso
 
 
 def batch_statistics(vae: Any) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (4 c, 1, 1) of squares of 2 x 2 latents, as FLUX.2's autoencoder has learned them."""
+    """Mean and deviation (4 c, 1, 1) of squares of 2 x 2 latents, which FLUX.2's autoencoder has learned."""
     std = (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
     return vae.bn.running_mean.view(-1, 1, 1), std.view(-1, 1, 1)
 
@@ -65,7 +65,9 @@ def batch_statistics(vae: Any) -> tuple[Tensor, Tensor]:
 def patchify(latents: Tensor) -> Tensor:
     """Squares of 2 x 2 latents as channels of one, (n, 4 c, h/2, w/2) from (n, c, h, w)."""
     n, c, h, w = latents.shape
-    return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+    return (
+        latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+    )
 
 
 def unpatchify(latents: Tensor) -> Tensor:

@@ -29,6 +29,11 @@ class Condition:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(x.nbytes for x in (self.tokens, self.pooled, self.mask) if x is not None)
+
     def __getitem__(self, rows: Tensor | slice) -> Condition:
         found = self._each(lambda x: x[rows])
         if self.lengths is None:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from safediffusion.diffusion.adapters import check_targets
+from safediffusion.config.schema import Solver
+from safediffusion.diffusion.adapters import check_targets, ending, layer_names
 from safediffusion.diffusion.autoencoder import decoded
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import write_pipeline
@@ -48,6 +49,9 @@ class Diffuser(ABC):
     lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
     distilled: ClassVar[bool] = False  # guidance is an input of the network: one pass instead of two
     load_options: ClassVar[Mapping[str, Any]] = {}  # for the pipeline's from_pretrained
+    call_options: ClassVar[Mapping[str, Any]] = {}  # for a call of the pipeline that evaluations sample with
+    solver: ClassVar[Solver] = "ddim"  # of the plain pipeline
+    side_step: ClassVar[int] = 2  # sides of latents are a multiple of it
 
     def __init__(
         self,
@@ -73,7 +77,7 @@ class Diffuser(ABC):
         channels, side = self.native_latents()
         if resolution is not None:
             side = self._side(resolution, MOST_TIMES * side)
-        self.resolution = side * pipeline.vae_scale_factor
+        self.resolution = side * self.pixels
         self.latent_shape = (channels, side, side)
         self.scheduler, self.process = self.noise_process()
         self.call_rows: int | None = None
@@ -114,6 +118,11 @@ class Diffuser(ABC):
     @cached_property
     def _empty(self) -> Condition:
         return self.unconditional()
+
+    @property
+    def pixels(self) -> int:
+        """Side of the square of pixels that one position of the latents stands for."""
+        return self.pipeline.vae_scale_factor
 
     @abstractmethod
     def native_latents(self) -> tuple[int, int]:
@@ -160,6 +169,24 @@ class Diffuser(ABC):
         if self.distilled or guidance <= 1:
             return self._network(latents, t, cond, guidance)
         return self.predict_both(latents, t, cond, guidance)[0]
+
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether guidance above 1 means anything to this model."""
+        return True
+
+    def refuse_guidance(self, guidance: float) -> None:
+        """Refuse guidance of a model that has none.
+
+        Raises:
+            UserError: what to set instead.
+        """
+        if guidance > 1 and not self.takes_guidance:
+            raise UserError(
+                f"a guidance of {guidance:g} is set, but this {type(self.pipeline).__name__} is distilled to "
+                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (sample: "
+                "--guidance 1), or set model.path to the base model"
+            )
 
     def predict_both(
         self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
@@ -282,8 +309,9 @@ class Diffuser(ABC):
             network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
         self._lora = lora_rank > 0
         if self._lora:
-            check_targets([name for name, _ in network.named_modules()], self.lora_targets, targets)
-            places = list(targets or self.lora_targets)
+            layers = layer_names(network)
+            check_targets(layers, self.lora_targets, targets)
+            places = ending(layers, targets or self.lora_targets)
             network.add_adapter(LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=places))
         else:
             network.requires_grad_(True)
@@ -347,14 +375,14 @@ class Diffuser(ABC):
 
     def _side(self, resolution: int, most: int) -> int:
         """Side of the latents of images with `resolution` pixels a side, at most `most`."""
-        side, rest = divmod(resolution, self.pipeline.vae_scale_factor)
+        side, rest = divmod(resolution, self.pixels)
         if side > most:
             raise UserError(
                 f"model.resolution is {resolution}, more than {MOST_TIMES} times what this model was made "
-                f"for; set it to {most * self.pipeline.vae_scale_factor} or less"
+                f"for; set it to {most * self.pixels} or less"
             )
-        if rest or side % 2:
-            step = 2 * self.pipeline.vae_scale_factor
+        if rest or side % self.side_step:
+            step = self.side_step * self.pixels
             raise UserError(
                 f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
             )

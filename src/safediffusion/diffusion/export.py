@@ -22,13 +22,13 @@ from safediffusion.files.modes import common_modes
 
 log = logging.getLogger(__name__)
 
-SETTINGS = (".json", ".txt", ".model")
+SETTINGS = (".json", ".txt", ".model", ".jinja")
 # What the libraries read of a part. A link that leads out of the base is copied under these names alone: any
 # other one may have been put there to carry a file of this machine into the export.
 READ = {
-    "added_tokens.json", "chat_template.json", "config.json", "generation_config.json", "merges.txt",
-    "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json", "spiece.model",
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "config.json", "generation_config.json",
+    "merges.txt", "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json",
+    "spiece.model", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
 }  # fmt: skip
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|pytorch_model|model)[-.].*(safetensors|bin)(\.index\..*json)?"

@@ -133,7 +133,7 @@ def even_steps(steps: int) -> list[float]:
 
 
 def shift_by_length(scheduler: Any, tokens: int) -> float:
-    """The time shift mu of a scheduler's settings; more of the steps are noisy where there are more tokens."""
+    """The time shift mu by a scheduler's settings: the more tokens, the more of the steps are noisy."""
     c = scheduler.config
     return calculate_shift(
         tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]

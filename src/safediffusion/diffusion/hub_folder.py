@@ -11,7 +11,7 @@ from safediffusion.diffusion.trust import UNREADABLE, reason
 from safediffusion.errors import UserError
 
 PLACE = re.compile(r"(?P<repo>\w[\w.-]*/\w[\w.-]*)/(?P<inner>\w[\w.-]*(/\w[\w.-]*)*)")
-WANTED = ("json", "txt", "model", "safetensors")  # endings of what is read; pickles are not downloaded
+WANTED = ("json", "txt", "model", "jinja", "safetensors")  # endings of what is read; no pickle among them
 
 
 def local_folder(source: str) -> str:

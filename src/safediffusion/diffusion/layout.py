@@ -30,10 +30,17 @@ HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # Names in a single-file checkpoint, with the pipeline that reads it.
 CHECKPOINTS = {
     "joint_blocks": "StableDiffusion3Pipeline",
+    "double_stream_modulation_img": "Flux2KleinPipeline",
+    "distilled_guidance_layer": "ChromaPipeline",
     "double_blocks": "FluxPipeline",
+    "cap_embedder": "ZImagePipeline",
+    "attention_y_norm": "SanaPipeline",
     "conditioner.embedders.1": "StableDiffusionXLPipeline",
     "model.diffusion_model.": "StableDiffusionPipeline",
 }
+
+
+ONLY_FOLDERS = ("Flux2KleinPipeline", "SanaPipeline")  # diffusers makes none of these from a single file
 
 
 def check_place(source: str | Path) -> None:
@@ -190,6 +197,8 @@ def _single_file(path: Path) -> str:
     kind = next((kind for part, kind in CHECKPOINTS.items() if any(part in name for name in names)), None)
     if kind is None:
         return f"{path.name} holds the weights of no whole model; set a folder with a {INDEX}"
+    if kind in ONLY_FOLDERS:
+        return f"{path.name} is the network of a {kind} alone; set the folder or hub id of the whole pipeline"
     return (
         f"{path.name} is a checkpoint in one file; write it as a folder once, which needs the hub for its "
         f'settings: python -c "from diffusers import {kind} as P; '

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.families.flux import Flux
+from safediffusion.diffusion.text_encoding import encoder_mask
 
 T5_LENGTH = 512
 
@@ -25,7 +26,8 @@ class Chroma(Flux):
             list(prompts), padding="max_length", max_length=T5_LENGTH, truncation=True, return_tensors="pt"
         )
         words = read.attention_mask.to(self.device)
-        tokens = self.pipeline.text_encoder(read.input_ids.to(self.device), attention_mask=words)[0]
+        mask = encoder_mask(read.attention_mask, self.device)
+        tokens = self.pipeline.text_encoder(read.input_ids.to(self.device), attention_mask=mask)[0]
         places = torch.arange(words.shape[1], device=self.device)
         return Condition(tokens.float(), mask=places <= words.sum(1, keepdim=True))
 
