@@ -131,7 +131,7 @@ def qwen_config(layers: int) -> Qwen3Config:
         hidden_size=8,
         intermediate_size=8,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=1,
         num_key_value_heads=1,
         head_dim=4,
         initializer_range=0.5,

@@ -189,17 +189,26 @@ def test_the_adapter_of_flux2_covers_both_kinds_of_blocks() -> None:
     assert placed == single | {f"transformer_blocks.0.attn.{name}" for name in double}
 
 
-def test_a_long_text_beside_a_short_one_changes_no_bit(saved: Path) -> None:
-    """Z-Image pads the texts of a call to the longest; a row must not see that."""
+def test_texts_that_are_padded_differently_are_called_apart(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Z-Image pads the texts of a call to the longest: beside it a short one would have another shape."""
     diffuser = load(saved / "z-image", "bf16")
     diffuser.call_rows = 2
     cond = diffuser.encode([TEXT, "a person at the beach " * 3, TEXT])
-    assert cond.lengths is not None and cond.lengths[0] <= 64 < cond.lengths[1]
     x, t = torch.randn(3, *diffuser.latent_shape), torch.tensor([125.0, 250.0, 500.0])
+    plain, calls = diffuser.network.forward, []
+
+    def noting(latents: Any, times: Any, texts: Any, **options: Any) -> Any:
+        calls.append([-(-len(text) // 32) for text in texts])
+        return plain(latents, times, texts, **options)
+
+    monkeypatch.setattr(diffuser.network, "forward", noting)
     with torch.no_grad():
         together = diffuser.predict(x, t, cond, 1.0)
         apart = [diffuser.predict(x[i : i + 1], t[i : i + 1], cond[i : i + 1], 1.0) for i in range(3)]
     assert torch.equal(together, torch.cat(apart))
+    assert len(calls) == 2 + 3 and all(one == other for one, other in calls) and calls[0] != calls[1]
 
 
 def test_another_scheduler_of_sana_is_refused() -> None:

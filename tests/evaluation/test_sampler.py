@@ -39,11 +39,12 @@ def test_pictures_are_those_of_the_plain_pipeline(family: str) -> None:
         kind, own = SCHEDULERS["pndm"]
         plain.scheduler = getattr(__import__("diffusers"), kind).from_config(plain.scheduler.config, **own)
     images = plain(
-        ROW["prompt"],
+        prompt=ROW["prompt"],
         generator=torch.Generator().manual_seed(5),
         height=RESOLUTION,
         width=RESOLUTION,
         output_type="pt",
+        **diffuser.call_options,
         **({} if IS_FLOW[family] else settings),
     ).images
     torch.testing.assert_close(image, images[0], atol=1e-5, rtol=0)

@@ -113,7 +113,7 @@ def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -
             torch.autocast(diffuser.device.type, diffuser.dtype, enabled=half),
         ):
             latents = diffuser.pipeline(
-                row["prompt"],
+                prompt=row["prompt"],
                 num_inference_steps=sampler.steps,
                 guidance_scale=row.get("guidance", sampler.guidance),
                 width=width,
