@@ -43,6 +43,10 @@ RECIPES = {
     "sdxl": "sdxl-lora-24gb",
     "sd35-medium": "sd35-medium-lora-24gb",
     "flux-dev": "flux-dev-lora-48gb",
+    "chroma": "chroma-lora-48gb",
+    "z-image": "z-image-lora-32gb",
+    "flux2-klein": "flux2-klein-lora-24gb",
+    "sana": "sana-lora-16gb",
 }
 SMALL = ["train.lora_rank=4", "rollout.steps=4", "rollout.group_size=4", "rollout.prompts=2"]
 WORLD = "world"

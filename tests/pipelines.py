@@ -5,26 +5,47 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLFlux2,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
+    DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+
+from safediffusion.diffusion.families.flux import pack
 
 WORDS = ["a", "red", "blue", "square", "person", "at", "the", "beach", "sunbathing", "circle"]
 NOISE: dict[str, Any] = {
@@ -89,6 +110,52 @@ def clip_config(projection_dim: int = 16) -> CLIPTextConfig:
 def t5_encoder() -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(vocab_size=len(t5_tokenizer()), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    )
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """One token a letter, and a template of the same form as the published one."""
+    vocab = {letter: i for i, letter in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet())])}
+    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n{% if not enable_thinking %}<think></think>{% endif %}"
+    )
+    return tokenizer
+
+
+def qwen_config(layers: int) -> Qwen3Config:
+    return Qwen3Config(
+        vocab_size=len(qwen_tokenizer()),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=layers,
+        num_attention_heads=1,
+        num_key_value_heads=1,
+        head_dim=4,
+        initializer_range=0.5,
+    )
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    vocab = {token: i for i, token in enumerate([*special, "▁", "\n", *map(chr, range(33, 127))])}
+    return GemmaTokenizer(vocab=vocab, merges=[])
+
+
+def gemma_encoder() -> Gemma2Model:
+    return Gemma2Model(
+        Gemma2Config(
+            vocab_size=len(gemma_tokenizer()),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            initializer_range=0.5,
+        )
     )
 
 
@@ -195,6 +262,120 @@ def tiny_flux(guidance_embeds: bool = True) -> FluxPipeline:
     )
 
 
+def tiny_chroma() -> ChromaPipeline:
+    torch.manual_seed(0)
+    transformer = ChromaTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(2, 2, 4),
+        approximator_num_channels=16,
+        approximator_hidden_dim=16,
+        approximator_layers=1,
+    )
+    return ChromaPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+    )
+
+
+def tiny_z_image() -> ZImagePipeline:
+    torch.manual_seed(0)
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=16,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=8,
+        axes_dims=[2, 2, 4],
+        axes_lens=[600, 16, 16],
+    )
+    for pad in (transformer.x_pad_token, transformer.cap_pad_token):
+        torch.nn.init.normal_(pad)
+    return ZImagePipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=Qwen3Model(qwen_config(2)),
+        tokenizer=qwen_tokenizer(),
+    )
+
+
+def tiny_flux2(distilled: bool = False) -> Flux2KleinPipeline:
+    torch.manual_seed(0)
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        axes_dims_rope=(2, 2, 2, 2),
+        guidance_embeds=False,
+    )
+    autoencoder = AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    autoencoder.bn.running_mean = 0.2 * torch.randn(16)
+    autoencoder.bn.running_var = 0.5 + torch.rand(16)
+    return Flux2KleinPipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=autoencoder,
+        text_encoder=Qwen3ForCausalLM(qwen_config(27)),
+        tokenizer=qwen_tokenizer(),
+        is_distilled=distilled,
+    )
+
+
+def tiny_sana() -> SanaPipeline:
+    torch.manual_seed(0)
+    transformer = SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        sample_size=8,
+    )
+    autoencoder = AutoencoderDC(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+        scaling_factor=0.4,
+    )
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    pipeline = SanaPipeline(
+        transformer=transformer,
+        scheduler=DPMSolverMultistepScheduler(**flow),
+        vae=autoencoder,
+        text_encoder=gemma_encoder(),
+        tokenizer=gemma_tokenizer(),
+    )
+    pipeline.check_inputs = lambda *_: None  # it asks for sides that the published autoencoder has
+    return pipeline
+
+
 # A recipe's family: the pipeline, and the settings that keep it small.
 FAMILIES: dict[str, Callable[[], Any]] = {
     "sd": tiny_pipeline,
@@ -202,5 +383,32 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "sdxl": tiny_sdxl,
     "sd3": tiny_sd3,
     "flux": tiny_flux,
+    "chroma": tiny_chroma,
+    "z-image": tiny_z_image,
+    "flux2": tiny_flux2,
+    "sana": tiny_sana,
 }
-RESOLUTION = 16  # FLUX has no size of its own in its files; the others are made for this one
+PACKED = ("FluxPipeline", "ChromaPipeline")  # they take and give latents as tokens
+RESOLUTION = 16  # some have no size of their own in their files; the others are made for this one
+
+
+def plain_images(pipeline: Any, z: torch.Tensor, steps: int, guidance: float, prompt: str) -> torch.Tensor:
+    """What diffusers itself draws from initial noise as this package has it, (n, 3, h, w) in [0, 1]."""
+    kind = type(pipeline).__name__
+    if kind == "ZImagePipeline":
+        guidance -= 1  # it counts from 0
+    options = {}
+    if kind == "SanaPipeline":
+        options["use_resolution_binning"] = False
+        pipeline.check_inputs = lambda *_: None
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(
+        prompt=prompt,
+        latents=pack(z) if kind in PACKED else z,
+        height=RESOLUTION,
+        width=RESOLUTION,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        output_type="pt",
+        **options,
+    ).images

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from safediffusion.config import RunConfig
-from safediffusion.diffusion.diffuser import decoded, encoded
+from safediffusion.diffusion.autoencoder import decoded, encoded
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.diffusion.image_latents import square
 from safediffusion.errors import UserError

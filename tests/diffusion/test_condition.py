@@ -22,6 +22,18 @@ def test_tokens_and_pooled_vectors_move_together():
     assert same(cond[1:2].expand(3)[torch.tensor([2])], cond[1:2])
 
 
+def test_masks_and_lengths_stay_with_their_rows():
+    rows = torch.arange(5)
+    cond = Condition(torch.zeros(5, 3, 2), None, rows[:, None] > torch.arange(3), tuple(rows.tolist()))
+    picked = cond.repeat_interleave(2)[torch.tensor([8, 2, 3])]
+    assert picked.lengths == (4, 1, 1) and torch.equal(picked.mask, cond.mask[[4, 1, 1]])
+    joined = Condition.cat([cond[4:].expand(2), *cond.split(2), picked.to("cpu")])
+    assert joined.lengths == (4, 4, 0, 1, 2, 3, 4, 4, 1, 1)
+    assert torch.equal(joined.mask.sum(1), torch.tensor(joined.lengths).clamp(max=3))
+    assert torch.equal(cond.zeros_like().mask, cond.mask) and cond.zeros_like().lengths == cond.lengths
+
+
 def test_a_family_without_pooled_vectors_has_none():
     cond = rows(3, pooled=False)
     assert Condition.cat([cond, cond]).pooled is None and cond[0:1].expand(2).pooled is None
+    assert Condition.cat([cond, cond]).mask is None and Condition.cat([cond, cond]).lengths is None

@@ -31,7 +31,7 @@ NETWORK = "unet/diffusion_pytorch_model.safetensors"
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny pipeline of each family as a portable folder."""
     root = tmp_path_factory.mktemp("bases")
-    for name in ("sd", "sdxl", "sd3", "flux"):
+    for name in ("sd", "sdxl", "sd3", "flux", "z-image", "sana"):
         FAMILIES[name]().save_pretrained(root / name)
         make_portable(root / name)
     return root
@@ -67,7 +67,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "z-image", "sana"])
 @pytest.mark.parametrize("rank", [0, 4])
 def test_all_but_the_trained_weights_are_the_bases_files_byte_for_byte(
     saved: Path, family: str, rank: int, tmp_path: Path

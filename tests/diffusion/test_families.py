@@ -5,16 +5,21 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
+from safediffusion.config import RunConfig
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.families.flux import image_ids, pack, unpack
-from safediffusion.diffusion.load import DTYPES, load_model
+from safediffusion.diffusion.families.flux2 import time_shift
+from safediffusion.diffusion.load import DTYPES, as_diffuser, load_model
 from safediffusion.diffusion.sample import generate
 from safediffusion.errors import UserError
-from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux
+from safediffusion.run.preflight import check_model
+from tests import pipelines
+from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux, tiny_flux2
 
-NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
+NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana"])
 TEXT = "a red square"
 
 
@@ -34,13 +39,7 @@ def load(folder: Path, dtype: str = "fp32", **options: Any) -> Any:
 def plain_images(pipeline: Any, diffuser: Any, guidance: float, prompt: str = TEXT) -> torch.Tensor:
     """What diffusers itself draws from the same initial noise."""
     z = noise.normal([(noise.SAMPLE, 5)], (1, *diffuser.latent_shape))[:, 0]
-    if pack_needed := diffuser.distilled:
-        z = pack(z)
-    pipeline.set_progress_bar_config(disable=True)
-    size = {"height": RESOLUTION, "width": RESOLUTION} if pack_needed else {}
-    return pipeline(
-        prompt, latents=z, num_inference_steps=4, guidance_scale=guidance, output_type="pt", **size
-    ).images
+    return pipelines.plain_images(pipeline, z, 4, guidance, prompt)
 
 
 def perturb(parameters: Any) -> None:
@@ -52,7 +51,7 @@ def perturb(parameters: Any) -> None:
 
 def inputs(diffuser: Any) -> tuple[Any, ...]:
     torch.manual_seed(1)
-    t = diffuser.process.timestep(torch.tensor([10, 400, 900]))
+    t = torch.tensor([125.0, 250.0, 500.0])  # exact in bf16, in which some networks keep the time
     return torch.randn(3, *diffuser.latent_shape), t, diffuser.encode(["a person"] * 3)
 
 
@@ -165,3 +164,55 @@ def test_a_truncated_weights_file_is_refused_by_name(tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"transformer/diffusion_pytorch_model.safetensors .* did not finish"):
         load_model(tmp_path)
+
+
+def test_the_time_shift_of_flux2_is_its_publishers() -> None:
+    for tokens in (16, 1024, 4096, 4300, 5000):
+        for steps in (4, 10, 50, 200):
+            assert time_shift(tokens, steps) == pytest.approx(compute_empirical_mu(tokens, steps))
+
+
+def test_guidance_of_a_distilled_flux2_is_refused_by_name() -> None:
+    diffuser = as_diffuser(tiny_flux2(distilled=True), resolution=RESOLUTION)
+    assert generate(diffuser, [TEXT], [5], 2, 1.0).std() > 0
+    with pytest.raises(UserError, match=r"Flux2KleinPipeline is distilled.*rollout\.guidance=1"):
+        generate(diffuser, [TEXT], [5], 2, 4.0)
+    with pytest.raises(UserError, match=r"is distilled"):
+        check_model(RunConfig.model_validate({"rollout": {"guidance": 4.0}}), diffuser, 1)
+
+
+def test_the_adapter_of_flux2_covers_both_kinds_of_blocks() -> None:
+    diffuser = as_diffuser(tiny_flux2(), resolution=RESOLUTION)
+    placed = {name.partition(".lora_")[0] for name in diffuser.make_trainable(2)}
+    single = {f"single_transformer_blocks.0.attn.{name}" for name in ("to_qkv_mlp_proj", "to_out")}
+    double = {"to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"}
+    assert placed == single | {f"transformer_blocks.0.attn.{name}" for name in double}
+
+
+def test_texts_that_are_padded_differently_are_called_apart(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Z-Image pads the texts of a call to the longest: beside it a short one would have another shape."""
+    diffuser = load(saved / "z-image", "bf16")
+    diffuser.call_rows = 2
+    cond = diffuser.encode([TEXT, "a person at the beach " * 3, TEXT])
+    x, t = torch.randn(3, *diffuser.latent_shape), torch.tensor([125.0, 250.0, 500.0])
+    plain, calls = diffuser.network.forward, []
+
+    def noting(latents: Any, times: Any, texts: Any, **options: Any) -> Any:
+        calls.append([-(-len(text) // 32) for text in texts])
+        return plain(latents, times, texts, **options)
+
+    monkeypatch.setattr(diffuser.network, "forward", noting)
+    with torch.no_grad():
+        together = diffuser.predict(x, t, cond, 1.0)
+        apart = [diffuser.predict(x[i : i + 1], t[i : i + 1], cond[i : i + 1], 1.0) for i in range(3)]
+    assert torch.equal(together, torch.cat(apart))
+    assert len(calls) == 2 + 3 and all(one == other for one, other in calls) and calls[0] != calls[1]
+
+
+def test_another_scheduler_of_sana_is_refused() -> None:
+    pipeline = FAMILIES["sana"]()
+    pipeline.scheduler = DPMSolverMultistepScheduler()
+    with pytest.raises(UserError, match=r"use_flow_sigmas"):
+        as_diffuser(pipeline, resolution=RESOLUTION)

@@ -210,6 +210,8 @@ FILES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
     "playground": ("a.safetensors", lambda path: checkpoint(path, "edm_mean"), "Playground v2.5"),
     "sd3": ("a.safetensors", named("model.diffusion_model.joint_blocks.0.x"), "Stable Diffusion 3.*hub id"),
     "flux": ("a.safetensors", named("double_blocks.0.img_attn.x"), "FLUX.*folder or hub id"),
+    "z-image": ("a.safetensors", named("cap_embedder.0.weight"), "Z-Image.*folder or hub id"),
+    "sana": ("a.safetensors", named("attention_y_norm.weight"), "SANA.*folder or hub id"),
     "network": ("a.safetensors", named("down_blocks.0.resnets.0.norm1.bias"), "network of diffusers.*--unet"),
     "embedding": ("a.safetensors", named("emb_params"), "textual inversion"),
     "clip": ("a.safetensors", named("visual.proj"), "no whole model"),

@@ -13,7 +13,7 @@ from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
 
 PUBLISHED = Sampler(3, 2.0, name="pndm", size=512, generator="cuda")
 ROW = {"prompt": "a red square", "seed": 5, "guidance": 4.0, "width": 512, "height": 512}
-IS_FLOW = {"sd": False, "sd-v": False, "sdxl": False, "sd3": True, "flux": True}
+IS_FLOW = {family: not family.startswith(("sd-v", "sdxl")) and family != "sd" for family in FAMILIES}
 
 
 def model(family: str, dtype: torch.dtype = torch.float32) -> Any:
@@ -27,7 +27,7 @@ def test_pictures_are_those_of_the_plain_pipeline(family: str) -> None:
     diffuser = model(family)
     sampler, (row,) = fitted(PUBLISHED, [ROW], diffuser)
     assert (sampler.size, sampler.generator) == (RESOLUTION, "cpu") and "width" not in row
-    assert (sampler.name == FLOW, "guidance" not in row) == (IS_FLOW[family],) * 2
+    assert (sampler.name in FLOW.values(), "guidance" not in row) == (IS_FLOW[family],) * 2
     (image,) = sample_rows(diffuser, sampler, [row])
     plain: Any = FAMILIES[family]()
     plain.set_progress_bar_config(disable=True)
@@ -39,11 +39,12 @@ def test_pictures_are_those_of_the_plain_pipeline(family: str) -> None:
         kind, own = SCHEDULERS["pndm"]
         plain.scheduler = getattr(__import__("diffusers"), kind).from_config(plain.scheduler.config, **own)
     images = plain(
-        ROW["prompt"],
+        prompt=ROW["prompt"],
         generator=torch.Generator().manual_seed(5),
         height=RESOLUTION,
         width=RESOLUTION,
         output_type="pt",
+        **diffuser.call_options,
         **({} if IS_FLOW[family] else settings),
     ).images
     torch.testing.assert_close(image, images[0], atol=1e-5, rtol=0)

@@ -19,6 +19,10 @@ NETWORKS = {
     "sdxl-lora-24gb": 2567,
     "sd35-medium-lora-24gb": 2243,
     "flux-dev-lora-48gb": 11901,
+    "chroma-lora-48gb": 8900,
+    "z-image-lora-32gb": 6155,
+    "flux2-klein-lora-24gb": 3876,
+    "sana-lora-16gb": 1604,
 }
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "families").glob("*.md"))
 PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)

@@ -50,8 +50,10 @@ def test_prompts_seen_before_move_no_text_encoder() -> None:
 
 
 def test_no_more_than_so_many_prompts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("safediffusion.training.prompt_cache.KEPT", 2)
-    conditions: Any = PromptConditions(as_diffuser(tiny_pipeline()), ["a red square", "circle", "a person"])
+    diffuser = as_diffuser(tiny_pipeline())
+    two = diffuser.encode(["a red square", "circle"]).nbytes
+    monkeypatch.setattr("safediffusion.training.prompt_cache.KEPT", two)
+    conditions: Any = PromptConditions(diffuser, ["a red square", "circle", "a person"])
     conditions([0, 1])
     assert len(conditions([2, 1])) == 2 and set(conditions._known) == {1, 2}
 

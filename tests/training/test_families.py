@@ -6,8 +6,11 @@ import torch
 from safediffusion.training.algorithms.timesteps import trainable_steps
 
 CLIP = 1e-4
-NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux"])
-FLOWS = [("sdxl", "cps"), ("sd3", "cps"), ("sd3", "flow-grpo"), ("flux", "cps"), ("flux", "flow-grpo")]
+NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana"])
+FLOWS = [
+    *((family, "cps") for family in ("sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana")),
+    *((family, "flow-grpo") for family in ("sd3", "flux")),
+]
 
 
 @pytest.mark.parametrize(("family", "sde"), FLOWS)
@@ -59,7 +62,7 @@ def test_recorded_densities_follow_from_recorded_latents(make_trainer, family):
         torch.testing.assert_close(kept.log_probs[:, i], exact, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana"])
 def test_recomputed_activations_give_the_same_update(make_trainer, family):
     updates = []
     for recompute in (False, True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from torch import nn
+
 from safediffusion.diffusion.tensor_files import tensor_names
 from safediffusion.errors import UserError
 from safediffusion.text.did_you_mean import did_you_mean
@@ -48,6 +50,11 @@ def check_targets(modules: Sequence[str], usual: Sequence[str], targets: Sequenc
             }
             hint = did_you_mean(target, [*sorted(parts), *usual])
             raise UserError(f"train.lora_targets has {shorten(target)}, which ends no such layer; {hint}")
+
+
+def layer_names(network: nn.Module) -> list[str]:
+    """Names of the modules of a network that hold no others."""
+    return [name for name, module in network.named_modules() if not any(module.children())]
 
 
 def ending(modules: Iterable[str], ends: Sequence[str]) -> list[str]:

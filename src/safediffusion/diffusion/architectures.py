@@ -7,10 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import diffusers
+import torch
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizer,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -37,6 +45,40 @@ def t5_tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=512)
 
 
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    """A tokenizer whose chat template is one token, whatever the message."""
+    tokenizer = Qwen2Tokenizer(vocab={"<|endoftext|>": 0, "a": 1}, merges=[])
+    tokenizer.chat_template = "a"
+    return tokenizer
+
+
+def qwen_config() -> Qwen3Config:
+    """Qwen3's settings at 4 billion weights."""
+    return Qwen3Config(
+        vocab_size=151936,
+        hidden_size=2560,
+        intermediate_size=9728,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
+
+
+def gemma_config() -> Gemma2Config:
+    """Gemma 2's settings at 2 billion weights."""
+    return Gemma2Config(
+        vocab_size=256000,
+        hidden_size=2304,
+        intermediate_size=9216,
+        num_hidden_layers=26,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        head_dim=256,
+    )
+
+
 def clip_config(width: int, layers: int, projection: int, activation: str) -> CLIPTextConfig:
     """A CLIP text encoder's settings."""
     return CLIPTextConfig(
@@ -59,7 +101,7 @@ def t5_encoder() -> T5EncoderModel:
 
 
 def autoencoder(channels: int, **changes: Any) -> Any:
-    """The autoencoder of all these models; they differ in its latent channels only."""
+    """The autoencoder of most of these models; they differ in its latent channels only."""
     return hf.AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
         layers_per_block=2,
@@ -165,6 +207,67 @@ def flux_dev() -> Any:
     )
 
 
+def chroma() -> Any:
+    """Chroma1-HD."""
+    return hf.ChromaPipeline(
+        transformer=hf.ChromaTransformer2DModel(),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(),
+        vae=autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159, **NO_QUANT),
+        text_encoder=t5_encoder(),
+        tokenizer=t5_tokenizer(),
+    )
+
+
+def z_image() -> Any:
+    """Z-Image, base."""
+    return hf.ZImagePipeline(
+        transformer=hf.ZImageTransformer2DModel(),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=autoencoder(16, scaling_factor=0.3611, shift_factor=0.1159, **NO_QUANT),
+        text_encoder=Qwen3Model(qwen_config()),
+        tokenizer=qwen_tokenizer(),
+    )
+
+
+def flux2_klein() -> Any:
+    """FLUX.2 [klein] base, 4 billion weights."""
+    return hf.Flux2KleinPipeline(
+        transformer=hf.Flux2Transformer2DModel(
+            num_layers=5,
+            num_single_layers=20,
+            num_attention_heads=24,
+            joint_attention_dim=7680,
+            guidance_embeds=False,
+        ),
+        scheduler=hf.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=hf.AutoencoderKLFlux2(),
+        text_encoder=Qwen3ForCausalLM(qwen_config()),
+        tokenizer=qwen_tokenizer(),
+        is_distilled=False,
+    )
+
+
+def sana() -> Any:
+    """SANA of 1.6 billion weights, 1024 pixels."""
+    blocks = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    with torch.device("cpu"):  # it copies its numbers there
+        scheduler = hf.DPMSolverMultistepScheduler(**flow)
+    return hf.SanaPipeline(
+        transformer=hf.SanaTransformer2DModel(),
+        scheduler=scheduler,
+        vae=hf.AutoencoderDC(
+            encoder_block_types=blocks,
+            decoder_block_types=blocks,
+            downsample_block_type="Conv",
+            upsample_block_type="interpolate",
+            scaling_factor=0.41407,
+        ),
+        text_encoder=Gemma2Model(gemma_config()),
+        tokenizer=GemmaTokenizer(),
+    )
+
+
 NO_QUANT: dict[str, Any] = {"use_quant_conv": False, "use_post_quant_conv": False}
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "CompVis/stable-diffusion-v1-4": sd14,
@@ -172,4 +275,8 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "stabilityai/stable-diffusion-xl-base-1.0": sdxl,
     "stabilityai/stable-diffusion-3.5-medium": sd35_medium,
     "black-forest-labs/FLUX.1-dev": flux_dev,
+    "lodestones/Chroma1-HD": chroma,
+    "Tongyi-MAI/Z-Image": z_image,
+    "black-forest-labs/FLUX.2-klein-base-4B": flux2_klein,
+    "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers": sana,
 }

@@ -40,6 +40,8 @@ OTHERS = {
     "conditioner.embedders.0.model.": "SDXL's refiner, which starts from a picture",
     "edm_mean": "a Playground v2.5 model, whose noise is not that of SDXL",
     "joint_blocks.": "a Stable Diffusion 3 model; set model.path to its folder or hub id",
+    "cap_embedder.": "a Z-Image model; set model.path to its folder or hub id",
+    "attention_y_norm": "a SANA model; set model.path to its folder or hub id",
     "double_blocks.": "a FLUX or similar model; set model.path to its folder or hub id",
     "emb_params": "an embedding (textual inversion), which belongs to a model",
     "down_blocks.": "a single network of diffusers; set the folder of its pipeline, or give it as --unet",

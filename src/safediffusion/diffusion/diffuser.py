@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
-from safediffusion.diffusion.adapters import check_targets
+from safediffusion.config.schema import Solver
+from safediffusion.diffusion.adapters import check_targets, ending, layer_names
+from safediffusion.diffusion.autoencoder import decoded
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.export import Source, write_pipeline
 from safediffusion.diffusion.meta import AsOnGpu
@@ -47,6 +49,9 @@ class Diffuser(ABC):
     lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
     distilled: ClassVar[bool] = False  # guidance is an input of the network: one pass instead of two
     load_options: ClassVar[Mapping[str, Any]] = {}  # for the pipeline's from_pretrained
+    call_options: ClassVar[Mapping[str, Any]] = {}  # for a call of the pipeline that evaluations sample with
+    solver: ClassVar[Solver] = "ddim"  # of the plain pipeline
+    side_step: ClassVar[int] = 2  # sides of latents are a multiple of it
 
     def __init__(
         self,
@@ -72,7 +77,7 @@ class Diffuser(ABC):
         channels, side = self.native_latents()
         if resolution is not None:
             side = self._side(resolution, MOST_TIMES * side)
-        self.resolution = side * pipeline.vae_scale_factor
+        self.resolution = side * self.pixels
         self.latent_shape = (channels, side, side)
         self.scheduler, self.process = self.noise_process()
         self.call_rows: int | None = None
@@ -114,6 +119,11 @@ class Diffuser(ABC):
     @cached_property
     def _empty(self) -> Condition:
         return self.unconditional()
+
+    @property
+    def pixels(self) -> int:
+        """Side of the square of pixels that one position of the latents stands for."""
+        return self.pipeline.vae_scale_factor
 
     @abstractmethod
     def native_latents(self) -> tuple[int, int]:
@@ -161,6 +171,24 @@ class Diffuser(ABC):
             return self._network(latents, t, cond, guidance)
         return self.predict_both(latents, t, cond, guidance)[0]
 
+    @property
+    def takes_guidance(self) -> bool:
+        """Whether guidance above 1 means anything to this model."""
+        return True
+
+    def refuse_guidance(self, guidance: float) -> None:
+        """Refuse guidance of a model that has none.
+
+        Raises:
+            UserError: what to set instead.
+        """
+        if guidance > 1 and not self.takes_guidance:
+            raise UserError(
+                f"a guidance of {guidance:g} is set, but this {type(self.pipeline).__name__} is distilled to "
+                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (sample: "
+                "--guidance 1), or set model.path to the base model"
+            )
+
     def predict_both(
         self, latents: Tensor, t: Tensor, cond: Condition, guidance: float
     ) -> tuple[Tensor, Tensor]:
@@ -179,10 +207,30 @@ class Diffuser(ABC):
         """
         if self.call_rows is None:
             return self._call(latents, t, cond, guidance)
+        kinds = self._alike(cond)
+        if len(kinds) == 1:
+            return self._calls(latents, t, cond, guidance)
+        outputs = {}
+        for rows in kinds:
+            x, times = (torch.cat([of[i : i + 1] for i in rows]) for of in (latents, t))
+            texts = Condition.cat([cond[i : i + 1] for i in rows])
+            outputs |= zip(rows, self._calls(x, times, texts, guidance).split(1), strict=True)
+        return torch.cat([outputs[i] for i in range(len(latents))])
+
+    def _calls(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
+        """Calls of `call_rows` rows each; slices, because a tensor of indices would be waited for."""
+        assert self.call_rows
         n, rows = len(latents), self.call_rows
-        fill = torch.arange(-(-n // rows) * rows, device=self.device) % n
-        parts = [self._call(latents[i], t[i], cond[i], guidance) for i in fill.split(rows)]
-        return torch.cat(parts)[:n]
+        total = -(-n // rows) * rows
+        times = -(-total // n)
+        if total > n:
+            latents, t, cond = latents.repeat(times, 1, 1, 1), t.repeat(times), Condition.cat([cond] * times)
+        slices = [slice(start, start + rows) for start in range(0, total, rows)]
+        return torch.cat([self._call(latents[i], t[i], cond[i], guidance) for i in slices])[:n]
+
+    def _alike(self, cond: Condition) -> list[list[int]]:
+        """Groups of rows that have the same shape inside the network whatever stands beside them."""
+        return [list(range(len(cond)))]
 
     def _call(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         with self._precision(), self._attention():
@@ -220,11 +268,13 @@ class Diffuser(ABC):
     def recompute_activations(self) -> None:
         """Gradient checkpointing: keep only the inputs of blocks and recompute the rest."""
         network: Any = self.network
-        network.enable_gradient_checkpointing(
-            lambda block, *args: checkpoint(
-                block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), self._attention())
-            )
-        )
+        network.enable_gradient_checkpointing(lambda block, *args: self._recomputed(block, *args))
+
+    def _recomputed(self, block: nn.Module, *args: Any, **options: Any) -> Any:
+        def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+            return nullcontext(), self._attention()
+
+        return checkpoint(block, *args, use_reentrant=False, context_fn=contexts, **options)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -260,8 +310,9 @@ class Diffuser(ABC):
             network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
         self._lora = lora_rank > 0
         if self._lora:
-            check_targets([name for name, _ in network.named_modules()], self.lora_targets, targets)
-            places = list(targets or self.lora_targets)
+            layers = layer_names(network)
+            check_targets(layers, self.lora_targets, targets)
+            places = ending(layers, targets or self.lora_targets)
             network.add_adapter(LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=places))
         else:
             network.requires_grad_(True)
@@ -325,36 +376,18 @@ class Diffuser(ABC):
 
     def _side(self, resolution: int, most: int) -> int:
         """Side of the latents of images with `resolution` pixels a side, at most `most`."""
-        side, rest = divmod(resolution, self.pipeline.vae_scale_factor)
+        side, rest = divmod(resolution, self.pixels)
         if side > most:
             raise UserError(
                 f"model.resolution is {resolution}, more than {MOST_TIMES} times what this model was made "
-                f"for; set it to {most * self.pipeline.vae_scale_factor} or less"
+                f"for; set it to {most * self.pixels} or less"
             )
-        if rest or side % 2:
-            step = 2 * self.pipeline.vae_scale_factor
+        if rest or side % self.side_step:
+            step = self.side_step * self.pixels
             raise UserError(
                 f"model.resolution is {resolution}; set it to a multiple of {step} for this model"
             )
         return side
-
-
-def decoded(vae: Any, latents: Tensor) -> Tensor:
-    """Images (n, 3, H, W) in [0, 1] from latents (n, c, h, w) as the diffusion model has them.
-
-    A latent that is not finite gives an image of nan; clamped to [0, 1] it would look white or black instead.
-    """
-    shift = vae.config.shift_factor or 0.0
-    images = vae.decode(latents / vae.config.scaling_factor + shift, return_dict=False)[0]
-    sound = latents.flatten(1).isfinite().all(1) & images.flatten(1).isfinite().all(1)
-    return (images / 2 + 0.5).clamp(0, 1).masked_fill(~sound.view(-1, 1, 1, 1), torch.nan)
-
-
-@torch.no_grad()
-def encoded(vae: Any, images: Tensor) -> Tensor:
-    """Latents (n, c, h, w) as the diffusion model has them, the most probable ones of images in [0, 1]."""
-    latents = vae.encode(2 * images - 1).latent_dist.mode()
-    return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
 
 def is_encoder(name: str, part: Any) -> bool:

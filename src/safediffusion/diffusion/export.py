@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 # What the libraries read of a part. A link that leads out of the base is copied under these names alone: any
 # other one may have been put there to carry a file of this machine into the export.
 READ = {
-    "added_tokens.json", "chat_template.json", "config.json", "generation_config.json", "merges.txt",
-    "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json", "spiece.model",
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "config.json", "generation_config.json",
+    "merges.txt", "preprocessor_config.json", "scheduler_config.json", "special_tokens_map.json",
+    "spiece.model", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt",
 }  # fmt: skip
 PLAIN = ("safetensors", "bin", "index", "json")  # endings of a file's name, without its variant
 

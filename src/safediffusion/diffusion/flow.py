@@ -8,13 +8,13 @@ Euler step of the matching SDE, up to the step size; `cps_step`, exactly. Both a
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from safediffusion.config.schema import Sde
@@ -127,39 +127,41 @@ class FlowSchedule:
         return step(output, latents, at(self.t, i), at(self.s, i), eta)
 
 
+def even_steps(steps: int) -> list[float]:
+    """Shares of noise at evenly spaced steps, before the time shift."""
+    return np.linspace(1, 1 / steps, steps).tolist()
+
+
+def shift_by_length(scheduler: Any, tokens: int) -> float:
+    """The time shift mu by a scheduler's settings: the more tokens, the more of the steps are noisy."""
+    c = scheduler.config
+    return calculate_shift(
+        tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
+    )
+
+
 class Flow:
     """The noise process of a flow-matching model.
 
     Args:
-        scheduler: with the model's time shift.
+        scheduler: of diffusers, with the model's time shift.
         device: of the schedules.
-        tokens: image tokens; some models shift more of the steps to high noise at high resolution.
-        linear: space the steps evenly before the shift (FLUX), else as the scheduler does (SD3).
+        options: what the plain pipeline gives the scheduler's `set_timesteps` for a number of steps.
     """
 
     def __init__(
-        self,
-        scheduler: FlowMatchEulerDiscreteScheduler,
-        device: torch.device | str,
-        tokens: int,
-        linear: bool,
+        self, scheduler: Any, device: torch.device | str, options: Callable[[int], dict[str, Any]]
     ) -> None:
-        self.scheduler, self.device, self.linear = scheduler, device, linear
-        c = scheduler.config
-        self.mu = calculate_shift(
-            tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
-        )
-        self.levels: int = c["num_train_timesteps"]
+        self.scheduler, self.device, self.options = scheduler, device, options
+        self.levels: int = scheduler.config["num_train_timesteps"]
         self.t = self.schedule(self.levels).t.flip(0)
 
     def schedule(self, steps: int, sde: Sde = "cps") -> FlowSchedule:
         """The noise levels that the plain pipeline uses for `steps` steps."""
         refuse_more_steps(self.scheduler, steps)
-        sigmas = np.linspace(1, 1 / steps, steps).tolist() if self.linear else None
-        scheduler: Any = self.scheduler  # annotated as lists that may be missing
-        scheduler.set_timesteps(steps, sigmas=sigmas, mu=self.mu)
-        t = scheduler.sigmas.float().to(self.device)
-        return FlowSchedule(scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
+        self.scheduler.set_timesteps(steps, **self.options(steps))
+        t = self.scheduler.sigmas.float().to(self.device)
+        return FlowSchedule(self.scheduler.timesteps.to(self.device), t[:-1], t[1:], sde)
 
     def timestep(self, level: Tensor) -> Tensor:
         """The network's timestep argument, (n,) float32."""

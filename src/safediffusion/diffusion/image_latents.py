@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safediffusion.diffusion.diffuser import Diffuser, encoded
+from safediffusion.diffusion.autoencoder import encoded
+from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.finite import finite
 from safediffusion.errors import UserError
 from safediffusion.files.image_files import read_image

@@ -25,6 +25,10 @@ FAMILIES = {
     "StableDiffusionXLPipeline": "safediffusion.diffusion.families.sdxl:StableDiffusionXL",
     "StableDiffusion3Pipeline": "safediffusion.diffusion.families.sd3:StableDiffusion3",
     "FluxPipeline": "safediffusion.diffusion.families.flux:Flux",
+    "ChromaPipeline": "safediffusion.diffusion.families.chroma:Chroma",
+    "ZImagePipeline": "safediffusion.diffusion.families.z_image:ZImage",
+    "Flux2KleinPipeline": "safediffusion.diffusion.families.flux2:Flux2Klein",
+    "SanaPipeline": "safediffusion.diffusion.families.sana:Sana",
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it

@@ -77,7 +77,7 @@ def write_vocabulary(folder: Path) -> None:
         return
     written = json.loads(file.read_text(encoding="utf-8"))
     model = written["model"]
-    if model["type"] != "BPE":
+    if model["type"] != "BPE" or model.get("byte_fallback"):  # the latter (Gemma) has tokenizer.model
         return
     added = {token["content"]: token["id"] for token in written["added_tokens"]}
     pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]

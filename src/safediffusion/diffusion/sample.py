@@ -30,6 +30,7 @@ def generate(
         guidance: classifier-free guidance scale.
         eta: 0 is deterministic, 1 has DDPM's variance (or flow matching's, see flow.cps_step).
     """
+    diffuser.refuse_guidance(guidance)
     schedule = diffuser.process.schedule(steps)
     draws = len(stochastic_steps(schedule, [eta] * steps))
     images = []
@@ -41,6 +42,6 @@ def generate(
             sampling = StochasticSampling(guidance, BATCH, eta=[eta] * steps)
             x0 = rollout(diffuser, schedule, cond, z, sampling).clean
         else:
-            x0 = solve(diffuser, schedule, cond, z[:, 0], Sampling(guidance, BATCH))
+            x0 = solve(diffuser, schedule, cond, z[:, 0], Sampling(guidance, BATCH, diffuser.solver))
         images.append(diffuser.decode(x0).cpu())
     return torch.cat(images)

@@ -29,7 +29,7 @@ class Sharded:
         layers = [
             layer
             for child in network.children()
-            for layer in (child if isinstance(child, nn.ModuleList) else [child])
+            for layer in members(child)
             if any(True for _ in layer.parameters())
         ]
         for module in (*layers, network):
@@ -52,6 +52,11 @@ class Sharded:
         finally:
             for twin in twins.values():
                 twin.data = twin.data.new_empty(0)
+
+
+def members(module: nn.Module) -> list[nn.Module]:
+    """What a container holds, which is never called itself; another module alone."""
+    return list(module.children()) if isinstance(module, nn.ModuleList | nn.ModuleDict) else [module]
 
 
 def joined(tensor: Tensor) -> Tensor:

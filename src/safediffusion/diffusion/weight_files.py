@@ -12,7 +12,7 @@ from safediffusion.text.escaping import shorten
 
 INDEX = "model_index.json"
 UNUSED = ("safety_checker", "feature_extractor", "image_encoder")  # parts that training and evaluation skip
-SETTINGS = (".json", ".txt", ".model")  # endings of settings and vocabularies
+SETTINGS = (".json", ".txt", ".model", ".jinja")  # endings of settings and vocabularies
 # Shards have their variant before their number, and had it behind in diffusers up to 0.31.
 WEIGHTS = re.compile(
     r"(?P<stem>diffusion_pytorch_model|pytorch_model|model)(\.(?P<variant>(?!safetensors|bin|index)[\w-]+?))?"

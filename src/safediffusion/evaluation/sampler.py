@@ -30,8 +30,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++": ("DPMSolverMultistepScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
-FLOW = "flow-euler"
-FLOW_SCHEDULER = {FLOW: ("FlowMatchEulerDiscreteScheduler", {})}
+FLOW = {"ddim": "flow-euler", "dpm++": "flow-dpm++"}  # by the solver of the family
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Sampler:
     """How images are sampled; part of every result.
 
     Attributes:
-        name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS, "flow-euler", or
+        name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS or FLOW, or
             "row" where each row names its own.
         guidance: for rows that have none.
         size: side of the image for rows that have none; None is the model's.
@@ -83,7 +82,8 @@ def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[S
             raise UserError(f"a {type(diffuser.pipeline).__name__} has one scheduler; leave this task out")
         parameters = inspect.signature(diffuser.pipeline.__call__).parameters
         steps, guidance = (parameters[name].default for name in ("num_inference_steps", "guidance_scale"))
-        sampler, unfit = replace(sampler, name=FLOW, steps=steps, guidance=guidance), (*unfit, "guidance")
+        sampler = replace(sampler, name=FLOW[diffuser.solver], steps=steps, guidance=guidance)
+        unfit = (*unfit, "guidance")
     return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
 
 
@@ -113,13 +113,14 @@ def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -
             torch.autocast(diffuser.device.type, diffuser.dtype, enabled=half),
         ):
             latents = diffuser.pipeline(
-                row["prompt"],
+                prompt=row["prompt"],
                 num_inference_steps=sampler.steps,
                 guidance_scale=row.get("guidance", sampler.guidance),
                 width=width,
                 height=height,
                 generator=generator,
                 output_type="latent",
+                **diffuser.call_options,
             ).images
         yield diffuser.decode(diffuser.unpacked(latents.float()))[0].cpu()
 
@@ -129,8 +130,8 @@ def scheduler(pipeline: Any, name: str) -> Iterator[None]:
     """Inside, the pipeline samples with another scheduler of the same noise schedule."""
     import diffusers
 
-    kind, settings = (SCHEDULERS | FLOW_SCHEDULER)[name]
     before = pipeline.scheduler
+    kind, settings = (type(before).__name__, {}) if name in FLOW.values() else SCHEDULERS[name]
     pipeline.scheduler = getattr(diffusers, kind).from_config(before.config, **settings)
     try:
         yield

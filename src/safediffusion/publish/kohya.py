@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from safediffusion.errors import UserError
 from safediffusion.publish.model_card import LICENCES, public_name
 
 if TYPE_CHECKING:
@@ -100,6 +101,11 @@ def place(module: str, model: Path) -> Place:
         return sgm_name(module, read(model, "unet/config.json")["layers_per_block"]), None
     table = {"StableDiffusion3Pipeline": SD3, "FluxPipeline": FLUX}.get(kind)
     if table is None:
+        if not (model / "unet").is_dir():
+            raise UserError(
+                f"--to kohya is not written for a {kind}, whose blocks have other names in sd-scripts; use "
+                "--to lora, which diffusers loads, or --to diffusers"
+            )
         return module, None
     blocks, number, rest = module.split(".", 2)
     there, places = table[blocks]

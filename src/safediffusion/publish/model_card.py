@@ -23,6 +23,10 @@ LICENCES = {
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
     "stabilityai/stable-diffusion-3.5-medium": "stabilityai-ai-community",
     "black-forest-labs/FLUX.1-dev": "flux-1-dev-non-commercial-license",
+    "lodestones/Chroma1-HD": "apache-2.0",
+    "Tongyi-MAI/Z-Image": "apache-2.0",
+    "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",
+    "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers": "other",
 }
 
 

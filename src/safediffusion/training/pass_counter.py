@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,13 +29,16 @@ class PassCounter:
             handle.remove()
 
     def _called(self, network: nn.Module, inputs: Any, output: Any) -> None:
-        result: Tensor = output[0]
+        result: Tensor | list[Tensor] = output[0]
         self.forward += len(result)
-        if result.requires_grad and torch.is_grad_enabled():
-            result.register_hook(self._came_back)
+        # some networks give a list of single rows
+        parts = [(row, 1) for row in result] if isinstance(result, list) else [(result, len(result))]
+        for part, rows in parts:
+            if part.requires_grad and torch.is_grad_enabled():
+                part.register_hook(partial(self._came_back, rows))
 
-    def _came_back(self, gradient: Tensor) -> None:
-        self.backward += len(gradient)
+    def _came_back(self, rows: int, gradient: Tensor) -> None:
+        self.backward += rows
 
     def take(self) -> dict[str, int]:
         """Return the counts since the last call of this method, and reset them."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 
-KEPT = 1000  # prompts; one prompt of FLUX takes 8 MiB
+KEPT = 8 * 2**30  # bytes; one prompt of FLUX takes 8 MiB, one of FLUX.2 [klein] 15
 
 
 class PromptConditions:
@@ -24,7 +24,8 @@ class PromptConditions:
 
     def _learn(self, new: Sequence[int], needed: Sequence[int]) -> None:
         """Encode prompts; where too many are kept, drop those that this call does not need."""
-        if len(self._known) + len(new) > KEPT:
+        size = next((cond.nbytes for cond in self._known.values()), 0)  # the same for every prompt
+        if size * (len(self._known) + len(new)) > KEPT:
             self._known = {i: self._known[i] for i in needed if i in self._known}
         with self.diffuser.awake():
             for i in new:

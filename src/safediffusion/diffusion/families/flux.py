@@ -10,7 +10,7 @@ from torch import Tensor
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.sd3 import TEXT_TARGETS
-from safediffusion.diffusion.flow import Flow
+from safediffusion.diffusion.flow import Flow, even_steps, shift_by_length
 
 # What the publisher's models were distilled with: guided ones (dev) see longer prompts than others (schnell).
 T5_LENGTH = {True: 512, False: 256}
@@ -35,7 +35,8 @@ class Flux(Diffuser):
         """Flow matching with the model's time shift."""
         made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         _, h, w = self.latent_shape
-        return made, Flow(made, self.device, h * w // 4, linear=True)
+        mu = shift_by_length(made, h * w // 4)
+        return made, Flow(made, self.device, lambda steps: {"sigmas": even_steps(steps), "mu": mu})
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """T5's hidden states and CLIP's pooled output."""
@@ -47,18 +48,22 @@ class Flux(Diffuser):
 
     def forward(self, latents: Tensor, t: Tensor, cond: Condition, guidance: float) -> Tensor:
         """The transformer's velocity, (n, c, h, w)."""
-        n, _, h, w = latents.shape
-        transformer = self.pipeline.transformer
-        told = torch.full((n,), guidance, device=self.device) if transformer.config.guidance_embeds else None
-        velocity = transformer(
+        told = None
+        if self.pipeline.transformer.config.guidance_embeds:
+            told = torch.full((len(latents),), guidance, device=self.device)
+        return self.velocity(latents, t, cond, guidance=told, pooled_projections=cond.pooled)
+
+    def velocity(self, latents: Tensor, t: Tensor, cond: Condition, **inputs: Any) -> Tensor:
+        """The transformer's output, unpacked, with inputs of its own."""
+        _, _, h, w = latents.shape
+        velocity = self.pipeline.transformer(
             pack(latents),
             timestep=t / self.process.levels,
-            guidance=told,
             encoder_hidden_states=cond.tokens,
-            pooled_projections=cond.pooled,
             txt_ids=torch.zeros(cond.tokens.shape[1], 3, device=self.device),
             img_ids=image_ids(h // 2, w // 2, self.device),
             return_dict=False,
+            **inputs,
         )[0]
         return unpack(velocity, h, w)
 

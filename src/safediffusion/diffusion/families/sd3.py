@@ -8,7 +8,7 @@ from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.flow import Flow
+from safediffusion.diffusion.flow import Flow, shift_by_length
 
 TEXT_TARGETS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
@@ -29,7 +29,8 @@ class StableDiffusion3(Diffuser):
         made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         _, h, w = self.latent_shape
         tokens = h * w // self.pipeline.transformer.config.patch_size**2
-        return made, Flow(made, self.device, tokens, linear=False)
+        mu = shift_by_length(made, tokens)
+        return made, Flow(made, self.device, lambda steps: {"mu": mu})
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """All encoders' hidden states in one sequence, and the CLIP encoders' pooled outputs."""
