@@ -60,16 +60,18 @@ def run_config(name: str, load: Sequence[str] = ()) -> RunConfig:
     else:
         default = RunConfig()
         config = default.model_copy(update={"model": default.model.model_copy(update={"path": place})})
+    return config.model_copy(update={"model": with_settings(config.model, load)}) if load else config
+
+
+def with_settings(model: ModelConfig, load: Sequence[str]) -> ModelConfig:
+    """A `model` section with some of its settings changed, see `run_config`."""
     given = parse_words(load)
-    if not given:
-        return config
     if "path" in given:
         raise UserError("--load says how a model is loaded, and path is the model itself; leave path out")
     try:
-        model = ModelConfig.model_validate(config.model.model_dump() | given)
+        return ModelConfig.model_validate(model.model_dump() | given)
     except ValidationError as error:
         raise UserError(f"--load: {explain_invalid(error)}") from error
-    return config.model_copy(update={"model": model})
 
 
 def loading(config: RunConfig, name: str) -> ModelConfig:

@@ -58,12 +58,7 @@ def read_folder(folder: Path, config: ModelConfig, dtypes: Dtypes, options: Opti
     check_folder(folder)
     refuse_file_settings(config)
     check_sums(folder)
-    try:
-        index: Any = DiffusionPipeline.load_config(str(folder))
-    except UNREADABLE as error:
-        raise UserError(
-            f"model.path={folder} could not be opened: {reason(error)} Get its {INDEX} again"
-        ) from error
+    index = read_index(folder)
     name = check_index(index, folder)
     given = dict(options(name)) | dict.fromkeys(absent_parts(folder, index))
     if config.family is None:
@@ -80,6 +75,20 @@ def read_folder(folder: Path, config: ModelConfig, dtypes: Dtypes, options: Opti
             "model."
         ) from error
     return pipeline, Source(variant=variant)
+
+
+def read_index(folder: Path) -> Any:
+    """The content of a pipeline's model_index.json.
+
+    Raises:
+        UserError: it is not JSON.
+    """
+    try:
+        return DiffusionPipeline.load_config(str(folder))
+    except UNREADABLE as error:
+        raise UserError(
+            f"model.path={folder} could not be opened: {reason(error)} Get its {INDEX} again"
+        ) from error
 
 
 def refuse_file_settings(config: ModelConfig) -> None:
