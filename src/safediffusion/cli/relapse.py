@@ -9,6 +9,7 @@ from pathlib import Path
 from safediffusion.cli.sample import model_path, run_config
 from safediffusion.config import load_run_config
 from safediffusion.errors import UserError
+from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.report import write_report
@@ -50,7 +51,8 @@ def run_relapse(
     name = as_file_name(model.strip("./") or Path(model).resolve().name)
     folder = out or (RunFolder(Path(model)).relapse if own else Path("relapse") / name)
     loading = config.model.model_copy(update={"path": path, "tiny_vae": None})
-    done = relapse(loading, base and model_path(base), config, settings, folder, accept_sensitive)
+    held_out = held_out_of(Path(model))
+    done = relapse(loading, base and model_path(base), config, settings, folder, accept_sensitive, held_out)
     if own:
         write_report(RunFolder(Path(model)))
     return folder, done

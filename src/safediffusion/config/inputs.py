@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safediffusion.config.setting_types import Distinct, Label, NonNegative, Place, Positive, Text
+from safediffusion.config.setting_types import Decay, Distinct, Label, NonNegative, Place, Positive, Text
 
 
 class Section(BaseModel):
@@ -108,6 +108,11 @@ class PromptsConfig(PromptSource):
         default_factory=list,
         description="harm categories that are trained on. Prompts of another category are left out, those "
         "labelled benign or without a category stay; []: all",
+    )
+    heldout: Decay = Field(
+        default=0.0,
+        description="share of the prompts of each source and label that is never trained on, for the task "
+        "heldout; chosen by a hash of the text, so that the order of the prompts does not matter. 0: none",
     )
     anchors: NonNegative = Field(
         default=0.0,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
+from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.records import remove_parts
-from safediffusion.evaluation.results import is_judged
+from safediffusion.evaluation.results import is_judged, shortfalls
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_text
@@ -20,6 +23,10 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import Session
 from safediffusion.system import distributed
 from safediffusion.training.trainer import Trainer
+
+PREVIEWS = 12  # pictures of held-out prompts in the report
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
@@ -46,7 +53,12 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         if isinstance(model, Path):
             trained = session.config.model.model_copy(update={"path": str(model)})
             model = load_model(trained, session.device, merged=True)
-        evaluate(model, missing, folder.eval_path(when), EvaluationOptions.of(e, e.n))
+        held_out = held_out_of(folder.root, e.show_unsafe)
+        options = replace(EvaluationOptions.of(e, e.n, held_out), previews=PREVIEWS)
+        evaluate(model, missing, folder.eval_path(when), options)
+    if when == "before" and distributed.is_main():  # what is missing can still be fetched
+        for line in shortfalls([folder.eval_path(when)]):
+            log.warning("%s", line)
 
 
 def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
@@ -58,7 +70,7 @@ def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
             trainer.diffuser,
             e.tasks,
             folder.eval_path("during"),
-            EvaluationOptions.of(e, e.during_n),
+            EvaluationOptions.of(e, e.during_n, held_out_of(folder.root)),
             on_progress=lambda done, total: None,  # the training line is on screen
         )
     values = metric_values(results)

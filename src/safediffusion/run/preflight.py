@@ -138,7 +138,8 @@ def check_tasks(names: Sequence[str]) -> None:
     for task in map(get_task, names):
         try:
             accepted([task.name], accept_sensitive=False)
-            task.prompts(1, seed=0)
+            if not task.of_run:
+                task.prompts(1, seed=0)
         except UserError as error:
             raise UserError(
                 f"a run cannot evaluate {task.name} ({error}); take it out of evaluate.tasks and run "
