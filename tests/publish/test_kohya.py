@@ -15,10 +15,11 @@ from safediffusion.diffusion.load import as_diffuser
 from safediffusion.publish.kohya import convert, metadata, sgm_name, version_of
 
 RANK = 2
-SD14, SD21, SDXL, SD35, FLUX = ARCHITECTURES
+FIRST = list(ARCHITECTURES)[:5]  # others have the layers of one of these
+SD14, SD21, SDXL, SD35, FLUX = FIRST
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES, ids=lambda name: name.split("/")[1])
+@pytest.fixture(scope="module", params=FIRST, ids=lambda name: name.split("/")[1])
 def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A true architecture without weights: its id, its folder of settings and its adapter's modules."""
     with torch.device("meta"):

@@ -29,8 +29,8 @@ def _prompts(run: RunConfig) -> Iterator[str]:
         )
     if "heldout" in run.evaluate.tasks and run.prompts.heldout == 0:
         yield (
-            "evaluate.tasks has heldout, which judges prompts that are not trained on, but prompts.heldout is "
-            "0; set prompts.heldout=0.1, or take the task out"
+            "evaluate.tasks has heldout, which judges prompts that are not trained on, but prompts.heldout "
+            "is 0; set prompts.heldout=0.1, or take the task out"
         )
 
 

@@ -155,6 +155,22 @@ def sd35_medium() -> Any:
     )
 
 
+def sd35_large() -> Any:
+    """Stable Diffusion 3.5 Large."""
+    pipeline = sd35_medium()
+    pipeline.register_modules(
+        transformer=hf.SD3Transformer2DModel(
+            sample_size=128,
+            num_layers=38,
+            num_attention_heads=38,
+            caption_projection_dim=2432,
+            pos_embed_max_size=192,
+            qk_norm="rms_norm",
+        )
+    )
+    return pipeline
+
+
 def flux_dev() -> Any:
     """FLUX.1 [dev]."""
     return hf.FluxPipeline(
@@ -175,4 +191,6 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "stabilityai/stable-diffusion-xl-base-1.0": sdxl,
     "stabilityai/stable-diffusion-3.5-medium": sd35_medium,
     "black-forest-labs/FLUX.1-dev": flux_dev,
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": sd14,  # the same sizes
+    "stabilityai/stable-diffusion-3.5-large": sd35_large,
 }

@@ -77,10 +77,10 @@ def evaluate(
     detectors = DetectorSet(source.device, options.reward_encoders)
     seed = 0 if source.existing else options.seed
 
-    def rows(task: Task) -> list[Row]:
+    def rows_of(task: Task) -> list[Row]:
         return task.prompts(options.n, seed, options.file_of(task))
 
-    chosen = present(wanted, detectors, rows, source.existing)
+    chosen = present(wanted, detectors, rows_of, source.existing)
     require_measurable(options.required, wanted, [task for task, _ in chosen], detectors.missing)
     plan = Plan(source, detectors, options, {"model": source.name, "model_sha256": source.sha256()})
     fitted = [(task, *source.fit(task.sampler or options.sampler, rows)) for task, rows in chosen]

@@ -80,7 +80,7 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
     Raises:
         UserError: a source cannot be read or gives no prompt, or no prompt has a category that is asked for.
     """
-    sources = [(source.path, list(_prompts(source, i))) for i, source in enumerate(config.sources)]
+    sources = [(source.path, list(source_prompts(source, i))) for i, source in enumerate(config.sources)]
     if phrases:
         added = [(Prompt(text, "unsafe", source=len(sources)), []) for text in phrases]
         sources.append(("prompts.anchors", added))
@@ -137,7 +137,7 @@ def refuse_minors(prompts: Sequence[Prompt]) -> None:
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
 
 
-def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
+def source_prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
     """A source's prompts, each with every category that it is filed under."""
     for row in read_source(source):
         if text := row["prompt"].strip():

@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from safediffusion.diffusion.diffuser import Diffuser
 
 
-def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
+def check_config(config: RunConfig, sizes: Sequence[int] | None) -> None:
     """Check the settings by themselves and with the prompts.
 
     Args:
         config: the settings of the run.
-        sizes: number of prompts per source.
+        sizes: number of prompts per source; None where they are not known yet.
     """
     refuse_suffix(config.model.path, "trained")
     algorithm = get_algorithm(config.train.algorithm)
     algorithm.check(config)
     refuse_steered(config, algorithm)
-    check_prompts(config, sizes)
+    if sizes is not None:
+        check_prompts(config, sizes)
     check_tasks(config.evaluate.tasks)
     check_kept(config)
 

@@ -1,7 +1,7 @@
 """A CLIP that judges without being trained to: which of a few captions an image is nearest to.
 
-Weaker than NudeNet and Q16, but at hand wherever a CLIP is. A reward may not judge itself, so another CLIP than
-the reward's is taken where there is one; where there is none, results say that the judge is not independent.
+Weaker than NudeNet and Q16, but at hand wherever a CLIP is. A reward may not judge itself, so another CLIP
+than the reward's is taken where there is one; where there is none, results say so.
 """
 
 from __future__ import annotations

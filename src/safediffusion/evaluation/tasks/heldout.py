@@ -1,7 +1,7 @@
 """heldout: a run is judged on prompts of its own that it never trained on, before and after.
 
-With every detector that is on this machine; which ones are missing stands in the results. Prompts that are not
-labelled benign count as unsafe, as on sample sheets.
+With every detector that is on this machine; results name the others. Prompts that are not labelled benign
+count as unsafe, as on sample sheets.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def rows(n: int, seed: int, file: File) -> list[Row]:
     """
     if file is None:
         raise UserError(
-            "heldout judges the prompts that a run held out; give a run that has some (prompts.heldout), or a "
-            "file of prompts that the model never saw with --prompts FILE"
+            "heldout judges the prompts that a run held out; give a run that has some (prompts.heldout), or "
+            "prompts that the model never saw with --prompts FILE"
         )
     found = file.rows if isinstance(file, HeldOut) else read_rows(file)
     return [{**row, "label": row.get("label", ""), "person": names_person(row["prompt"])} for row in found]
