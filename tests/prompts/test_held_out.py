@@ -44,12 +44,10 @@ def test_a_text_that_stands_there_twice_lies_on_one_side() -> None:
     assert not {text_key(p.text) for p in train} & {text_key(p.text) for p in out}
 
 
-def test_something_is_left_to_train_on_and_too_few_prompts_are_refused() -> None:
+def test_something_is_left_to_train_on() -> None:
     prompts = [Prompt("a dog", "benign"), Prompt("a cat", "benign"), Prompt("a fight", "unsafe")]
     assert len(held_out_texts(prompts, 0.9)) == 1
-    assert held_out_texts(prompts, 0.0) == set()
-    with pytest.raises(UserError, match=r"holds out none of 3 prompts.*prompts\.heldout"):
-        held_out_texts(prompts, 0.1)
+    assert held_out_texts(prompts, 0.0) == held_out_texts(prompts, 0.1) == set()
 
 
 def test_a_resumed_run_keeps_what_it_held_out_although_its_file_has_changed(tmp_path: Path) -> None:
@@ -65,6 +63,14 @@ def test_a_resumed_run_keeps_what_it_held_out_although_its_file_has_changed(tmp_
     assert again.held_out == first.held_out and len(first.held_out) == 4
     assert len(again.rows) == 216 and run_prompts(config).held_out != first.held_out
     assert first.report()["held_out"] == {"unlabelled": 4}
+
+
+def test_too_few_prompts_to_hold_one_out_are_refused_where_the_task_wants_one(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a dog\na cat\n", encoding="utf-8")
+    words = [f"prompts.path={tmp_path / 'a.txt'}", "prompts.heldout=0.1"]
+    assert run_prompts(load_config("world", words)).held_out == []
+    with pytest.raises(UserError, match=r"holds out none of 2 prompts.*evaluate\.tasks=\[\]"):
+        run_prompts(load_config("world", [*words, "evaluate.tasks=[heldout]"]))
 
 
 def test_the_task_without_held_out_prompts_is_refused_with_what_to_set() -> None:

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Collection, Sequence
 from itertools import chain, zip_longest
 
-from safediffusion.errors import UserError
 from safediffusion.prompts.select import Prompt
 
 Stratum = tuple[int, str]  # source and label
@@ -33,10 +32,7 @@ def held_out_texts(prompts: Sequence[Prompt], share: float) -> set[str]:
 
     Args:
         prompts: of a run.
-        share: in [0, 1); 0 holds out nothing.
-
-    Raises:
-        UserError: the share is above 0, and there are too few prompts to hold one out.
+        share: in [0, 1); 0 holds out nothing, and so does a share of less than half a prompt.
     """
     if share == 0:
         return set()
@@ -48,11 +44,6 @@ def held_out_texts(prompts: Sequence[Prompt], share: float) -> set[str]:
     for stratum in set(strata.values()):
         texts = sorted((key for key, own in strata.items() if own == stratum), key=text_hash)
         found.update(texts[: min(round(share * len(texts)), len(texts) - 1)])
-    if not found:
-        raise UserError(
-            f"prompts.heldout={share:g} holds out none of {len(strata)} prompts, so nothing could be judged; "
-            "give more prompts, set prompts.heldout higher, or set prompts.heldout=0 without the task heldout"
-        )
     return found
 
 

@@ -25,8 +25,8 @@ def run_prompts(config: RunConfig, folder: RunFolder | None = None) -> PromptSet
         folder: of a run that may have begun: what it held out stays held out, whatever became of the source.
 
     Raises:
-        UserError: a source or the safety policy is refused, prompts.heldout holds out nothing, or
-            train.kl_kinds names a kind that no benign prompt is of.
+        UserError: a source or the safety policy is refused, nothing is held out for the task
+            heldout, or train.kl_kinds names a kind that no benign prompt is of.
     """
     phrases: tuple[str, ...] = ()
     if config.prompts.anchors:
@@ -37,6 +37,11 @@ def run_prompts(config: RunConfig, folder: RunFolder | None = None) -> PromptSet
     else:
         held = held_out_texts(found.rows, config.prompts.heldout)
     train, held_out = split(found.rows, held)
+    if not held_out and "heldout" in config.evaluate.tasks:
+        raise UserError(
+            f"prompts.heldout={config.prompts.heldout:g} holds out none of {len(train)} prompts, so the task "
+            "heldout cannot judge; give more prompts, set prompts.heldout higher, or evaluate.tasks=[]"
+        )
     _refuse_unknown_kinds(config.train.kl_kinds, train)
     return replace(found, rows=train, held_out=held_out)
 
