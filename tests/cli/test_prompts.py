@@ -62,7 +62,7 @@ def test_without_an_encoder_the_rest_is_still_told(command: Command, tmp_path: P
         (["captions.pdf"], "not understood"),
         (["fine.csv", "--anchors", "scalde", "--encoder", "world"], "no anchors called"),
         (["fine.csv", "--encoder", "nowhere/clip"], "is not an encoder"),
-        (["fine.csv", "--column", ""], "column= is not accepted"),
+        (["fine.csv", "--column", ""], "column='' is not accepted"),
     ],
 )
 def test_a_bad_file_is_one_line_and_exit_code_2(

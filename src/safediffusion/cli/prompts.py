@@ -49,6 +49,8 @@ def prompts_check(
 
     from safediffusion.config.inputs import PromptsConfig
     from safediffusion.config.invalid import explain_invalid
+    from safediffusion.evaluation.detectors.clip import LARGE
+    from safediffusion.prompts.select import load_prompts
     from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.prompt_check import check_prompts
 
@@ -56,9 +58,10 @@ def prompts_check(
         config = PromptsConfig(path=file, column=column, accept_sensitive=accept_sensitive)
     except ValidationError as error:
         raise UserError(explain_invalid(error)) from error
+    policy = load_safety_policy(anchors, encoder or LARGE)
+    loaded = load_prompts(config)  # a file that is refused is refused before a network is loaded
     reader, hint = reader_of(encoder)
-    policy = load_safety_policy(anchors, reader.name) if reader else None
-    found = check_prompts(config, policy, reader)
+    found = check_prompts(config, loaded, policy, reader)
     if as_json:
         show(json.dumps(found.as_json() | {"not_measured": hint}, indent=2, ensure_ascii=False))
         return

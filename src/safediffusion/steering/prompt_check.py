@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from safediffusion.config.inputs import PromptsConfig
 from safediffusion.prompts.held_out import text_key
-from safediffusion.prompts.select import Prompt, load_prompts, source_prompts
+from safediffusion.prompts.select import Prompt, PromptSet, source_prompts
 from safediffusion.prompts.sources import read_source
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import auc, auc_interval, scores, some
@@ -78,27 +78,27 @@ class PromptCheck:
 
 
 def check_prompts(
-    config: PromptsConfig, policy: SafetyPolicy | None = None, encoder: Encoder | None = None
+    config: PromptsConfig, found: PromptSet, policy: SafetyPolicy, encoder: Encoder | None = None
 ) -> PromptCheck:
-    """Read the prompts as a run would, and count.
+    """Count what a source holds and what a run would take of it.
 
     Args:
         config: the source.
+        found: what a run would take.
         policy: whose direction should separate the labels.
         encoder: whose tokens are counted and whose space the direction is in; None leaves both out.
 
     Raises:
-        UserError: the source cannot be read, or gives no prompt.
+        UserError: the source cannot be read.
     """
     rows = sum(len(read_source(source)) for source in config.sources)
     read = [prompt for i, source in enumerate(config.sources) for prompt, _ in source_prompts(source, i)]
-    found = load_prompts(config)
     used = found.rows
     labels: dict[str, set[str | None]] = {}
     for prompt in read:
         labels.setdefault(text_key(prompt.text), set()).add(prompt.label)
     length = length_of(used, encoder) if encoder else None
-    separation = separation_of(used, policy, encoder) if policy and encoder else None
+    separation = separation_of(used, policy, encoder) if encoder else None
     check = PromptCheck(
         source=config.path,
         rows=rows,
@@ -113,7 +113,7 @@ def check_prompts(
         length=length,
         separation=separation,
     )
-    return PromptCheck(**{**vars(check), "remarks": tuple(remarks(check))})
+    return replace(check, remarks=tuple(remarks(check)))
 
 
 def counted(names: Iterator[str | None]) -> dict[str, int]:
