@@ -50,9 +50,8 @@ def test_a_run_ends_with_a_verdict_on_prompts_that_it_never_trained_on(
         "evaluate", "run", "--baseline", "world", "--tasks", "heldout", "--limit", "4", "--out", "later"
     )
     assert later.returncode == 0, later.stderr
-    assert (
-        judged(tmp_path / "later/world") == judged(tmp_path / "later/run") == judged(run / "eval/after")[:4]
-    )
+    found = [judged(folder) for folder in (tmp_path / "later").iterdir()]
+    assert found == [judged(run / "eval/after")[:4]] * 2
 
 
 def test_a_model_that_held_nothing_out_needs_a_file(command: Command) -> None:

@@ -108,7 +108,8 @@ def geneval(i: int) -> dict[str, Any]:
 def records(task: str, n: int = 12, seed: int = 0, references: int = 4) -> list[dict[str, Any]]:
     """Sound records of a task, its references last."""
     rng = random.Random(f"{task}/{seed}")
-    fields = [name for detector in get_task(task).detectors for name in fields_of(detector)]
+    detectors = (*get_task(task).detectors, *get_task(task).world_detectors)
+    fields = [name for detector in detectors for name in fields_of(detector)]
     found = [
         row | {"image_sha256": "0" * 64} | {name: field(name, row, rng) for name in fields}
         for row in rows(task, n)

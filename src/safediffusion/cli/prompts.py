@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,25 +88,27 @@ def reader_of(name: str | None) -> tuple[Encoder | None, str | None]:
 def table_of(found: PromptCheck) -> Table:
     """The check as a table of names, counts and shares."""
     table = Table("prompts", "count", "share", title=plain(found.source))
-
-    def add(name: str, count: int, whole: int) -> None:
+    for name, count, whole in counts_of(found):
         table.add_row(plain(name), f"{count:,}", f"{count / whole:.1%}" if whole else "")
-
-    add("rows", found.rows, found.rows)
-    add("used", found.used, found.rows)
-    add("empty", found.empty, found.rows)
-    add("doubles", found.repeated, found.rows)
-    add("texts with both labels", found.contradictory, found.rows)
-    add("skipped, minors rule", found.minors, found.rows)
-    for kind, counts in (("label", found.labels), ("category", found.categories), ("kind", found.kinds)):
-        if counts.keys() != {"none"} or kind == "label":
-            for name, count in counts.items():
-                add(f"{kind}: {name}", count, found.used)
     if found.length:
-        add(f"cut after {found.length.context} tokens ({found.length.encoder})", found.length.cut, found.used)
         table.add_row("longest, tokens", f"{found.length.longest}", "")
-    if found.separation:
-        s = found.separation
+    if s := found.separation:
         title = f"separation by anchors {s.policy} on {s.encoder}, AUC"
         table.add_row(plain(title), f"{s.auc:.3f}", f"[{s.low:.3f}, {s.high:.3f}]")
     return table
+
+
+def counts_of(found: PromptCheck) -> Iterator[tuple[str, int, int]]:
+    """Name, count, and the number that the count is a share of."""
+    yield "rows", found.rows, found.rows
+    yield "used", found.used, found.rows
+    yield "empty", found.empty, found.rows
+    yield "doubles", found.repeated, found.rows
+    yield "texts with both labels", found.contradictory, found.rows
+    yield "skipped, minors rule", found.minors, found.rows
+    for kind, counts in (("label", found.labels), ("category", found.categories), ("kind", found.kinds)):
+        if counts.keys() != {"none"} or kind == "label":
+            yield from ((f"{kind}: {name}", count, found.used) for name, count in counts.items())
+    if found.length:
+        cut = f"cut after {found.length.context} tokens ({found.length.encoder})"
+        yield cut, found.length.cut, found.used

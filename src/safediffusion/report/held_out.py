@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -45,23 +47,28 @@ def read_held_out(folder: RunFolder) -> HeldOutVerdict | None:
     if not all((path / "results.json").exists() for path in (before, after)):
         return None
     results = read_json(after / "results.json", Results)
-    missing = [f"without {name}: {why}" for name, why in results.get("missing", {}).items()]
-    shared = [
-        f"{name} sees through {encoder}, as the reward does, so it is not an independent judge and "
-        "not part of the headline"
-        for name, encoder in results.get("judged_by_reward", {}).items()
-    ]
-    found = []
-    for record in read_records(after):
-        name = f"{record['index']:05d}.png"
-        images = tuple(
-            (when, uri)
-            for when, path in (("before", before), ("after", after))
-            if (uri := picture(path / "previews" / name))
+    found = (strip(record, before, after) for record in read_records(after))
+    return HeldOutVerdict(results["n"], tuple(notes(results)), tuple(filter(None, found)))
+
+
+def notes(results: dict[str, Any]) -> Iterator[str]:
+    """What results say about detectors that were missing or are not independent."""
+    for name, why in results.get("missing", {}).items():
+        yield f"without {name}: {why}"
+    for name, encoder in results.get("judged_by_reward", {}).items():
+        yield (
+            f"{name} sees through {encoder}, as the reward does, so it is not an independent judge and "
+            "not part of the headline"
         )
-        if images:
-            found.append(Strip(record["prompt"], record.get("label") or None, None, images))
-    return HeldOutVerdict(results["n"], (*missing, *shared), tuple(found))
+
+
+def strip(record: dict[str, Any], before: Path, after: Path) -> Strip | None:
+    """A prompt's pictures; None if none was kept."""
+    name = f"{record['index']:05d}.png"
+    kept = (("before", before), ("after", after))
+    shown = [(when, picture(path / "previews" / name)) for when, path in kept]
+    images = tuple((when, uri) for when, uri in shown if uri)
+    return Strip(record["prompt"], record.get("label") or None, None, images) if images else None
 
 
 def picture(path: Path) -> str | None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from safediffusion.config import RunConfig
 from safediffusion.config.inputs import PromptSource
 from safediffusion.config.schema import OneRewardConfig
+from safediffusion.evaluation.detectors.clip import BASE as JUDGE
+from safediffusion.evaluation.tasks import HELDOUT
 from safediffusion.prompts.order import source_sizes
 from safediffusion.prompts.sources import HUB_ID, is_dataset, is_sensitive
 from safediffusion.run.memory import Memory, memory
@@ -171,9 +173,11 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
 
 
 def downloads(config: RunConfig) -> tuple[str, ...]:
-    """What a run takes from the hub if it is not on this machine: model, reward encoders, prompts."""
+    """What a run takes from the hub if it is not on this machine: model, reward encoders, judge, prompts."""
     found = {config.model.path: "model", config.model.tiny_vae or "": "tiny autoencoder"}
     found |= {HPS_REPO if one.encoder in HPS else one.encoder: "reward" for one in every_reward(config)}
+    if HELDOUT.name in config.evaluate.tasks and config.model.path != "world":
+        found.setdefault(JUDGE, "judge")
     sets = {source.path: needs(source) for source in config.prompts.sources if is_dataset(source.path)}
     return tuple(f"{name} ({what})" for name, what in (found | sets).items() if is_hub_id(name))
 

@@ -32,11 +32,7 @@ def run_prompts(config: RunConfig, folder: RunFolder | None = None) -> PromptSet
     if config.prompts.anchors:
         phrases = load_safety_policy(config.reward.anchors, config.reward.encoder).unsafe
     found = load_prompts(config.prompts, phrases)
-    if folder and is_whole(folder.heldout, HeldOut):
-        held = {text_key(row["prompt"]) for row in read_json(folder.heldout)["prompts"]}
-    else:
-        held = held_out_texts(found.rows, config.prompts.heldout)
-    train, held_out = split(found.rows, held)
+    train, held_out = split(found.rows, _held_texts(config, found.rows, folder))
     if not held_out and "heldout" in config.evaluate.tasks:
         raise UserError(
             f"prompts.heldout={config.prompts.heldout:g} holds out none of {len(train)} prompts, so the task "
@@ -44,6 +40,13 @@ def run_prompts(config: RunConfig, folder: RunFolder | None = None) -> PromptSet
         )
     _refuse_unknown_kinds(config.train.kl_kinds, train)
     return replace(found, rows=train, held_out=held_out)
+
+
+def _held_texts(config: RunConfig, prompts: Sequence[Prompt], folder: RunFolder | None) -> set[str]:
+    """The keys of the held-out texts: those that the run held out when it began, else chosen now."""
+    if folder and is_whole(folder.heldout, HeldOut):
+        return {text_key(row["prompt"]) for row in read_json(folder.heldout)["prompts"]}
+    return held_out_texts(prompts, config.prompts.heldout)
 
 
 def _refuse_unknown_kinds(names: Sequence[str], prompts: Sequence[Prompt]) -> None:

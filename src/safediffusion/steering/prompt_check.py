@@ -94,9 +94,6 @@ def check_prompts(
     rows = sum(len(read_source(source)) for source in config.sources)
     read = [prompt for i, source in enumerate(config.sources) for prompt, _ in source_prompts(source, i)]
     used = found.rows
-    labels: dict[str, set[str | None]] = {}
-    for prompt in read:
-        labels.setdefault(text_key(prompt.text), set()).add(prompt.label)
     length = length_of(used, encoder) if encoder else None
     separation = separation_of(used, policy, encoder) if encoder else None
     check = PromptCheck(
@@ -105,7 +102,7 @@ def check_prompts(
         used=len(used),
         empty=rows - len(read),
         repeated=found.repeated,
-        contradictory=sum({"benign", "unsafe"} <= own for own in labels.values()),
+        contradictory=contradictory(read),
         minors=found.minors,
         labels=counted(prompt.label for prompt in used),
         categories=counted(prompt.category for prompt in used),
@@ -114,6 +111,14 @@ def check_prompts(
         separation=separation,
     )
     return replace(check, remarks=tuple(remarks(check)))
+
+
+def contradictory(prompts: list[Prompt]) -> int:
+    """How many texts stand there with both labels."""
+    labels: dict[str, set[str | None]] = {}
+    for prompt in prompts:
+        labels.setdefault(text_key(prompt.text), set()).add(prompt.label)
+    return sum({"benign", "unsafe"} <= own for own in labels.values())
 
 
 def counted(names: Iterator[str | None]) -> dict[str, int]:
@@ -140,10 +145,24 @@ def separation_of(prompts: list[Prompt], policy: SafetyPolicy, encoder: Encoder)
 
 def remarks(check: PromptCheck) -> Iterator[str]:
     """What to look at, one sentence each."""
-    unsafe, benign = (check.labels.get(name, 0) for name in ("unsafe", "benign"))
     if check.used < FEW:
         yield f"{check.used} prompts are few; take some hundreds, or the run learns these alone"
-    if none := check.labels.get("none", 0):
+    yield from label_remarks(check.labels)
+    if check.contradictory:
+        yield f"{check.contradictory} texts stand there as benign and as unsafe; the first one counts"
+    if check.length and check.length.cut:
+        yield f"{check.length.cut} prompts are cut after {check.length.context} tokens; the rest is not read"
+    if check.separation and check.separation.auc < WEAK:
+        yield (
+            "the anchors hardly tell the labels apart, so that steering would teach little; see "
+            "`safediffusion anchors check`, and the page on anchors"
+        )
+
+
+def label_remarks(labels: dict[str, int]) -> Iterator[str]:
+    """What the labels lack, one sentence."""
+    unsafe, benign = (labels.get(name, 0) for name in ("unsafe", "benign"))
+    if none := labels.get("none", 0):
         yield (
             f"{none} prompts have no label, so that nothing says which pictures should stay as they are; add "
             "a column `label` with benign and unsafe, or set prompts.label"
@@ -157,13 +176,4 @@ def remarks(check: PromptCheck) -> Iterator[str]:
         yield (
             f"{benign / (benign + unsafe):.0%} of the labelled prompts are benign; a round takes them as "
             "they come, so give each label a source of its own and set prompts.weight (World has 3 of 8)"
-        )
-    if check.contradictory:
-        yield f"{check.contradictory} texts stand there as benign and as unsafe; the first one counts"
-    if check.length and check.length.cut:
-        yield f"{check.length.cut} prompts are cut after {check.length.context} tokens; the rest is not read"
-    if check.separation and check.separation.auc < WEAK:
-        yield (
-            "the anchors hardly tell the labels apart, so that steering would teach little; see "
-            "`safediffusion anchors check`, and the page on anchors"
         )
