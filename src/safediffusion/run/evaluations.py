@@ -13,6 +13,7 @@ from huggingface_hub import snapshot_download
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
 from safediffusion.evaluation.detectors.clip import BASE as JUDGE
+from safediffusion.evaluation.detectors.clip import load_clip
 from safediffusion.evaluation.external_files import Missing, cached
 from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.records import remove_parts
@@ -64,6 +65,7 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         held_out = held_out_of(folder.root, e.show_unsafe)
         options = replace(EvaluationOptions.of(e, e.n, held_out), previews=PREVIEWS)
         evaluate(model, missing, folder.eval_path(when), options)
+        load_clip.cache_clear()  # training needs the memory
     if when == "before" and distributed.is_main():  # what is missing can still be fetched
         for line in shortfalls([folder.eval_path(when)]):
             log.warning("%s", line)

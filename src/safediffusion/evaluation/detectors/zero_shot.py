@@ -117,7 +117,7 @@ def judged_by_reward(
         device: where the encoders are.
     """
     found = {}
-    for about in detectors:
+    for about in detectors if rewards else ():
         name = about.get("encoder")
         known = name in (BASE, LARGE) and (clip := cached_clip(name, device)) and shared_with(clip, rewards)
         if name and (name in rewards or known):
