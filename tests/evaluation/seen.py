@@ -9,6 +9,7 @@ from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.nudenet import CLASSES
 from safediffusion.evaluation.detectors.people import AXES, NOBODY
 from safediffusion.evaluation.detectors.world_doll import NONE, TONES
+from safediffusion.evaluation.detectors.zero_shot import CAPTIONS
 from safediffusion.evaluation.sampler import SCHEDULERS
 from safediffusion.evaluation.tasks import WORLD, get_task
 from safediffusion.world.scenes import CATEGORIES, PARTS
@@ -34,6 +35,8 @@ def field(name: str, row: dict[str, Any], rng: random.Random) -> Any:
         return {other: 0.92 if other == label else 0.01 for other in LABELS}
     if name == "parts":
         return {part: round(rng.random(), 6) for part in ("person", *PARTS)}
+    if name == "zero_shot":
+        return {other: round(rng.uniform(0, 0.3), 6) for other in CAPTIONS}
     if name in ("cosine", "clip"):
         return round(rng.uniform(0, 0.5), 6)
     if name == "features":
@@ -82,6 +85,8 @@ def rows(task: str, n: int) -> list[dict[str, Any]]:
             row["sampler"] = list(SCHEDULERS)[i % len(SCHEDULERS)]
         if task in ("geneval", "geneval-mmdet", "over-erasure"):
             row |= geneval(i)
+        if task == "heldout":
+            row |= {"label": ("unsafe", "benign")[i % 2], "person": i % 4 == 1}
         found.append(row)
     return found
 
@@ -103,7 +108,8 @@ def geneval(i: int) -> dict[str, Any]:
 def records(task: str, n: int = 12, seed: int = 0, references: int = 4) -> list[dict[str, Any]]:
     """Sound records of a task, its references last."""
     rng = random.Random(f"{task}/{seed}")
-    fields = [name for detector in get_task(task).detectors for name in fields_of(detector)]
+    detectors = (*get_task(task).detectors, *get_task(task).world_detectors)
+    fields = [name for detector in detectors for name in fields_of(detector)]
     found = [
         row | {"image_sha256": "0" * 64} | {name: field(name, row, rng) for name in fields}
         for row in rows(task, n)

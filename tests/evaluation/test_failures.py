@@ -273,7 +273,7 @@ SAFETY = [
 @pytest.mark.parametrize("name", SAFETY)
 def test_no_safety_number_stands_without_prompt_match_and_blank_share(name):
     task = get_task(name)
-    assert {"clip_t", "blank_rate"} <= {measure.name for measure in task.measures}
+    assert {"clip_t", "blank_rate"} <= {measure.name.split("/")[0] for measure in task.measures}
     assert {"clip", "world-observer"} & set(task.detectors)
 
 

@@ -143,7 +143,12 @@ def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):
 
 def test_sample_tiles_are_the_images_of_the_sheet(run_folder):
     found = strips(run_folder.samples)
-    assert len(found) == 16 and [step for step, _ in found[0].images] == [0, 20, 40, 60]
+    assert len(found) == 16 and [name for name, _ in found[0].images] == [
+        "before",
+        "round 20",
+        "round 40",
+        "round 60",
+    ]
     assert found[0].label == "unsafe" and found[-1].label == "benign"
     with Image.open(run_folder.samples / "step_000000.png") as page:
         assert page.width == 4 * (64 + GAP) + GAP

@@ -90,6 +90,10 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start again in a new folder beside the old one.")
     ] = False,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Memory settings for a GPU: 8gb, 12gb, 16gb, 24gb, 48gb or 80gb."),
+    ] = None,
     nproc: Processes = 1,
 ) -> None:
     """Train a model to be safe. The same command resumes a run that was stopped."""
@@ -97,7 +101,7 @@ def train(
 
     words = words or []
     source = words[0] if words and "=" not in words[0] else None
-    config = load_config(source, words[1:] if source else words)
+    config = load_config(source, words[1:] if source else words, preset)
     if dry_run:
         from safediffusion.run.plan import preview
 

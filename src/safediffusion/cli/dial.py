@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,7 @@ def evaluate_strengths(
         UserError: the model is no run, a part is to be replaced, or limits are given and it is not one
             strength that is held to them.
     """
+    from safediffusion.evaluation.held_out import held_out_of
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources.strength import AtStrength
 
@@ -65,6 +67,7 @@ def evaluate_strengths(
     tasks = request.tasks or config.evaluate.tasks
     request.check_limits(tasks)
     options = EvaluationOptions.of(config.evaluate, request.limit)
+    request = replace(request, held_out=held_out_of(run.root))
     done = [evaluate_model(baseline, config, request)] if baseline else []
     for strength in dial:
         name = f"strength-{strength:.12g}"

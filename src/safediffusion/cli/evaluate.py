@@ -14,6 +14,8 @@ from safediffusion.text.words import as_file_name
 
 if TYPE_CHECKING:
     from safediffusion.evaluation.gate.limit import Limit
+    from safediffusion.evaluation.held_out import HeldOut
+
 ONLY_MODELS = "--unet and --text-encoder replace a part of a model that is sampled from"
 
 
@@ -34,6 +36,7 @@ class EvaluateRequest:
         parts: weights that replace parts of the model, not of its baseline.
         limits: that the last result is held against.
         load: how the model is loaded, see `run_config`.
+        held_out: what the judged run held out.
     """
 
     tasks: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class EvaluateRequest:
     parts: Parts = field(default_factory=dict)
     limits: tuple[Limit, ...] = ()
     load: Sequence[str] = ()
+    held_out: HeldOut | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,6 +65,7 @@ class EvaluateRequest:
             "accept_sensitive": self.accept_sensitive,
             "save_images": self.save_images,
             "required": [limit.metric for limit in self.limits],
+            "held_out": self.held_out,
         }
 
     def check_limits(self, tasks: Sequence[str]) -> None:
@@ -88,6 +93,8 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
         request: the options.
     """
     from safediffusion.baselines.sampling import check_suffix
+    from safediffusion.baselines.suffix import split_suffix
+    from safediffusion.evaluation.held_out import held_out_of
     from safediffusion.evaluation.protocols import get_protocol
 
     for name in request.protocols:
@@ -97,6 +104,7 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     config = run_config(model, request.load)
     if not holds_results(model):
         request.check_limits(request.tasks or config.evaluate.tasks)
+    request = replace(request, held_out=held_out_of(Path(split_suffix(model)[0])))
     done = [evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
     return [*done, evaluate_model(model, config, request)]
 

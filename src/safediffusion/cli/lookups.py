@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from safediffusion.cli.baselines import baseline
+from safediffusion.cli.prompts import prompts
 from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, out_path, read_path, source
 from safediffusion.text.terminal import complain, say, show
@@ -17,7 +18,10 @@ anchors = typer.Typer(no_args_is_help=True, help="Safety policies: sets of safe 
 recipes = typer.Typer(no_args_is_help=True, help="Shipped configurations of a run.")
 tasks = typer.Typer(no_args_is_help=True, help="Tasks that models are evaluated on.")
 world = typer.Typer(no_args_is_help=True, help="World: the embedded model and its judges.")
-GROUPS = {"anchors": anchors, "baseline": baseline, "recipes": recipes, "tasks": tasks, "world": world}
+GROUPS = {
+    "anchors": anchors, "baseline": baseline, "prompts": prompts, "recipes": recipes, "tasks": tasks,
+    "world": world,
+}  # fmt: skip
 
 Encoder = Annotated[
     str,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from safediffusion.cli.sample import loading, model_path, run_config
 from safediffusion.errors import UserError
+from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.report import write_report
@@ -56,7 +57,8 @@ def run_relapse(
     folder = out or (RunFolder(Path(model)).relapse if own else Path("relapse") / name)
     config = config.model_copy(update={"model": config.model.model_copy(update={"tiny_vae": None})})
     beside = loading(config, base) if base else None
-    done = relapse(loading(config, model), beside, config, settings, folder, accept_sensitive)
+    held_out = held_out_of(Path(model))
+    done = relapse(loading(config, model), beside, config, settings, folder, accept_sensitive, held_out)
     if own:
         write_report(RunFolder(Path(model)))
     return folder, done

@@ -27,6 +27,11 @@ def _prompts(run: RunConfig) -> Iterator[str]:
             f"prompts.anchors adds the unsafe phrases of reward.anchors, which reward.kind={kind} does not "
             f"read; set prompts.anchors=0, or reward.kind to {' or '.join(WITH_ANCHORS)}"
         )
+    if "heldout" in run.evaluate.tasks and run.prompts.heldout == 0:
+        yield (
+            "evaluate.tasks has heldout, which judges prompts that are not trained on, but prompts.heldout "
+            "is 0; set prompts.heldout=0.1, or take the task out"
+        )
 
 
 def _rollout(run: RunConfig) -> Iterator[str]:

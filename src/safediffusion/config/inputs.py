@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from safediffusion.config.setting_types import Distinct, Label, NonNegative, Place, Positive, Text
+from safediffusion.config.setting_types import Decay, Distinct, Label, NonNegative, Place, Positive, Text
 
 
 class Section(BaseModel):
@@ -93,7 +93,15 @@ class ModelConfig(Section):
 
 
 # Sources that stand for a mixture of others, by weight.
-MIXTURES = {"world-mixed": {"world-explicit": 3, "world-implicit": 2, "world-benign": 3}}
+MIXTURES = {
+    "world-mixed": {"world-explicit": 3, "world-implicit": 2, "world-benign": 3},
+    "safety": {"coprov2": 5, "benign": 3},  # unsafe and benign prompts in the same shares
+}
+# Datasets of the hub by a name of ours, and how they are read. CoProV2 (Liu et al., 2025) is what the paper
+# trained on: each caption is an unsafe prompt of one of seven categories, beside images, which are not read.
+HUB_SETS = {
+    "coprov2": {"path": "Visualignment/CoProv2-SD15", "column": "caption", "label": "unsafe"},
+}
 
 
 class PromptSource(Section):
@@ -101,9 +109,11 @@ class PromptSource(Section):
 
     path: Place = Field(
         default="world",
-        description="world; world-mixed (of eight prompts, three name a harm, two sound innocent and three "
-        "are benign); a part of world (world-benign, world-implicit, world-explicit, world-nudity); a .csv, "
-        ".tsv, .jsonl, .json, .txt or .parquet file; or a dataset of the hub as owner/name",
+        description="safety (of eight prompts, five unsafe ones of coprov2 and three benign); coprov2 (the "
+        "paper's, a dataset of the hub); benign (everyday prompts of this package); world; world-mixed (of "
+        "eight, three name a harm, two sound innocent and three are benign); a part of world (world-benign, "
+        "world-implicit, world-explicit, world-nudity); a .csv, .tsv, .jsonl, .json, .txt or .parquet file; "
+        "or a dataset of the hub as owner/name",
     )
     column: Text = Field(default="prompt", description="column of the prompts in a file or dataset")
     subset: Text | None = Field(default=None, description="configuration of a dataset, where it has several")
@@ -123,11 +133,13 @@ class PromptSource(Section):
 
     @property
     def parts(self) -> list[PromptSource]:
-        """The sources of a mixture, or the source itself."""
+        """The sources of a mixture, or the source itself; datasets by their id on the hub."""
         parts = MIXTURES.get(self.path, {self.path: 1})
         total = sum(parts.values())
         return [
-            self.model_copy(update={"path": path, "weight": self.weight * share / total})
+            self.model_copy(
+                update={"path": path, "weight": self.weight * share / total} | HUB_SETS.get(path, {})
+            )
             for path, share in parts.items()
         ]
 
@@ -144,6 +156,11 @@ class PromptsConfig(PromptSource):
         default_factory=list,
         description="harm categories that are trained on. Prompts of another category are left out, those "
         "labelled benign or without a category stay; []: all",
+    )
+    heldout: Decay = Field(
+        default=0.0,
+        description="share of the prompts of each source and label that is never trained on, for the task "
+        "heldout; chosen by a hash of the text, so that the order of the prompts does not matter. 0: none",
     )
     anchors: NonNegative = Field(
         default=0.0,

@@ -1,6 +1,7 @@
-"""Builds the configuration of a run from a recipe, a file and key=value arguments.
+"""Builds the configuration of a run from a recipe, a file, a preset and key=value arguments.
 
-Layers, later ones win: schema defaults, the recipe a file extends, the file, key=value.
+Layers, later ones win: schema defaults, the recipe a file extends, the preset the file names, the file, the
+preset of the command line, key=value.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of th
 CUTOFF = 0.75  # how alike a suggested name must be, see difflib
 DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
+PRESETS = Path(__file__).parent / "presets"
 
 
 def list_recipes() -> list[str]:
@@ -42,12 +44,29 @@ def recipe_path(name: str) -> Path:
     return RECIPES / f"{name}.yaml"
 
 
-def load_config(source: str | Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+def list_presets() -> list[str]:
+    """Names of the presets, the smallest GPU first; a preset has only settings that memory depends on."""
+    return sorted(
+        (path.stem for path in PRESETS.glob("*.yaml")), key=lambda name: int(name.removesuffix("gb"))
+    )
+
+
+def preset_path(name: str) -> Path:
+    """The YAML file of a preset."""
+    if name not in list_presets():  # a name, never a path
+        raise UserError(f"there is no preset {shorten(name)!r}; {did_you_mean(name, list_presets(), CUTOFF)}")
+    return PRESETS / f"{name}.yaml"
+
+
+def load_config(
+    source: str | Path | None = None, overrides: Sequence[str] = (), preset: str | None = None
+) -> RunConfig:
     """Return the validated configuration of a run.
 
     Args:
         source: the name of a recipe, or a YAML file; None is the recipe `world`.
         overrides: settings of the form key=value; they replace those of the recipe or file.
+        preset: memory settings for a GPU, such as 12gb; they replace those of the recipe or file.
 
     Raises:
         UserError: the recipe, the file or a setting does not exist, or a value is not accepted.
@@ -60,6 +79,8 @@ def load_config(source: str | Path | None = None, overrides: Sequence[str] = ())
     """
     words = parse_words(overrides)
     values = _read_layers(source or "world", seen=())
+    if preset:
+        values = _merge(values, _read_yaml(preset_path(preset)))
     return validate(_merge(values, words))
 
 
@@ -115,7 +136,7 @@ def dotted_keys() -> tuple[str, ...]:
 
 
 def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
-    """A recipe or file merged over the one that it extends; `recipe` becomes the outermost name."""
+    """A recipe or file merged over its preset and what it extends; `recipe` becomes the outermost name."""
     is_file = str(source).endswith((".yaml", ".yml"))
     path = read_path(str(source)) if is_file else recipe_path(str(source))
     if path in seen:
@@ -124,8 +145,14 @@ def _read_layers(source: str | Path, seen: tuple[Path, ...]) -> Values:
     base = values.pop("extends", None)
     if not isinstance(base, str | None):
         raise UserError(f"{path}: `extends` is {base!r}; it names one recipe or .yaml file")
+    preset = values.pop("preset", None)
+    if not isinstance(preset, str | None):
+        raise UserError(f"{path}: `preset` is {preset!r}; it names one of: {', '.join(list_presets())}")
     values["recipe"] = path.stem
-    return _merge(_read_layers(base, (*seen, path)), values) if base else values
+    below = _read_layers(base, (*seen, path)) if base else {}
+    if preset:
+        below = _merge(below, _read_yaml(preset_path(preset)))
+    return _merge(below, values)
 
 
 def _read_yaml(path: Path) -> Values:

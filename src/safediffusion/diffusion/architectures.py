@@ -194,6 +194,22 @@ def sd35_medium() -> Any:
     )
 
 
+def sd35_large() -> Any:
+    """Stable Diffusion 3.5 Large."""
+    pipeline = sd35_medium()
+    pipeline.register_modules(
+        transformer=hf.SD3Transformer2DModel(
+            sample_size=128,
+            num_layers=38,
+            num_attention_heads=38,
+            caption_projection_dim=2432,
+            pos_embed_max_size=192,
+            qk_norm="rms_norm",
+        )
+    )
+    return pipeline
+
+
 def flux_dev() -> Any:
     """FLUX.1 [dev]."""
     return hf.FluxPipeline(
@@ -279,4 +295,6 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "Tongyi-MAI/Z-Image": z_image,
     "black-forest-labs/FLUX.2-klein-base-4B": flux2_klein,
     "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers": sana,
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": sd14,  # the same sizes
+    "stabilityai/stable-diffusion-3.5-large": sd35_large,
 }

@@ -12,11 +12,10 @@ from torch import Tensor
 from safediffusion.evaluation.detectors import fields_of
 from safediffusion.evaluation.detectors.detector import Detector, Fragment, Row
 from safediffusion.evaluation.failures import LOOKED_AT, examine, image_error
+from safediffusion.evaluation.kept_images import KeptImages
 from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.sources.source import Image
-from safediffusion.files.atomic import write_image
 from safediffusion.files.image_files import read_image
-from safediffusion.system.image_sheets import to_pil
 
 Images = Callable[[Sequence[Row]], Sequence[Image]]
 
@@ -27,10 +26,12 @@ class Examiner:
     Args:
         detectors: by name.
         images: returns one image per row, or why there is none.
-        keep: folder for the images; None keeps none.
+        keep: where images stay, in one form or several.
     """
 
-    def __init__(self, detectors: Mapping[str, Detector], images: Images, keep: Path | None = None) -> None:
+    def __init__(
+        self, detectors: Mapping[str, Detector], images: Images, keep: Sequence[KeptImages] = ()
+    ) -> None:
         self.detectors, self.images, self.keep = detectors, images, keep
 
     def __call__(self, rows: Sequence[Row]) -> list[Record]:
@@ -61,9 +62,9 @@ class Examiner:
                 part, about = [images[i] for i in left], [rows[i] for i in left]
                 for i, found in zip(left, examine(name, detector, part, about, fields_of(name)), strict=True):
                     merged[i] |= found
-        if self.keep:
+        for kept in self.keep:
             for row, image in zip(rows, images, strict=True):
-                write_image(self.keep / f"{row['index']:05d}.png", to_pil(image))
+                kept.add(row, image)
         return merged
 
     def describe(self) -> list[Any]:

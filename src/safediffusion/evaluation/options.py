@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safediffusion.config.schema import EvaluateConfig
+from safediffusion.evaluation.held_out import HeldOut
 from safediffusion.evaluation.prompt_sets import PromptFile
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.prompts.table import expanded
+
+if TYPE_CHECKING:
+    from safediffusion.evaluation.tasks.task import Task
 
 OnProgress = Callable[[int, int], None]
 
@@ -25,6 +30,8 @@ class EvaluationOptions:
         seed: of prompts and noise; images that exist already do not depend on it.
         steps, guidance, eta: the sampler of tasks that have none of their own.
         prompts: a file for the tasks that read one.
+        held_out: what the judged run held out, for the task heldout.
+        previews: images of that task that are kept small, and veiled where they are not of benign prompts.
         column: the column of that file that holds the prompts.
         reference: a folder of real images, for FID and KID.
         protocols: names; None is all of a task's.
@@ -47,11 +54,29 @@ class EvaluationOptions:
     save_images: bool = False
     required: Sequence[str] = ()
     on_progress: OnProgress | None = None
+    held_out: HeldOut | None = None
+    previews: int = 0
 
     @classmethod
-    def of(cls, settings: EvaluateConfig, n: int | None) -> EvaluationOptions:
+    def of(
+        cls, settings: EvaluateConfig, n: int | None, held_out: HeldOut | None = None
+    ) -> EvaluationOptions:
         """The seed and the sampler of a run's settings, with n images per task."""
-        return cls(n, settings.seed, settings.steps, settings.guidance, settings.eta)
+        return cls(n, settings.seed, settings.steps, settings.guidance, settings.eta, held_out=held_out)
+
+    def file_of(self, task: Task) -> PromptFile | None:
+        """Where a task's prompts are: the user's file, else what the run held out if the task is on that."""
+        return self.prompt_file or (self.held_out if task.of_run else None)
+
+    def fitted(self, task: Task) -> Task:
+        """The task with the judges of World where the run that held its prompts out is one of World."""
+        world = task.of_run and self.held_out is not None and self.held_out.world
+        return replace(task, detectors=task.world_detectors) if world else task
+
+    @property
+    def reward_encoders(self) -> dict[str, str]:
+        """The encoders of the judged run's reward, by name, with their fingerprints."""
+        return self.held_out.encoders if self.held_out else {}
 
     @property
     def sampler(self) -> Sampler:

@@ -43,6 +43,7 @@ COLUMNS: tuple[tuple[str, tuple[str, ...], Callable[[Any], Any]], ...] = (
     ("width", ("sd_image_width", "width"), lambda cell: whole_number(cell, 2**14)),
     ("height", ("sd_image_height", "height"), lambda cell: whole_number(cell, 2**14)),
     ("file", ("file", "image", "filename"), lambda cell: _name(cell)),
+    ("label", ("label",), lambda cell: _label(cell)),
 )
 
 
@@ -151,6 +152,12 @@ def _name(cell: object) -> str:
     if isinstance(cell, bool) or not isinstance(cell, str | int):
         raise ValueError("give a name or a number")
     return str(cell)
+
+
+def _label(cell: object) -> str:
+    """benign or unsafe in any case; other columns of this name are of no use here."""
+    name = str(cell).strip().lower()
+    return name if name in ("benign", "unsafe") else ""
 
 
 def repeated(rows: list[Row], samples: int) -> list[Row]:

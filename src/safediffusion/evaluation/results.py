@@ -224,6 +224,10 @@ def shortfalls(folders: Sequence[Path]) -> list[str]:
                     f"{where}: {r['n_not_used']} rows of the prompts were not used, it takes {r['n']}"
                 )
             lines += [f"{where}: without {d}: {why}" for d, why in r.get("missing", {}).items()]
+            lines += [
+                f"{where}: {d} sees through {encoder}, as the reward does: not an independent judge"
+                for d, encoder in r.get("judged_by_reward", {}).items()
+            ]
     return lines
 
 

@@ -10,9 +10,11 @@ from typing import Any
 
 from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.detector import Row
+from safediffusion.evaluation.detectors.zero_shot import judged_by_reward
 from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.failures import require_some
 from safediffusion.evaluation.fingerprint import fingerprint, has_records_of
+from safediffusion.evaluation.kept_images import KeptImages
 from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.options import EvaluationOptions, OnProgress
 from safediffusion.evaluation.records import FinishedBatches, read_records, remove_parts
@@ -70,10 +72,15 @@ def evaluate(
     options = replace(options or EvaluationOptions(), **settings)
     file = options.prompt_file
     wanted = accepted(tasks, options.accept_sensitive, file and file.path, options.reference)
+    wanted = [options.fitted(task) for task in wanted]
     source = as_source(model)
-    detectors = DetectorSet(source.device)
+    detectors = DetectorSet(source.device, options.reward_encoders)
     seed = 0 if source.existing else options.seed
-    chosen = present(wanted, detectors, lambda task: task.prompts(options.n, seed, file), source.existing)
+
+    def rows_of(task: Task) -> list[Row]:
+        return task.prompts(options.n, seed, options.file_of(task))
+
+    chosen = present(wanted, detectors, rows_of, source.existing)
     require_measurable(options.required, wanted, [task for task, _ in chosen], detectors.missing)
     plan = Plan(source, detectors, options, {"model": source.name, "model_sha256": source.sha256()})
     fitted = [(task, *source.fit(task.sampler or options.sampler, rows)) for task, rows in chosen]
@@ -137,18 +144,27 @@ def evaluate_task(plan: Plan, work: TaskRows, folder: Path, advance: Advance) ->
     """The task's results; None if this process examined only its share of the batches."""
     task, options, source = work.task, plan.options, plan.source
     kept, notes = select(work.rows, options.prompt_file and options.prompt_file.path, options.reference)
-    save = options.save_images and not source.existing
     examiner = Examiner(
         plan.detectors.named(task.detectors),
         lambda rows: source.images(rows, work.sampler),
-        folder / "images" if save else None,
+        kept_images(plan, task, folder),
     )
     notes |= plan.about | describe_sampling(plan, work)
     notes["fingerprint"] = key = fingerprint(task, kept, notes, examiner.describe())
-    notes["n_not_used"] = task.not_used(options.n, options.seed, options.prompt_file)
+    notes["n_not_used"] = task.not_used(options.n, options.seed, options.file_of(task))
     with locked(folder, shared=launched_count() > 1):
         records = collect_records(examiner, kept, task.batch, FinishedBatches(folder, key), advance)
         return None if records is None else write_task_results(plan, task, records, folder, notes)
+
+
+def kept_images(plan: Plan, task: Task, folder: Path) -> list[KeptImages]:
+    """The images of a task that stay on disk."""
+    options, kept = plan.options, []
+    if options.save_images and not plan.source.existing:
+        kept.append(KeptImages(folder / "images"))
+    if options.previews and task.of_run and options.held_out:
+        kept.append(KeptImages(folder / "previews", options.previews, options.held_out.is_veiled))
+    return kept
 
 
 def describe_sampling(plan: Plan, work: TaskRows) -> dict[str, Any]:
@@ -172,7 +188,7 @@ def collect_records(
         advance: called with the number of images just done.
     """
     folder = finished.task
-    if has_records_of(folder, finished.key) and (examiner.keep is None or examiner.keep.is_dir()):
+    if has_records_of(folder, finished.key) and all(kept.is_there() for kept in examiner.keep):
         advance(sum(not row.get("reference") for row in rows))
         return read_records(folder)
     finished.begin()
@@ -192,13 +208,15 @@ def write_task_results(
 ) -> dict[str, Any]:
     """Score the records, write results.json, and return its contents."""
     present_here, missing = plan.detectors.named(task.detectors), plan.detectors.missing
+    about = [detector.describe() for detector in present_here.values()]
     results = {
         "task": task.name,
         "version": task.version,
         "n": sum(not r.get("reference") for r in records),
         **scored(task, records, plan.options.protocols),
         **notes,
-        "detectors": [detector.describe() for detector in present_here.values()],
+        "detectors": about,
+        "judged_by_reward": judged_by_reward(about, plan.options.reward_encoders, plan.source.device),
         "missing": {name: why for name, why in missing.items() if name in task.detectors},
         "env": environment(),
     }

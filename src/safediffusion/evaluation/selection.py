@@ -53,7 +53,7 @@ def present(
         tasks: to look for.
         detectors: from which the tasks' detectors are loaded.
         rows: returns a task's rows.
-        bare: keep a task even if all of its detectors are missing.
+        bare: keep every task even if all of its detectors are missing; else only those that say so.
 
     Raises:
         Missing: no task is left; the message holds the commands that get what is missing.
@@ -65,7 +65,7 @@ def present(
         except Missing as error:
             lacking.append(str(error))
             continue
-        if detectors.named(task.detectors) or bare:
+        if detectors.named(task.detectors) or bare or task.bare:
             found.append((task, task_rows))
         else:
             lacking.append("; ".join(detectors.missing[name] for name in task.detectors))

@@ -191,6 +191,21 @@ class Samples(Part):
     prompts: list[SheetPrompt]
 
 
+class HeldOutPrompt(Part):
+    """A prompt that is never trained on."""
+
+    prompt: str
+    label: str
+
+
+class HeldOut(Part):
+    """heldout.json; the encoders are the reward's, by name, with their fingerprints."""
+
+    world: bool
+    encoders: dict[str, str]
+    prompts: list[HeldOutPrompt]
+
+
 class State(Part):
     """state.json of a checkpoint: what is needed to choose among several."""
 

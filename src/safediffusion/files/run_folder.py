@@ -67,6 +67,11 @@ class RunFolder:
         return self.root / "prompts.json"
 
     @property
+    def heldout(self) -> Path:
+        """The prompts that are never trained on."""
+        return self.root / "heldout.json"
+
+    @property
     def progress(self) -> Path:
         """Time and memory used so far."""
         return self.root / "progress.json"

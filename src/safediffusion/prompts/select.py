@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -45,15 +45,18 @@ class PromptSet:
     """A run's prompts, one source after the other, and how many were left out.
 
     Attributes:
+        rows: to train on.
         repeated: prompts that an earlier one equals but for case and spaces.
         minors: prompts that sexualise minors.
         categories: prompts of categories that prompts.categories does not name.
+        held_out: never trained on; the task heldout judges on them.
     """
 
     rows: list[Prompt]
     repeated: int = 0
     minors: int = 0
     categories: int = 0
+    held_out: list[Prompt] = field(default_factory=list)
 
     def report(self) -> dict[str, Any]:
         """Counts for a run's prompts.json; no prompt is quoted."""
@@ -63,7 +66,8 @@ class PromptSet:
             for (source, label, category), n in count.items()
         ]
         left_out = {"repeated": self.repeated, "minors": self.minors, "categories": self.categories}
-        return {"prompts": len(self.rows), "left_out": left_out, "kinds": kinds}
+        held = dict(Counter(prompt.label or "unlabelled" for prompt in self.held_out))
+        return {"prompts": len(self.rows), "held_out": held, "left_out": left_out, "kinds": kinds}
 
 
 def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSet:
@@ -76,7 +80,7 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
     Raises:
         UserError: a source cannot be read or gives no prompt, or no prompt has a category that is asked for.
     """
-    sources = [(source.path, list(_prompts(source, i))) for i, source in enumerate(config.sources)]
+    sources = [(source.path, list(source_prompts(source, i))) for i, source in enumerate(config.sources)]
     if phrases:
         added = [(Prompt(text, "unsafe", source=len(sources)), []) for text in phrases]
         sources.append(("prompts.anchors", added))
@@ -133,7 +137,7 @@ def refuse_minors(prompts: Sequence[Prompt]) -> None:
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
 
 
-def _prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
+def source_prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
     """A source's prompts, each with every category that it is filed under."""
     for row in read_source(source):
         if text := row["prompt"].strip():

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from safediffusion.config.inputs import MIXTURES, PromptSource
+from safediffusion.config.inputs import HUB_SETS, MIXTURES, PromptSource
 from safediffusion.errors import UserError
+from safediffusion.prompts.benign import benign_prompts
 from safediffusion.prompts.table import FORMATS, Table, TableRow, is_table, read_table, text_of
 from safediffusion.text.first_line import first_line
+
+log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
 # Sets of harmful prompts, by the names of their files and columns.
-SENSITIVE = re.compile(r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw", re.IGNORECASE)
+SENSITIVE = re.compile(
+    r"i2p|ring.?a.?bell|mma.?diffusion|p4d|sneaky.?prompt|copro|nsfw|safediffusion.?r1", re.IGNORECASE
+)
 SENSITIVE_COLUMNS = {"inappropriate_percentage", "nudity_percentage", "sd_safety_percentage"}
 HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 # World's own prompts and parts of them.
@@ -27,7 +33,8 @@ WORLD: dict[str, Callable[[Row], bool]] = {
     "world-explicit": lambda row: row["kind"] == "explicit",
     "world-nudity": lambda row: row["category"] in (None, "sexual"),
 }
-NAMES = ", ".join((*MIXTURES, *WORLD))
+BENIGN = "benign"  # this package's everyday prompts
+NAMES = ", ".join((*MIXTURES, *HUB_SETS, BENIGN, *WORLD))
 KNOWN = f"use {NAMES}, a file ({FORMATS}), or a dataset of the hub as owner/name"
 COLUMNS = ("label", "category", "categories", "kind")
 PAIR = ("chosen", "rejected")  # files of a table; columns of a dataset may hold the images themselves
@@ -41,9 +48,12 @@ def read_source(source: PromptSource) -> list[Row]:
     """
     if source.path in WORLD:
         return [row | {"where": "world"} for row in _world_rows(WORLD[source.path])]
+    if source.path == BENIGN:
+        return [{**row, "where": BENIGN} for row in benign_prompts()]
     if is_table(source.path):
         table = read_table(source.path)
-    elif HUB_ID.fullmatch(source.path):
+    elif is_dataset(source.path):
+        refuse_unasked(source, ())  # before anything is downloaded
         table = _dataset(source)
     else:
         raise UserError(f"prompts.path={source.path} is not understood; {KNOWN}")
@@ -55,14 +65,29 @@ def read_source(source: PromptSource) -> list[Row]:
             f"{source.path} has no column `{source.column}`; "
             f"set prompts.column to one of: {', '.join(table.columns)}"
         )
-    if not source.accept_sensitive and is_sensitive(source.path, table.columns):
-        raise UserError(
-            f"{source.path} holds prompts that are meant to give harmful images; "
-            "set prompts.accept_sensitive=true if that is what you want"
-        )
+    refuse_unasked(source, table.columns)
     read = (*COLUMNS, *PAIR) if is_table(source.path) else COLUMNS
     theirs = {name: column_called(name, table.columns) for name in read}
     return [_row(row, f"{source.path}, {row.where}", column, theirs) for row in table.rows]
+
+
+def is_dataset(path: str) -> bool:
+    """Whether a source is a dataset of the hub, by its form."""
+    return bool(HUB_ID.fullmatch(path)) and not is_table(path)
+
+
+def refuse_unasked(source: PromptSource, columns: Iterable[str]) -> None:
+    """Refuse prompts that are meant to give harmful images unless the user accepts them.
+
+    Raises:
+        UserError: names the source, and what to set.
+    """
+    if not source.accept_sensitive and is_sensitive(source.path, columns):
+        fetched = " and would be downloaded from the hub" if is_dataset(source.path) else ""
+        raise UserError(
+            f"{source.path} holds prompts that are meant to give harmful images{fetched}; "
+            "set prompts.accept_sensitive=true if that is what you want, or prompts.path to a file of yours"
+        )
 
 
 def _row(row: TableRow, where: str, column: str, theirs: Mapping[str, str | None]) -> Row:
@@ -110,6 +135,7 @@ def _dataset(source: PromptSource) -> Table:
             f"prompts.path={source.path} is a dataset of the hub, which needs the extra `data`; "
             "install it with: pip install 'safediffusion[data]'"
         ) from error
+    log.warning("prompts: %s of the hub, downloaded unless it is here already", source.path)
     try:
         dataset = load_dataset(source.path, source.subset, split=source.split)
     except (OSError, ValueError) as error:

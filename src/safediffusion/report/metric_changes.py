@@ -24,6 +24,14 @@ TITLES = {
     "world-benign/fid": "Image quality (FID)",
     "world-benign/recognisable_rate": "Recognisable scenes",
     "world-attack/inappropriate_rate": "Unsafe images under attack",
+    "heldout/rece-rate/unsafe": "Exposed parts seen by NudeNet, held-out unsafe prompts",
+    "heldout/q16/unsafe": "Inappropriate by Q16, held-out unsafe prompts",
+    "heldout/zero-shot/unsafe": "Harm seen by a zero-shot CLIP, held-out unsafe prompts",
+    "heldout/world-harm/unsafe": "Harm seen by World's judge, held-out unsafe prompts",
+    "heldout/clip_t/benign": "Prompt match, held-out benign prompts",
+    "heldout/observer_t/benign": "Prompt match, held-out benign prompts",
+    "heldout/person_rate/benign": "The person asked for is there, held-out benign prompts",
+    "heldout/world-person/benign": "The person asked for is there, held-out benign prompts",
 }
 
 
@@ -37,6 +45,7 @@ class MetricChange:
         before, after: value, ci_low, ci_high, n, protocol.
         difference: its difference, ci_low, ci_high of after minus before, paired by row; n_failed of both.
         better: True or False where that interval excludes 0, else None.
+        by_reward: whether its detector sees through an encoder of the reward.
     """
 
     task: str
@@ -47,6 +56,7 @@ class MetricChange:
     after: dict[str, Any]
     difference: dict[str, Any]
     better: bool | None
+    by_reward: bool = False
 
     @property
     def name(self) -> str:
@@ -103,6 +113,7 @@ def metric_changes(baseline: Path, candidate: Path) -> list[MetricChange]:
             new[task].results["metrics"][metric],
             row,
             row["better"],
+            metric.split("/")[0] in new[task].results.get("judged_by_reward", {}),
         )
         for task, rows in sorted(compare(baseline, candidate).items(), key=lambda item: order.index(item[0]))
         for metric, row in rows.items()

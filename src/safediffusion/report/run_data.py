@@ -11,6 +11,7 @@ from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Anchors, Bias, Metrics, Progress, Relapse, Results, Step, Summary
 from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.held_out import HeldOutVerdict, read_held_out
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.sample_strips import Strip, strips
 from safediffusion.report.strength_plot import Dialled, read_strengths
@@ -27,6 +28,7 @@ class RunData:
         changes: one per evaluated metric.
         during: one row per small evaluation, TASK/METRIC to value.
         strips: sample images by prompt.
+        held_out: the run's verdict on prompts that it never trained on; None before both evaluations.
         sampler: the settings that the judged images were sampled with, and their seed.
         strengths: the results of `evaluate RUN --strength`.
         relapse: the result of `relapse RUN`.
@@ -40,6 +42,7 @@ class RunData:
     changes: list[MetricChange]
     during: list[dict[str, Any]]
     strips: list[Strip]
+    held_out: HeldOutVerdict | None
     anchors: dict[str, Any]
     bias: dict[str, Any]
     progress: dict[str, Any]
@@ -67,6 +70,7 @@ class RunData:
             changes=run_changes(folder),
             during=readable_rows(folder.eval_path("during.jsonl"), Step),
             strips=strips(folder.samples),
+            held_out=read_held_out(folder),
             anchors=read_optional(folder.anchors, Anchors),
             bias=read_optional(folder.bias, Bias),
             progress=read_optional(folder.progress, Progress),

@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Strip:
-    """One prompt's images in the order of the rounds, as data URIs."""
+    """One prompt's images in the order of the rounds, each with its caption, as data URIs."""
 
     prompt: str
     label: str | None
     category: str | None
-    images: tuple[tuple[int, str], ...]
+    images: tuple[tuple[str, str], ...]
 
 
 def strips(folder: Path) -> list[Strip]:
@@ -45,7 +45,12 @@ def strips(folder: Path) -> list[Strip]:
     cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
     cut = {step: images for step, images in cut.items() if images}
     return [
-        Strip(p["prompt"], p["label"], p["category"], tuple((step, cut[step][i]) for step in cut))
+        Strip(
+            p["prompt"],
+            p["label"],
+            p["category"],
+            tuple(("before" if step == 0 else f"round {step}", cut[step][i]) for step in cut),
+        )
         for i, p in enumerate(prompts)
     ]
 

@@ -8,8 +8,19 @@ from typing import Any
 
 from safediffusion.report.metric_changes import MetricChange, number
 
-SAFETY = ("world-i2p/inappropriate_rate", "world-exposed/total")
+SAFETY = (
+    "world-i2p/inappropriate_rate",
+    "world-exposed/total",
+    "heldout/rece-rate/unsafe",
+    "heldout/q16/unsafe",
+    "heldout/zero-shot/unsafe",
+    "heldout/world-harm/unsafe",
+)
 QUALITY = (
+    "heldout/clip_t/benign",
+    "heldout/observer_t/benign",
+    "heldout/person_rate/benign",
+    "heldout/world-person/benign",
     "world-geneval/overall",
     "world-benign/clip_t",
     "world-benign/fid",
@@ -27,8 +38,11 @@ class Verdict:
 
 
 def headline_changes(rows: Sequence[MetricChange]) -> list[MetricChange]:
-    """The most important metrics; where none of them was measured, the first of each task."""
-    by_name = {change.name: change for change in rows}
+    """The most important metrics; where none of them was measured, the first of each task.
+
+    A detector that sees through the reward's own encoder is no evidence: the training raised what it reads.
+    """
+    by_name = {change.name: change for change in rows if not change.by_reward}
     chosen = [by_name[name] for name in (*SAFETY, *QUALITY) if name in by_name]
     return chosen or list({change.task: change for change in reversed(rows)}.values())[::-1]
 

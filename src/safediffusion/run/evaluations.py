@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
+from safediffusion.evaluation.detectors.clip import BASE as JUDGE
+from safediffusion.evaluation.detectors.clip import load_clip
+from safediffusion.evaluation.external_files import Missing, cached
+from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.records import remove_parts
-from safediffusion.evaluation.results import is_judged
+from safediffusion.evaluation.results import is_judged, shortfalls
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
-from safediffusion.evaluation.tasks import get_task
+from safediffusion.evaluation.tasks import HELDOUT, get_task
 from safediffusion.files.atomic import write_text
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Results, Step
@@ -20,6 +28,10 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.run.session import Session
 from safediffusion.system import distributed
 from safediffusion.training.trainer import Trainer
+
+PREVIEWS = 12  # pictures of held-out prompts in the report
+
+log = logging.getLogger(__name__)
 
 
 def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
@@ -42,11 +54,36 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         remove_parts(folder.eval_path(when, name))
     if not missing:
         return
+    if HELDOUT.name in missing and session.config.model.path != "world":
+        if distributed.is_main():
+            fetch_judge()
+        distributed.barrier()
     with session.watch.phase(f"evaluate {when}"):
         if isinstance(model, Path):
             trained = session.config.model.at(str(model))
             model = load_model(trained, session.device, merged=True)
-        evaluate(model, missing, folder.eval_path(when), EvaluationOptions.of(e, e.n))
+        held_out = held_out_of(folder.root, e.show_unsafe)
+        options = replace(EvaluationOptions.of(e, e.n, held_out), previews=PREVIEWS)
+        evaluate(model, missing, folder.eval_path(when), options)
+        load_clip.cache_clear()  # training needs the memory
+    if when == "before" and distributed.is_main():  # what is missing can still be fetched
+        for line in shortfalls([folder.eval_path(when)]):
+            log.warning("%s", line)
+
+
+def fetch_judge() -> None:
+    """Get the CLIP that judges held-out prompts, as a run gets its model and its reward's encoder.
+
+    Without a network the run goes on: results say what is missing, and who judged instead.
+    """
+    try:
+        cached(JUDGE)
+    except Missing as missing:
+        log.warning("judge of held-out prompts: %s of the hub, 0.6 GB", JUDGE)
+        try:
+            snapshot_download(JUDGE, ignore_patterns=["*.h5", "*.msgpack"])
+        except (OSError, ValueError):
+            log.warning("%s", missing)
 
 
 def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
@@ -58,7 +95,7 @@ def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
             trainer.diffuser,
             e.tasks,
             folder.eval_path("during"),
-            EvaluationOptions.of(e, e.during_n),
+            EvaluationOptions.of(e, e.during_n, held_out_of(folder.root)),
             on_progress=lambda done, total: None,  # the training line is on screen
         )
     values = metric_values(results)

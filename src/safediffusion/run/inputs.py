@@ -1,4 +1,4 @@
-"""prompts.json, anchors.json and bias.json: what a run learns from, written before its first round."""
+"""prompts.json, heldout.json, anchors.json and bias.json, which a run writes before its first round."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.files.checked import is_whole, write_checked
-from safediffusion.files.contents import Anchors, Bias
+from safediffusion.files.contents import Anchors, Bias, HeldOut
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt, PromptSet, report_cut
 from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
@@ -22,11 +22,21 @@ from safediffusion.system.progress import progress
 log = logging.getLogger(__name__)
 
 
-def write_inputs(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rewards: Rewards) -> None:
-    """Write prompts.json, anchors.json and bias.json in the main process; files that are whole are kept."""
+def write_inputs(
+    folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rewards: Rewards, world: bool
+) -> None:
+    """Write what a run learns from in the main process; files that are whole are kept.
+
+    Args:
+        folder: of the run.
+        prompts: to train on, and held out.
+        diffuser, rewards: of the run.
+        world: whether the model is World's.
+    """
     if not distributed.is_main():
         return
     write_prompts(folder, prompts, diffuser, rewards)
+    write_held_out(folder, prompts, rewards, world)
     with progress("check anchors", 1):
         write_anchors(folder, rewards, prompts.rows)
     with progress("audit anchors", 1):
@@ -47,6 +57,16 @@ def write_prompts(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rew
             readers[f"reward {part.name}"] = (encoder.count_tokens, encoder.context)
     cut = {name: report_cut(prompts.rows, name, *reader) for name, reader in readers.items()}
     write_checked(folder.prompts, prompts.report() | {"cut": cut})
+
+
+def write_held_out(folder: RunFolder, prompts: PromptSet, rewards: Rewards, world: bool) -> None:
+    """Write heldout.json: the prompts that are never trained on, and whose eyes the reward sees through."""
+    if not prompts.held_out or is_whole(folder.heldout, HeldOut):
+        return
+    found = [part.function.encoder for part in rewards.parts if isinstance(part.function, ClipReward)]
+    rows = [{"prompt": prompt.text, "label": prompt.label or ""} for prompt in prompts.held_out]
+    encoders = {encoder.name: encoder.fingerprint() for encoder in found}
+    write_checked(folder.heldout, {"world": world, "encoders": encoders, "prompts": rows})
 
 
 def write_anchors(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from safediffusion.config import RunConfig
+from safediffusion.config.inputs import PromptSource
+from safediffusion.config.schema import OneRewardConfig
+from safediffusion.evaluation.detectors.clip import BASE as JUDGE
+from safediffusion.evaluation.tasks import HELDOUT
 from safediffusion.prompts.order import source_sizes
+from safediffusion.prompts.sources import HUB_ID, is_dataset, is_sensitive
 from safediffusion.run.memory import Memory, disk, memory
 from safediffusion.run.model_cost import ModelCost, planned_cost
 from safediffusion.run.preflight import check_config, check_labels, check_model
 from safediffusion.run.prompts import run_prompts
 from safediffusion.run.workload import MIB, Work, count_work, steering_flops
+from safediffusion.steering.encoders import HPS, HPS_REPO
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows, shared_rows
 
@@ -36,6 +43,7 @@ class Plan:
         recompute: whether they are computed again in the backward pass.
         steering_flops: to compute the vectors of rollout.steered, once in the run.
         disk: bytes of the run folder at its fullest.
+        downloads: what the run takes from the hub unless it is on this machine.
     """
 
     parameters: int
@@ -54,6 +62,7 @@ class Plan:
     recompute: bool
     steering_flops: float = 0.0
     disk: float = 0.0
+    downloads: tuple[str, ...] = ()
 
     @property
     def exaflop(self) -> float:
@@ -100,6 +109,7 @@ class Plan:
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
             "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
             "memory, estimated": self.needed,
+            **({"from the hub, if new": ", ".join(self.downloads)} if self.downloads else {}),
         }
         return "\n".join(f"{name:<22} {value}" for name, value in lines.items())
 
@@ -148,14 +158,44 @@ def make_plan(config: RunConfig, model: ModelCost, processes: int = 1, steering_
 
 
 def preview(config: RunConfig, processes: int = 1) -> Plan:
-    """The plan of a run on this machine; loads prompts and model, writes nothing.
+    """The plan of a run on this machine; loads prompts and model, writes nothing, downloads no prompts.
 
-    Models of a known architecture are not even loaded: the shapes of their weights are enough.
+    Models of a known architecture are not even loaded: the shapes of their weights are enough. Where prompts
+    are a dataset of the hub, what depends on them is not checked.
     """
-    prompts = run_prompts(config).rows
-    check_config(config, source_sizes(prompts))
-    check_labels(config, prompts)
+    remote = any(is_dataset(source.path) for source in config.prompts.sources)
+    prompts = [] if remote else run_prompts(config).rows
+    check_config(config, None if remote else source_sizes(prompts))
+    if not remote:
+        check_labels(config, prompts)
     train = config.train
     diffuser, model = planned_cost(config.model, train.lora_rank, train.recompute, tuple(train.lora_targets))
     check_model(config, diffuser, processes)
-    return make_plan(config, model, processes, steering_flops(config, model, prompts))
+    plan = make_plan(config, model, processes, steering_flops(config, model, prompts))
+    return replace(plan, downloads=downloads(config))
+
+
+def downloads(config: RunConfig) -> tuple[str, ...]:
+    """What a run takes from the hub if it is not on this machine: model, reward encoders, judge, prompts."""
+    found = {config.model.path: "model", config.model.tiny_vae or "": "tiny autoencoder"}
+    found |= {HPS_REPO if one.encoder in HPS else one.encoder: "reward" for one in every_reward(config)}
+    if HELDOUT.name in config.evaluate.tasks and config.model.path != "world":
+        found.setdefault(JUDGE, "judge")
+    sets = {source.path: needs(source) for source in config.prompts.sources if is_dataset(source.path)}
+    return tuple(f"{name} ({what})" for name, what in (found | sets).items() if is_hub_id(name))
+
+
+def every_reward(config: RunConfig) -> list[OneRewardConfig]:
+    """The rewards of a run that have an encoder."""
+    return [one for one in (config.reward, *config.reward.also) if ":" not in one.kind]
+
+
+def needs(source: PromptSource) -> str:
+    """What is said of a dataset: that it holds prompts, and whether it needs the user's consent."""
+    refused = is_sensitive(source.path, ()) and not source.accept_sensitive
+    return "prompts; with prompts.accept_sensitive=true only" if refused else "prompts"
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name is an id of the hub, and no file or folder here."""
+    return bool(HUB_ID.match(name)) and not Path(name).exists()

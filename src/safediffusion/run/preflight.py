@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from safediffusion.diffusion.diffuser import Diffuser
 
 
-def check_config(config: RunConfig, sizes: Sequence[int]) -> None:
+def check_config(config: RunConfig, sizes: Sequence[int] | None) -> None:
     """Check the settings by themselves and with the prompts.
 
     Args:
         config: the settings of the run.
-        sizes: number of prompts per source.
+        sizes: number of prompts per source; None where they are not known yet.
     """
     refuse_suffix(config.model.path, "trained")
     algorithm = get_algorithm(config.train.algorithm)
     algorithm.check(config)
     refuse_steered(config, algorithm)
-    check_prompts(config, sizes)
+    if sizes is not None:
+        check_prompts(config, sizes)
     check_tasks(config.evaluate.tasks)
     check_kept(config)
 
@@ -139,7 +140,8 @@ def check_tasks(names: Sequence[str]) -> None:
     for task in map(get_task, names):
         try:
             accepted([task.name], accept_sensitive=False)
-            task.prompts(1, seed=0)
+            if not task.of_run:
+                task.prompts(1, seed=0)
         except UserError as error:
             raise UserError(
                 f"a run cannot evaluate {task.name} ({error}); take it out of evaluate.tasks and run "

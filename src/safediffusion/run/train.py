@@ -72,14 +72,14 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
         return folder
     device = pick_device()
     with progress("load", 1):
-        prompts = run_prompts(config)
+        prompts = run_prompts(config, folder)
         diffuser, rewards = load(config, prompts.rows, device)
     # All processes choose the folder before one of them writes to it: otherwise a slow process could see
     # the run that a fast one has begun, and choose another folder with `fresh`.
     distributed.barrier()
     with claimed(folder, config), explained_failures(folder), resumable(folder):
         session = Session(config, folder, device, Stopwatch(folder.progress, device))
-        write_inputs(folder, prompts, diffuser, rewards)
+        write_inputs(folder, prompts, diffuser, rewards, config.model.path == "world")
         evaluate_run(session, "before", diffuser)
         result = train_rounds(session, diffuser, rewards, prompts.rows)
         evaluate_run(session, "after", folder.model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -64,6 +65,10 @@ class Encoder(Protocol):
         """Unit rows, (n, dim) float32, of images (n, 3, h, w) in [0, 1]."""
         ...
 
+    def fingerprint(self) -> str:
+        """A hash that copies of the same network share, whatever they are called."""
+        ...
+
 
 class _TwoTowers:
     """What CLIP and SigLIP share: a frozen float32 network whose features become unit rows."""
@@ -105,6 +110,14 @@ class _TwoTowers:
         with self.awake():
             features = self.model.get_image_features(pixel_values=pixels)
         return F.normalize(features.pooler_output, dim=-1)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the biases and norms: they are few, and no two trained networks have the same."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.model.named_parameters()):
+            if weight.dim() == 1:
+                digest.update(name.encode() + weight.detach().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _tokens(self, prompts: list[str]) -> dict[str, Tensor]:
         raise NotImplementedError

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from safediffusion.evaluation.measures.measure import OfRecords, Record, ValueOf, as_difference, as_summary
+from safediffusion.evaluation.measures.measure import (
+    Keep,
+    OfRecords,
+    Record,
+    ValueOf,
+    as_difference,
+    as_summary,
+    every,
+)
 from safediffusion.statistics import intervals
 
 
@@ -37,16 +45,20 @@ class Mean:
     protocol: str
     value: ValueOf
     needs: tuple[str, ...] = ()
+    keep: Keep = every
 
     def summary(self, records: Sequence[Record]) -> dict[str, Any] | None:
-        """The mean over all records with a BCa interval."""
-        values = [self.value(r) for r in records]
+        """The mean over the records kept with a BCa interval."""
+        values = [self.value(r) for r in records if self.keep(r)]
+        if not values:
+            return None
         return as_summary(float(np.mean(values)), intervals.bootstrap_mean(values), len(values))
 
     def difference(self, baseline: Sequence[Record], candidate: Sequence[Record]) -> dict[str, Any]:
         """Difference of the means with a BCa interval."""
         return as_difference(
             *intervals.paired_difference(
-                [self.value(r) for r in baseline], [self.value(r) for r in candidate]
+                [self.value(r) for r in baseline if self.keep(r)],
+                [self.value(r) for r in candidate if self.keep(r)],
             )
         )

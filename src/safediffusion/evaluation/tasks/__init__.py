@@ -8,6 +8,7 @@ from safediffusion.evaluation.tasks.bias import TASK as BIAS
 from safediffusion.evaluation.tasks.geneval import OVER_ERASURE
 from safediffusion.evaluation.tasks.geneval import REFERENCE as GENEVAL_MMDET
 from safediffusion.evaluation.tasks.geneval import TASK as GENEVAL
+from safediffusion.evaluation.tasks.heldout import TASK as HELDOUT
 from safediffusion.evaluation.tasks.i2p import BY_SCHEDULER, OFFICIAL
 from safediffusion.evaluation.tasks.i2p import TASK as I2P
 from safediffusion.evaluation.tasks.schedulers import TASK as SCHEDULERS
@@ -25,8 +26,8 @@ from safediffusion.text.words import as_file_name
 
 WORLD = (WORLD_I2P, WORLD_EXPOSED, WORLD_GENEVAL, WORLD_BENIGN, WORLD_ATTACK, WORLD_BIAS)
 OTHERS = (
-    SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, BIAS, CLIP, FID, ATTACK, OVER_ERASURE, BY_SCHEDULER,
-    IMAGES,
+    HELDOUT, SCHEDULERS, I2P, OFFICIAL, GENEVAL, GENEVAL_MMDET, BIAS, CLIP, FID, ATTACK, OVER_ERASURE,
+    BY_SCHEDULER, IMAGES,
 )  # fmt: skip
 TASKS: dict[str, Task] = {task.name: task for task in (*WORLD, *OTHERS)}
 

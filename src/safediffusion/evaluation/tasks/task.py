@@ -71,6 +71,9 @@ class Task:
         samples: images per prompt, sampled one after the other from the prompt's seed.
         sensitive: whether it loads only if the user accepts sensitive prompts.
         batch: images between two writes to disk.
+        bare: whether it is evaluated even where all of its detectors are missing.
+        of_run: whether its prompts are those that the judged run held out, unless a file is given.
+        world_detectors: take the place of `detectors` where the run is one of World.
     """
 
     name: str
@@ -86,6 +89,9 @@ class Task:
     samples: int = 1
     sensitive: bool = False
     batch: int = 36  # a multiple of 1, 4 and 9 images per prompt
+    bare: bool = False
+    of_run: bool = False
+    world_detectors: tuple[str, ...] = ()
 
     def prompts(self, n: int | None, seed: int, file: File = None) -> list[Row]:
         """The first n rows (None: the task's own size, also the most), each with its index and noise seed.
@@ -111,7 +117,8 @@ class Task:
 
     def __post_init__(self) -> None:
         """Add the share of blank images to every task's measures."""
-        object.__setattr__(self, "measures", (*self.measures, BLANK_RATE))
+        if BLANK_RATE not in self.measures:
+            object.__setattr__(self, "measures", (*self.measures, BLANK_RATE))
 
     def metrics(
         self, records: Sequence[Record], protocols: Sequence[str] | None = None

@@ -14,6 +14,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.model_hash import model_hash
 from safediffusion.errors import UserError
+from safediffusion.evaluation.held_out import HeldOut
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.files.atomic import write_tensors
@@ -78,6 +79,7 @@ def relapse(
     settings: RelapseSettings,
     folder: Path,
     accept_sensitive: bool = False,
+    held_out: HeldOut | None = None,
 ) -> list[Path]:
     """Fine-tune and judge; the same call goes on where an earlier one was stopped.
 
@@ -88,6 +90,7 @@ def relapse(
         settings: of the fine-tuning.
         folder: for eval/step-N/TASK/results.json, relapse.json and relapse.png.
         accept_sensitive: required by tasks whose prompts are sensitive.
+        held_out: what the run held out, for the task heldout.
 
     Returns:
         The folders of results, the one before fine-tuning first and the base's last.
@@ -95,7 +98,7 @@ def relapse(
     Raises:
         UserError: the folder holds the results of other settings, or no harmless picture is found.
     """
-    options = EvaluationOptions.of(config.evaluate, settings.n)
+    options = EvaluationOptions.of(config.evaluate, settings.n, held_out)
     known = {"accept_sensitive": accept_sensitive}
 
     def judge(what: ModelConfig | Diffuser, name: str) -> Path:
