@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -31,10 +32,7 @@ class Check:
 
 
 def examine(recipe: str | None = None) -> list[Check]:
-    """All checks, in the order in which a first run needs them.
-
-    Args:
-        recipe: name or file of a recipe, whose needs are compared with what is here.
+    """All checks, in the order in which a first run needs them, and whether a recipe's needs are met.
 
     Raises:
         UserError: the recipe cannot be planned.
@@ -73,27 +71,20 @@ def _device(env: dict[str, Any]) -> Check:
     return Check("device", True, "; ".join(parts))
 
 
-def _needs(recipe: str, folder: Path) -> list[Check]:
+def _needs(recipe: str, folder: Path) -> Iterator[Check]:
     """Whether a run of the recipe fits this machine."""
     config = load_config(recipe)
     plan, device = preview(config), pick_device()
-    has, free = device_memory(device) / GIB, shutil.disk_usage(folder).free / GIB
-    peak, disk = plan.memory.peak / GIB, plan.disk / GIB
+    peak, has = plan.memory.peak / GIB, device_memory(device) / GIB
     fits = "" if peak <= has else f"; {TOO_LARGE}"
-    checks = [
-        Check(
-            "memory", not fits, f"{config.recipe} needs {brief(peak)} GiB of {has:.1f} GiB, estimated{fits}"
-        ),
-        Check(
-            "run folder", disk <= free, f"{config.recipe} writes {brief(disk)} GiB, {free:.1f} GiB are free"
-        ),
-    ]
+    detail = f"{config.recipe} needs {brief(peak)} GiB of {has:.1f} GiB, estimated{fits}"
+    yield Check("memory", not fits, detail)
+    disk, free = plan.disk / GIB, shutil.disk_usage(folder).free / GIB
+    detail = f"{config.recipe} writes {brief(disk)} GiB, {free:.1f} GiB are free"
+    yield Check("run folder", disk <= free, detail)
     dtype, native = config.model.dtype, precisions(device)
     if dtype not in ("auto", *native):
-        checks.append(
-            Check("precision", False, f"model.dtype={dtype} is slow here; set auto or {native[-1]}")
-        )
-    return checks
+        yield Check("precision", False, f"model.dtype={dtype} is slow here; set auto or {native[-1]}")
 
 
 def _torchvision() -> Check:

@@ -207,8 +207,8 @@ def write_task_results(
     plan: Plan, task: Task, records: list[Record], folder: Path, notes: dict[str, Any]
 ) -> dict[str, Any]:
     """Score the records, write results.json, and return its contents."""
-    present_here, missing = plan.detectors.named(task.detectors), plan.detectors.missing
-    about = [detector.describe() for detector in present_here.values()]
+    about = [detector.describe() for detector in plan.detectors.named(task.detectors).values()]
+    missing = plan.detectors.missing
     results = {
         "task": task.name,
         "version": task.version,

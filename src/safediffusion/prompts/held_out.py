@@ -32,10 +32,8 @@ def held_out_texts(prompts: Sequence[Prompt], share: float) -> set[str]:
 
     Args:
         prompts: of a run.
-        share: in [0, 1); 0 holds out nothing, and so does a share of less than half a prompt.
+        share: in [0, 1); less than half a prompt holds out nothing.
     """
-    if share == 0:
-        return set()
     strata: dict[str, Stratum] = {}
     for prompt in prompts:
         key, own = text_key(prompt.text), (prompt.source, prompt.label or "")

@@ -82,8 +82,7 @@ def load_zero_shot(device: str | torch.device, rewards: Mapping[str, str]) -> Ze
         Missing: there is no CLIP on this machine.
     """
     here = [clip for name in (BASE, LARGE) if (clip := cached_clip(name, device))]
-    independent = [clip for clip in here if not shared_with(clip, rewards)]
-    if found := independent or here:
+    if found := [clip for clip in here if not shared_with(clip, rewards)] or here:
         return ZeroShot(found[0])
     for name in rewards:
         try:
