@@ -3,8 +3,8 @@
     python benchmarks/lending.py [--seeds 0 1 2] [--only NAME ...] [--runs DIR] [--short]
         [--set key=value ...]
 
-Every variant is recipe `world` with other shares of rollout.neighbours and rollout.steered. Finished runs are
-reused and interrupted ones resumed. Writes benchmarks/results/lending.json of the variants that were asked
+Every variant is recipe `world` with groups of eight, and other shares of rollout.neighbours and
+rollout.steered. Finished runs are reused and interrupted ones resumed. Writes benchmarks/results/lending.json of the variants that were asked
 for. `--short` runs two rounds with a few images, to see that everything works; its numbers mean nothing.
 """
 
@@ -37,6 +37,7 @@ VARIANTS = {
 } | {
     "steered 1/2, strength 1": ("rollout.neighbours=0", "rollout.steered=0.5", "rollout.steering_strength=1")
 }
+GROUPS = ("rollout.group_size=8", "rollout.prompts=8")  # with pairs, nothing but a half could be lent
 SHORT = (
     "train.steps=2", "train.checkpoint_every=1", "rollout.prompts=4", "rollout.steps=2", "evaluate.n=14",
     "evaluate.steps=2",
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="key=value", dest="settings")
     asked = parser.parse_args()
     name = "lending_short" if asked.short else "lending"
-    settings = [*(SHORT if asked.short else ("evaluate.n=140",)), *asked.settings]
+    settings = [*GROUPS, *(SHORT if asked.short else ("evaluate.n=140",)), *asked.settings]
     runs = asked.runs or Path("runs") / name.replace("_", "-")
     found: dict[str, dict[str, Estimate]] = {}
     seconds: dict[str, Estimate] = {}

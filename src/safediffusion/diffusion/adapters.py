@@ -53,8 +53,9 @@ def check_targets(modules: Sequence[str], usual: Sequence[str], targets: Sequenc
 
 
 def layer_names(network: nn.Module) -> list[str]:
-    """Names of the modules of a network that hold no others."""
-    return [name for name, module in network.named_modules() if not any(module.children())]
+    """Names of the modules of a network that hold no others, as they are called without an adapter."""
+    leaves = [name for name, module in network.named_modules() if not any(module.children())]
+    return [name.removesuffix(".base_layer") for name in leaves]
 
 
 def ending(modules: Iterable[str], ends: Sequence[str]) -> list[str]:
