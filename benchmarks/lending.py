@@ -5,8 +5,8 @@
 
 Every variant is recipe `world` with groups of eight, and other shares of rollout.neighbours and
 rollout.steered. Finished runs are reused and interrupted ones resumed. Writes benchmarks/results/lending.json
-of the variants that were asked for. `--short` runs two rounds with a few images, to see that everything works;
-its numbers mean nothing.
+of the variants that were asked for. `--short` runs two rounds with a few images, to see that everything
+works; its numbers mean nothing.
 """
 
 from __future__ import annotations
