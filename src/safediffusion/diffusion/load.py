@@ -15,6 +15,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.read_pipeline import read_pipeline
 from safediffusion.diffusion.trust import UNREADABLE, reason
 from safediffusion.errors import UserError
+from safediffusion.system.device import has_bfloat16
 from safediffusion.system.extensions import load_object
 from safediffusion.world import asset
 
@@ -31,7 +32,6 @@ FAMILIES = {
     "SanaPipeline": "safediffusion.diffusion.families.sana:Sana",
 }
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
 
 
 def load_model(
@@ -188,13 +188,7 @@ def network_dtype(dtype: str, storage: str, device: str | torch.device) -> torch
 
 def native_dtype(device: str | torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it in hardware, else float32; emulation is slower than float32."""
-    kind = torch.device(device).type
-    if kind == "cpu":
-        units = torch.cpu.get_capabilities()
-        native = any(units.get(name, False) for name in BFLOAT16_UNITS)
-    else:
-        native = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if has_bfloat16(device) else torch.float32
 
 
 def _options(config: ModelConfig, name: str) -> Mapping[str, Any]:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    pass
+    import torch
+
+BFLOAT16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")  # names of x86's and ARM's instructions for it
 
 
 def pick_device() -> str:
@@ -47,14 +49,21 @@ def device_memory(device: str) -> int:
     return psutil.virtual_memory().total
 
 
-def precisions(device: str) -> list[str]:
-    """The values of model.dtype that the device computes in by itself."""
+def has_bfloat16(device: str | torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware."""
     import torch
 
-    if device == "cuda":
-        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ["fp32", "fp16", *(["bf16"] if has_bf16 else [])]
-    return ["fp32", "fp16"] if device == "mps" else ["fp32"]
+    kind = torch.device(device).type
+    if kind == "cpu":
+        units = torch.cpu.get_capabilities()
+        return any(units.get(name, False) for name in BFLOAT16_UNITS)
+    return kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def precisions(device: str) -> list[str]:
+    """The values of model.dtype that the device computes in by itself."""
+    half = [] if device == "cpu" else ["fp16"]
+    return ["fp32", *half, *(["bf16"] if has_bfloat16(device) else [])]
 
 
 def driver(device: str) -> str | None:
