@@ -89,8 +89,8 @@ def words_of(folder: Path, resolution: int) -> tuple[str, ...]:
     return (
         f"model.path={folder}", f"model.resolution={resolution}", "model.dtype=bf16",
         "prompts.path=world-mixed", "prompts.heldout=0", "reward.encoder=world", "rollout.steps=2",
-        "rollout.group_size=2", "rollout.prompts=3", "train.steps=2", "train.updates=1", "train.checkpoint_every=1",
-        "train.sample_every=1000", "evaluate.tasks=[]", "evaluate.steps=2",
+        "rollout.group_size=2", "rollout.prompts=3", "train.steps=2", "train.updates=1",
+        "train.checkpoint_every=1", "train.sample_every=1000", "evaluate.tasks=[]", "evaluate.steps=2",
     )  # fmt: skip
 
 
