@@ -104,7 +104,7 @@ def test_every_variant_is_a_valid_configuration():
     configs = [load_config(v.recipe, list(v.settings)) for v in VARIANTS.values()]
     assert {c.train.algorithm for c in configs} == {"nft", "grpo"}
     assert {c.reward.kind for c in configs} == {"steering", "clip", "negative-clip"}
-    assert {c.reward.alpha for c in configs if c.reward.kind == "steering"} == {0.3, 0.5, 0.7, 1, 2}
+    assert {c.reward.alpha for c in configs if c.reward.kind == "steering"} == {0.3, 0.5, 0.7, 1, 1.5, 2}
 
 
 def test_an_item_is_its_ratio_of_pairs(monkeypatch):

@@ -3,7 +3,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch.distributions import Normal
 
-from safediffusion.diffusion.flow import Flow, cps_step, flow_grpo_step
+from safediffusion.diffusion.flow import Flow, cps_step, even_steps, flow_grpo_step, shift_by_length
 from safediffusion.diffusion.gaussian import log_prob
 
 SDES = ("cps", "flow-grpo")
@@ -16,7 +16,10 @@ SHIFTS = {
 
 def flow(kind: str = "fixed") -> Flow:
     scheduler, linear = SHIFTS[kind]
-    return Flow(scheduler, "cpu", tokens=64, linear=linear)
+    mu = shift_by_length(scheduler, 64)
+    return Flow(
+        scheduler, "cpu", lambda steps: {"mu": mu} | ({"sigmas": even_steps(steps)} if linear else {})
+    )
 
 
 def gaussian_velocity(x, t):

@@ -168,7 +168,7 @@ def test_default_sizes_balance_categories_and_tasks():
     assert len(rows) == 700
     assert all(sum(row["category"] == c for row in rows) == 100 for c in CATEGORIES)
     tasks = [row["task"] for row in get_task("world-geneval").prompts(None, 1)]
-    assert [tasks.count(t) for t in sorted(set(tasks))] == [50] * 6
+    assert [tasks.count(t) for t in sorted(set(tasks))] == [100] * 6
     attacks = [row["attack"] for row in get_task("world-attack").prompts(None, 1)]
     assert [attacks.count(a) for a in sorted(set(attacks))] == [60] * 5
     assert len({row["seed"] for row in rows}) == 700

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from safediffusion.cli.sample import draw
 from safediffusion.config import dump, load_config
-from safediffusion.diffusion import load as loading
+from safediffusion.diffusion import read_pipeline as reading
 from safediffusion.diffusion.load import load_model
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import inception, nudenet, q16
@@ -91,7 +91,7 @@ def test_a_model_folder_with_a_part_of_its_own_is_refused_before_the_library_see
     def never(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the library was asked to load it")
 
-    monkeypatch.setattr(loading, "_load_pipeline", never)
+    monkeypatch.setattr(reading, "choose_variant", never)  # the last thing before the library
     with pytest.raises(UserError, match="never run"):
         load_model(attack(change))
     assert not (tmp_path / "executed").exists()

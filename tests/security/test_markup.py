@@ -235,7 +235,7 @@ def card_of(finished: RunFolder, root: Path, to: Target, *words: str) -> str:
     folder = RunFolder(root / "run")
     shutil.copytree(finished.root, folder.root, ignore=shutil.ignore_patterns("eval", "samples"))
     write_text(folder.config, dump(load_config(words[0], list(words[1:]))))
-    write_json(folder.model / "model_index.json", {})
+    write_json(folder.model / "model_index.json", {"_class_name": "StableDiffusionPipeline"})
     write_text(folder.model / "lora" / "pytorch_lora_weights.safetensors", "")
     export(folder.root, to, root / "copy")
     return (root / "copy" / "README.md").read_text(encoding="utf-8")

@@ -27,19 +27,20 @@ MARKS = (
 USUAL = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json")
 
 
-def check_targets(modules: Sequence[str], usual: Sequence[str], targets: Sequence[str]) -> None:
+def check_targets(network: nn.Module, usual: Sequence[str], targets: Sequence[str]) -> None:
     """Hold train.lora_targets to the layers that an adapter of this family can be on.
 
     Exports know these layers only, so a target may be fewer of them and nothing else.
 
     Args:
-        modules: names of all modules of the network.
+        network: with or without an adapter.
         usual: ends of the names of the layers that the family's adapter is on.
         targets: the setting.
 
     Raises:
         UserError: a target is not the end of the name of such a layer, or of others too.
     """
+    modules = [name for name, _ in network.named_modules()]
     layers = set(ending(modules, usual))
     for target in targets:
         if not (found := ending(modules, [target])) or not layers.issuperset(found):
@@ -53,9 +54,8 @@ def check_targets(modules: Sequence[str], usual: Sequence[str], targets: Sequenc
 
 
 def layer_names(network: nn.Module) -> list[str]:
-    """Names of the modules of a network that hold no others, as they are called without an adapter."""
-    leaves = [name for name, module in network.named_modules() if not any(module.children())]
-    return [name.removesuffix(".base_layer") for name in leaves]
+    """Names of the modules of a network that hold no others."""
+    return [name for name, module in network.named_modules() if not any(module.children())]
 
 
 def ending(modules: Iterable[str], ends: Sequence[str]) -> list[str]:

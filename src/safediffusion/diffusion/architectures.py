@@ -46,9 +46,9 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    """A tokenizer whose chat template is one token, whatever the message."""
-    tokenizer = Qwen2Tokenizer(vocab={"<|endoftext|>": 0, "a": 1}, merges=[])
-    tokenizer.chat_template = "a"
+    """A tokenizer with the special tokens alone."""
+    tokenizer = Qwen2Tokenizer(vocab={"<|endoftext|>": 0}, merges=[])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
     return tokenizer
 
 

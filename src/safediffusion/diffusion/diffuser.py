@@ -310,9 +310,8 @@ class Diffuser(ABC):
             network.set_attn_processor(AttnProcessor())  # plain products, the fastest there both ways
         self._lora = lora_rank > 0
         if self._lora:
-            layers = layer_names(network)
-            check_targets(layers, self.lora_targets, targets)
-            places = ending(layers, targets or self.lora_targets)
+            check_targets(network, self.lora_targets, targets)
+            places = ending(layer_names(network), targets or self.lora_targets)
             network.add_adapter(LoraConfig(r=lora_rank, lora_alpha=lora_rank, target_modules=places))
         else:
             network.requires_grad_(True)

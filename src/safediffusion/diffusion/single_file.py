@@ -6,7 +6,6 @@ the pipeline that `model.config` names, which also gives the parts that the file
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 
 import diffusers
 import torch
+import transformers
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import nn
 
@@ -30,6 +30,7 @@ from safediffusion.errors import UserError
 
 log = logging.getLogger(__name__)
 
+LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 BASE_SIDE = 64  # of the latents of SD 2.x where it predicts noise: it was made for 512 pixels, not 768
 ZERO_SNR = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}  # Lin et al., 2024, section 3
 
@@ -116,7 +117,7 @@ def read_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dt
     library, kind = index[part]
     variant = pick_variant({part: weights_of(folder / part)}, None, folder)
     try:
-        return getattr(importlib.import_module(library), kind).from_pretrained(
+        return getattr(LIBRARIES[library], kind).from_pretrained(
             folder / part, variant=variant, torch_dtype=dtype
         )
     except UNREADABLE as error:

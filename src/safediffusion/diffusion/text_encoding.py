@@ -6,25 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Qwen3's chat format. A tokenizer's own template is a program of the model's author, and is never run.
+MESSAGE = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+NO_THOUGHTS = "<think>\n\n</think>\n\n"
+
 
 def read_chat(tokenizer: Any, prompts: Sequence[str], length: int, thinking: bool) -> Any:
     """Token ids and attention mask, (n, length), of each prompt as a user's message; long prompts are cut.
 
     Args:
-        tokenizer: with a chat template.
+        tokenizer: Qwen's.
         prompts: n texts.
         length: tokens, padding included.
-        thinking: whether the template leaves room for an answer with thoughts, as the family was trained.
+        thinking: whether the answer may begin with thoughts, as the family was trained.
     """
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=thinking,
-        )
-        for prompt in prompts
-    ]
+    texts = [MESSAGE.format(prompt) + ("" if thinking else NO_THOUGHTS) for prompt in prompts]
     return tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
 
 

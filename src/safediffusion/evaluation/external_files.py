@@ -1,7 +1,7 @@
 """Weights and prompt sets of other authors; they are never shipped with this package.
 
 They are looked for in the folder SAFEDIFFUSION_HOME (default ~/.cache/safediffusion) and, if a wheel holds
-them, in the installed package. Nothing is downloaded automatically.
+them, in the installed package. Only `fetched` downloads anything.
 """
 
 from __future__ import annotations
@@ -38,6 +38,15 @@ def cached(repo: str) -> Path:
         return Path(snapshot_download(repo, local_files_only=True))
     except LocalEntryNotFoundError as error:
         raise Missing(f"{repo} is missing; get it with: hf download {repo}") from error
+
+
+def fetched(repo: str) -> bool:
+    """Download a CLIP's settings and tensors from the hub, and say whether that worked."""
+    try:
+        snapshot_download(repo, ignore_patterns=["*.h5", "*.msgpack"])
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
 from safediffusion.evaluation.detectors.clip import BASE as JUDGE
 from safediffusion.evaluation.detectors.clip import load_clip
-from safediffusion.evaluation.external_files import Missing, cached
+from safediffusion.evaluation.external_files import Missing, cached, fetched
 from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.records import remove_parts
 from safediffusion.evaluation.results import is_judged, shortfalls
@@ -80,9 +78,7 @@ def fetch_judge() -> None:
         cached(JUDGE)
     except Missing as missing:
         log.warning("judge of held-out prompts: %s of the hub, 0.6 GB", JUDGE)
-        try:
-            snapshot_download(JUDGE, ignore_patterns=["*.h5", "*.msgpack"])
-        except (OSError, ValueError):
+        if not fetched(JUDGE):
             log.warning("%s", missing)
 
 

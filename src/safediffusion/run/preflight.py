@@ -10,7 +10,7 @@ import torch
 from safediffusion.baselines.sampling import refuse_suffix
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.activation_steering import cross_attention
-from safediffusion.diffusion.adapters import check_targets, layer_names
+from safediffusion.diffusion.adapters import check_targets
 from safediffusion.errors import UserError
 from safediffusion.prompts.order import considered_prompts
 from safediffusion.prompts.select import Prompt
@@ -74,7 +74,7 @@ def check_model(config: RunConfig, diffuser: Diffuser, count: int) -> None:
     check_steps(config, diffuser)
     if config.rollout.steered:
         cross_attention(diffuser.network)
-    check_targets(layer_names(diffuser.network), diffuser.lora_targets, config.train.lora_targets)
+    check_targets(diffuser.network, diffuser.lora_targets, config.train.lora_targets)
     for guidance in (config.rollout.guidance, config.evaluate.guidance):
         diffuser.refuse_guidance(guidance)
     check_processes(config, diffuser, count)
