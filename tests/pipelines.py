@@ -388,6 +388,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "flux2": tiny_flux2,
     "sana": tiny_sana,
 }
+# For slow tests: the whole network and an adapter, of the later families only one, to spare minutes.
+ONE_RANK = {"chroma": 4, "z-image": 0, "flux2": 4, "sana": 0}
+FAMILIES_AND_RANKS = [(f, rank) for f in FAMILIES for rank in (0, 4) if ONE_RANK.get(f, rank) == rank]
 PACKED = ("FluxPipeline", "ChromaPipeline")  # they take and give latents as tokens
 RESOLUTION = 16  # some have no size of their own in their files; the others are made for this one
 

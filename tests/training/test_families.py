@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from safediffusion.training.algorithms.timesteps import trainable_steps
+from tests.pipelines import FAMILIES_AND_RANKS
 
 CLIP = 1e-4
 NEW = pytest.mark.parametrize("family", ["sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana"])
@@ -28,9 +29,10 @@ def test_first_update_ratio_is_one(make_trainer, family, sde, dtype, cfg_update)
     assert len(row["trained_timesteps"]) == {("sdxl", "cps"): 4, ("sd3", "cps"): 2}.get((family, sde), 3)
 
 
-@NEW
 @pytest.mark.parametrize("algorithm", ["grpo", "nft"])
-@pytest.mark.parametrize("rank", [0, 4])
+@pytest.mark.parametrize(
+    ("family", "rank"), [case for case in FAMILIES_AND_RANKS if case[0] not in ("sd", "sd-v")]
+)
 def test_kl_starts_at_zero_and_pulls_back_later(make_trainer, family, algorithm, rank):
     trainer = make_trainer(
         family=family, train__algorithm=algorithm, train__kl=1.0, train__lora_rank=rank, rollout__eta=0.7
