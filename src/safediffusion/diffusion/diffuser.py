@@ -185,8 +185,8 @@ class Diffuser(ABC):
         if guidance > 1 and not self.takes_guidance:
             raise UserError(
                 f"a guidance of {guidance:g} is set, but this {type(self.pipeline).__name__} is distilled to "
-                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (sample: "
-                "--guidance 1), or set model.path to the base model"
+                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1, or model.path to "
+                "the base model"
             )
 
     def predict_both(
