@@ -91,13 +91,12 @@ def during_charts(run: RunData) -> Iterator[Chart]:
         yield Chart("during", "During training", note, plots.curves(steps, series, colors, width=plots.WIDTH))
 
 
-def training_charts(run: RunData) -> list[Chart]:
-    """The charts of what the trainer recorded."""
-    return list(_training_charts(run))
+def training_charts(rows: list[dict[str, Any]]) -> list[Chart]:
+    """The charts of what the trainer recorded: the rows of metrics.jsonl, with the same rewards in each."""
+    return list(_training_charts(rows))
 
 
-def _training_charts(run: RunData) -> Iterator[Chart]:
-    rows = run.metrics
+def _training_charts(rows: list[dict[str, Any]]) -> Iterator[Chart]:
     for key, title, note, fields, log in CURVES:
         series = {label: [row[field] for row in rows] for label, field in fields.items()}
         series = {label: values for label, values in series.items() if any(v is not None for v in values)}

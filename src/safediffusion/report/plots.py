@@ -67,11 +67,17 @@ def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]
         yield figure, figure.subplots()
 
 
-def svg(figure: Figure) -> str:
-    """The figure as inline SVG; its colours are the page's CSS variables."""
+def svg(figure: Figure, key: str = "") -> str:
+    """The figure as inline SVG; its colours are the page's CSS variables.
+
+    Args:
+        figure: what is drawn.
+        key: makes the ids in the SVG its own, on a page where figures are hidden and shown: a figure that
+            takes its clip path from a hidden one of the same id is not drawn.
+    """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context(LOOK):  # type: ignore[arg-type]
+    with mpl.rc_context(LOOK | {"svg.hashsalt": f"safediffusion{key}"}):  # type: ignore[arg-type]
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     for name, color in PALETTE.items():

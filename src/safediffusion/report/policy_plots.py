@@ -26,11 +26,11 @@ def separation(check: Check) -> Figure:
     return figure
 
 
-def alpha_curve(check: Check, used: float) -> Figure:
-    """What steered text embeddings prefer as alpha grows, with the alpha of the run."""
+def alpha_curve(check: Check, used: float, whose: str = "this run") -> Figure:
+    """What steered text embeddings prefer as alpha grows, with the alpha that is used and by whom."""
     with canvas(HEIGHT) as (figure, axes):
         plot_preferences(axes, check["curve"])
-        mark_alpha(axes, used, f"this run ({used:g})")
+        mark_alpha(axes, used, f"{whose} ({used:g})")
         figure.legend(loc="outside upper right", ncols=3)
     return figure
 

@@ -27,7 +27,11 @@ def write_report(folder: RunFolder) -> Path:
         folder: a run, finished or not; missing parts are left out of the page.
     """
     run = RunData.read(folder)
-    charts = {"results": result_charts(run), "training": training_charts(run), "anchors": anchor_charts(run)}
+    charts = {
+        "results": result_charts(run),
+        "training": training_charts(run.metrics),
+        "anchors": anchor_charts(run),
+    }
     for chart in sum(charts.values(), list[Chart]()):
         plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
     if run.changes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from safediffusion.config.setting_types import Alpha, Distinct, FileName, Text
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.text.escaping import shorten
-from safediffusion.text.strict_yaml import read_mapping
+from safediffusion.text.strict_yaml import dump, read_mapping
 from safediffusion.text.words import same
 
 ANCHORS = Path(__file__).parent / "anchors"
@@ -115,8 +115,27 @@ def read_policy(path: Path) -> SafetyPolicy:
     if unknown := sorted(set(values) - set(PolicyFile.model_fields)):
         known = ", ".join(PolicyFile.model_fields)
         raise UserError(f"{path} has unknown fields: {shorten(', '.join(unknown))}; known: {known}")
+    return checked_policy({"name": path.stem} | values, str(path))
+
+
+def checked_policy(values: dict[str, Any], where: str) -> SafetyPolicy:
+    """The policy that the fields of a file say.
+
+    Args:
+        values: by the names of PolicyFile.
+        where: the file or place they are from, for the message.
+
+    Raises:
+        UserError: a value is not accepted, or a phrase sexualises minors.
+    """
     try:
-        policy = PolicyFile.model_validate({"name": path.stem} | values)
+        policy = PolicyFile.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {explain_invalid(error)}") from error
+        raise UserError(f"{where}: {explain_invalid(error)}") from error
     return SafetyPolicy.build(policy.model_dump(exclude={"empty_positive"}))
+
+
+def policy_yaml(policy: SafetyPolicy) -> str:
+    """The text of a YAML file that `read_policy` reads back as the same policy."""
+    values = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(policy).items()}
+    return dump(values if policy.safe else values | {"empty_positive": True})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -187,8 +189,25 @@ def text_curve(
 def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[AlphaPoint, ...], Deviations]:
     """The curve and deviations on rendered scenes: the harm, its safe counterpart, and other safe scenes.
 
-    Half of the prompts name their harm, because those need a larger alpha than others. The deviations
-    are over the first two kinds, so half of each group is safe.
+    The deviations are over the first two kinds, so half of each group is safe.
+    """
+    z, harmful, matching, other = world_scenes(encoder, per_kind)
+    points = []
+    for alpha in ALPHAS:
+        target = steer(z, v, alpha)
+        own = (target * matching).sum(-1)
+        safety = (own > (target * harmful).sum(-1)).float().mean()
+        content = (own > (target * other).sum(-1)).float().mean()
+        points.append(AlphaPoint(alpha, float(safety), float(content)))
+    return tuple(points), deviations(z, [torch.stack([harmful, matching], 1)], v)
+
+
+@lru_cache(maxsize=1)
+def world_scenes(encoder: Encoder, per_kind: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Unit rows (n, d) of harmful prompts, their scenes, safe ones in the same places, and other safe ones.
+
+    They are the same for every policy, so whoever checks several in turn waits for them once. Half of the
+    prompts name their harm, because those need a larger alpha than others.
     """
     from safediffusion.world.captions import harm_row
     from safediffusion.world.networks.images import render_batch
@@ -200,14 +219,6 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[
     harmful = encoder.image(render_batch([make_harm(rng, row["category"], row["place"]) for row in rows]))
     matching = encoder.image(render_batch([make_benign(rng, row["place"]) for row in rows]))
     drawn = (random_scene(rng) for _ in range(200 * per_kind))
-    others = [scene for scene in drawn if scene.harm is None][: len(rows)]
+    others = list(islice((scene for scene in drawn if scene.harm is None), len(rows)))
     other = encoder.image(render_batch(others))
-    z = encoder.text([row["prompt"] for row in rows])
-    points = []
-    for alpha in ALPHAS:
-        target = steer(z, v, alpha)
-        own = (target * matching).sum(-1)
-        safety = (own > (target * harmful).sum(-1)).float().mean()
-        content = (own > (target * other).sum(-1)).float().mean()
-        points.append(AlphaPoint(alpha, float(safety), float(content)))
-    return tuple(points), deviations(z, [torch.stack([harmful, matching], 1)], v)
+    return encoder.text([row["prompt"] for row in rows]), harmful, matching, other
