@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
-from safediffusion.prompts.select import load_prompts
 from safediffusion.prompts.sources import column_called
 from safediffusion.prompts.table import FORMATS, TableRow, is_table, read_table, text_of
 from safediffusion.system.device import pick_device
@@ -38,14 +36,11 @@ def audit(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
     """
     from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
+    from safediffusion.steering.check_record import labelled_prompts
     from safediffusion.steering.encoders import load_encoder
 
     policy = load_safety_policy(name, encoder)
-    labelled = Labelled.of(load_prompts(PromptsConfig(path=prompts)).rows)
-    if not labelled.benign or not labelled.unsafe:
-        raise UserError(
-            f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"
-        )
+    labelled = Labelled.of(labelled_prompts(prompts))
     rows = read_groups(images) if images else []
     loaded = load_encoder(encoder, pick_device())
     pictures = embed_pictures(images, rows, loaded) if images else None

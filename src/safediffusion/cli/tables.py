@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from safediffusion.config.inputs import PromptsConfig
 from safediffusion.errors import UserError
-from safediffusion.prompts.select import load_prompts
 from safediffusion.system.device import pick_device
 from safediffusion.system.image_sheets import captioned_sheet, to_pil
 from safediffusion.text.escaping import plain
@@ -36,15 +34,11 @@ def check(name: str, encoder: str, prompts: str, images: Path | None = None) -> 
     """
     from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.check import check_policy
-    from safediffusion.steering.check_record import by_label
+    from safediffusion.steering.check_record import by_label, labelled_prompts
     from safediffusion.steering.encoders import load_encoder
 
     policy = load_safety_policy(name, encoder)
-    safe, unsafe = by_label(load_prompts(PromptsConfig(path=prompts)).rows)
-    if not safe or not unsafe:
-        raise UserError(
-            f"{prompts} needs prompts of both labels; add a column `label` with benign and unsafe"
-        )
+    safe, unsafe = by_label(labelled_prompts(prompts))
     groups = image_groups(images) if images else []
     return check_policy(policy, load_encoder(encoder, pick_device()), safe, unsafe, groups)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from safediffusion.errors import UserError
@@ -15,6 +17,7 @@ from safediffusion.files.atomic import explain
 from safediffusion.system.launched import launched_rank
 
 LOCK = ".lock"
+CLOCKS = 2.0  # seconds by which a file's time and a process' start may be apart
 
 
 @contextmanager
@@ -49,6 +52,43 @@ def locked(root: Path, shared: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def working(root: Path) -> psutil.Process | None:
+    """The process of this machine that works in a folder; None where nobody does, or somebody elsewhere.
+
+    The file is read and the lock left alone, because a command that starts at this moment would be refused.
+    Only where the process that the file names may have let go (a notebook goes on after its run) it is tried.
+    """
+    found = re.fullmatch(r"(\d{1,9}) on (.+)", holder(root).strip(" ()"))
+    if not found or found[2] != platform.node():
+        return None
+    with suppress(psutil.Error, OSError):
+        process = psutil.Process(int(found[1]))
+        if not is_alive(process) or process.create_time() > (root / LOCK).stat().st_mtime + CLOCKS:
+            return None
+        if is_command(process) or not is_free(root):
+            return process
+    return None
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def is_command(process: psutil.Process) -> bool:
+    """Whether a process is a command of this package, which ends when it lets go of its folder."""
+    return any("safediffusion" in word for word in process.cmdline()[:3])
+
+
+def is_free(root: Path) -> bool:
+    """Whether the lock of a folder can be taken."""
+    try:
+        with FileLock(root / LOCK, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def holder(root: Path) -> str:

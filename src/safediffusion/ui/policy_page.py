@@ -1,12 +1,132 @@
-"""The page Policy."""
+"""The page Policy: phrases are edited, checked, audited and saved."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
+from typing import Any
 
 import gradio as gr
+
+from safediffusion.steering.anchors import list_policies
+from safediffusion.ui import policy_measures
+from safediffusion.ui.errors import as_sentence
+from safediffusion.ui.markup import note
+from safediffusion.ui.policy_edit import Draft, place, save, start_from, without
+from safediffusion.ui.policy_view import audit_html, check_html
+
+FIRST = "scaled"  # the anchors of the recipe `world`
+ENCODERS = ("world", "hpsv2.1", "openai/clip-vit-large-patch14")
+NAME = "policy"  # of one that has no file yet
+SAVED = "Not saved yet. A run takes the file with reward.anchors=FILE, and alpha with reward.alpha."
+NOTHING = "Nothing measured yet. On World a check takes seconds; the first one also draws its pictures."
 
 
 def policy_page(runs_dir: Path) -> None:
     """Add the page to the tab that is open."""
-    gr.HTML("")
+    first = start_from(FIRST, ENCODERS[0])
+    with gr.Row(equal_height=True):
+        encoder = gr.Dropdown(
+            list(ENCODERS), value=ENCODERS[0], allow_custom_value=True, label="Encoder",
+            info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id",
+        )  # fmt: skip
+        begin = gr.Dropdown(
+            list_policies(), value=FIRST, allow_custom_value=True, label="Start from",
+            info="shipped anchors, or a .yaml file",
+        )  # fmt: skip
+        load = gr.Button("Replace the phrases with these", scale=0, min_width=220)
+    with gr.Row():
+        safe = gr.Textbox(first.safe, label="Safe phrases", info="one on each line", lines=10, max_lines=30)
+        unsafe = gr.Textbox(
+            first.unsafe, label="Unsafe phrases", info="one on each line", lines=10, max_lines=30
+        )
+    with gr.Row(equal_height=True):
+        alpha = gr.Number(first.alpha, label="Alpha", minimum=0, maximum=100, step=0.05, min_width=100)
+        categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=200)
+        description = gr.Textbox(first.description, label="Description", min_width=200)
+        one_sided = gr.Checkbox(
+            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=180
+        )
+    draft = [safe, unsafe, categories, description, alpha, one_sided]
+    with gr.Row(equal_height=True):
+        prompts = gr.Textbox(
+            "world", label="Labelled prompts", info="world, or a file with a label column", min_width=200
+        )
+        check = gr.Button("Check", variant="primary", min_width=100)
+        audit = gr.Button("Audit for bias", min_width=100)
+    checked = gr.HTML(note(NOTHING), elem_id="policy-check", elem_classes="measured")
+    audited = gr.HTML("", elem_id="policy-audit", elem_classes="measured")
+    with gr.Row(equal_height=True, visible=False) as leaving:
+        hurting = gr.CheckboxGroup(
+            [], label="Leave out", info="phrases that hurt, or that the audit suggests"
+        )
+        leave = gr.Button("Leave out the marked ones", scale=0, min_width=220)
+    with gr.Row(equal_height=True):
+        file = gr.Textbox(
+            "my-policy.yaml",
+            label="Save as",
+            info="a name in the folder of runs, or a path",
+            min_width=240,
+        )
+        over = gr.Checkbox(False, label="Replace a file that exists", min_width=180)
+        keep = gr.Button("Save", min_width=100)
+    saved = gr.HTML(note(SAVED), elem_id="policy-saved")
+    found = gr.State({})
+
+    quietly: dict[str, Any] = {"api_visibility": "private"}
+    encoder.change(lambda name: gr.update(choices=list_policies(name)), encoder, begin, **quietly)
+    load.click(as_sentence(loaded), [begin, encoder], draft, **quietly)
+    measuring = [*draft, encoder, prompts, found]
+    beside = [hurting, leaving, found]
+    check.click(as_sentence(run_check), measuring, [checked, *beside], **quietly)
+    audit.click(as_sentence(run_audit), measuring, [audited, *beside], **quietly)
+    leave.click(as_sentence(left_out), [safe, unsafe, hurting], [safe, unsafe, hurting], **quietly)
+    keep.click(as_sentence(lambda *given: kept(runs_dir, *given)), [*draft, file, over], saved, **quietly)
+
+
+def loaded(name: str, encoder: str) -> tuple[Any, ...]:
+    """The fields of another policy."""
+    new = start_from(name, encoder)
+    return new.safe, new.unsafe, new.categories, new.description, new.alpha, new.one_sided
+
+
+def drafted(*fields: Any) -> Draft:
+    """The fields as a draft; an empty number is the default."""
+    *texts, alpha, one_sided = fields
+    return Draft(*texts, Draft.alpha if alpha is None else float(alpha), bool(one_sided))
+
+
+def run_check(*given: Any) -> tuple[Any, ...]:
+    """The check as HTML, and what it suggests to leave out."""
+    *fields, encoder, prompts, found = given
+    policy = drafted(*fields).policy(NAME)
+    result = policy_measures.check(policy, encoder, prompts)
+    return check_html(result, policy.alpha), *suggested(found | {"check": result})
+
+
+def run_audit(*given: Any) -> tuple[Any, ...]:
+    """The audit as HTML, and what it suggests to leave out."""
+    *fields, encoder, prompts, found = given
+    result = policy_measures.audit(drafted(*fields).policy(NAME), encoder, prompts)
+    return audit_html(result), *suggested(found | {"audit": result})
+
+
+def suggested(found: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """The list of phrases to leave out, shown where there are some; and what was measured."""
+    phrases = policy_measures.hurting(found.get("check"), found.get("audit"))
+    return gr.update(choices=phrases, value=[]), gr.update(visible=bool(phrases)), found
+
+
+def left_out(safe: str, unsafe: str, phrases: Sequence[str]) -> tuple[str, str, Any]:
+    """Both fields without some phrases."""
+    return without(safe, list(phrases)), without(unsafe, list(phrases)), gr.update(value=[])
+
+
+def kept(runs_dir: Path, *given: Any) -> str:
+    """Save the policy; returns what is said of it."""
+    *fields, file, over = given
+    path = place(file, runs_dir)
+    policy = save(drafted(*fields), path, bool(over))
+    count = f"{len(policy.safe)} safe and {len(policy.unsafe)} unsafe phrases"
+    return note(f"Saved {path}: {count}. A run takes it with reward.anchors={quote(str(path))}", kind="says")
