@@ -63,7 +63,12 @@ def spread(steps: list[int]) -> list[int]:
 
 
 def tiles(path: Path, n: int) -> list[str]:
-    """Cut the first n images of a square sheet into data URIs; a damaged sheet has none."""
+    """The first n images of a square sheet as data URIs; a damaged sheet has none."""
+    return [data_uri(image) for image in cut_sheet(path, n)]
+
+
+def cut_sheet(path: Path, n: int) -> list[Image.Image]:
+    """Cut the first n images out of a square sheet; a damaged sheet has none, which is logged."""
     try:
         with Image.open(path) as page:
             page.load()
@@ -71,7 +76,7 @@ def tiles(path: Path, n: int) -> list[str]:
             rows = math.ceil(n / columns)
             w, h = (page.width - GAP) // columns - GAP, (page.height - GAP) // rows - GAP
             corners = [(GAP + i % columns * (w + GAP), GAP + i // columns * (h + GAP)) for i in range(n)]
-            return [data_uri(page.crop((x, y, x + w, y + h))) for x, y in corners]
+            return [page.crop((x, y, x + w, y + h)) for x, y in corners]
     except UNREADABLE as error:
         log.warning("%s is damaged (%s) and is left out", path, error)
         return []

@@ -9,6 +9,7 @@ truth value is `true` or `false`, as in YAML 1.2: `1_000`, `0x10`, `010`, `1:30`
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -159,6 +160,12 @@ def parse(text: str, where: str) -> Any:
 def dump(values: dict[str, Any]) -> str:
     """YAML text of plain values, in their order, that `parse` reads back."""
     return yaml.dump(values, Dumper=Writer, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def dump_inline(value: Any) -> str:
+    """A plain value on one line, as in key=value on the command line."""
+    options = {"sort_keys": False, "allow_unicode": True, "width": sys.maxsize}
+    return yaml.dump([value], Dumper=Writer, default_flow_style=True, **options).strip()[1:-1]
 
 
 def _refused(at: Any, problem: str) -> Refused:

@@ -93,8 +93,9 @@ def loaded(name: str, encoder: str) -> tuple[Any, ...]:
 
 def drafted(*fields: Any) -> Draft:
     """The fields as a draft; an empty number is the default."""
-    *texts, alpha, one_sided = fields
-    return Draft(*texts, Draft.alpha if alpha is None else float(alpha), bool(one_sided))
+    safe, unsafe, categories, description, alpha, one_sided = fields
+    number = Draft.alpha if alpha is None else float(alpha)
+    return Draft(safe, unsafe, categories, description, number, bool(one_sided))
 
 
 def run_check(*given: Any) -> tuple[Any, ...]:
