@@ -85,7 +85,7 @@ def is_foreign(url: str) -> bool:
 
 @pytest.fixture
 def browse(chromium: Any, page_url: str) -> Iterator[Callable[..., Any]]:
-    """Open the page at a tab, as in browse("Try", width=390); then no console error and no foreign request."""
+    """Open the page at a tab, as in browse("Try", width=390): no console error, no request to elsewhere."""
     watched, contexts = Watched(), []
 
     def opened(tab: str, width: int = 1280, url: str = page_url) -> Any:

@@ -69,11 +69,10 @@ class Sheets:
         title = "before training" if step == 0 else f"after round {step}"
         if not images:
             return markup.note(f"{sheet} is damaged or gone; choose another round")
-        tiles = "".join(
-            f"<figure><figcaption>{html_text(about['prompt'])}</figcaption>"
-            f"{image_html(about['prompt'], Picture(image, title, hidden=about['label'] != 'benign'))}</figure>"
-            for about, image in zip(self.prompts, images, strict=True)
-        )
+        tiles = ""
+        for about, image in zip(self.prompts, images, strict=True):
+            picture = image_html(about["prompt"], Picture(image, title, hidden=about["label"] != "benign"))
+            tiles += f"<figure><figcaption>{html_text(about['prompt'])}</figcaption>{picture}</figure>"
         return f'<h3>{html_text(title)}</h3><div class="tiles">{tiles}</div>'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from safediffusion.ui.run_state import RunStates
 from safediffusion.ui.run_view import Sheets, curves_html, status_html
 
 POLL = 1.5  # seconds
+REDRAWN = 6.0  # seconds between two drawings of the curves of a run that goes on; one takes about a second
 NO_PLAN = "The dry run says what a run is going to do; only then it can be started."
 NO_RUN = "Choose a run to watch it, or start one above."
 Update = Any  # of a component
@@ -37,7 +39,8 @@ class Shown:
         names: of the runs in the list.
         name: of the chosen run.
         status: as HTML.
-        curves: the round that they end with, and what else they depend on.
+        curves: the number of rounds in them, and whether they are the last ones.
+        drawn: when they were drawn, in seconds of a clock.
         steps: of the sample sheets.
         buttons: whether the run can be stopped, and go on.
     """
@@ -45,7 +48,8 @@ class Shown:
     names: tuple[str, ...] = ()
     name: str | None = None
     status: str = ""
-    curves: Any = None
+    curves: tuple[int, bool] = (-1, False)
+    drawn: float = 0.0
     steps: tuple[int, ...] = ()
     buttons: tuple[bool, bool] = (False, False)
 
@@ -203,17 +207,20 @@ def refreshed(runs_dir: Path, chosen: str | None, at: int, seen: Shown) -> tuple
     now = replace(
         now,
         status=status_html(state),
-        curves=(len(state.rows), state.phase is None),
         steps=sheets.steps,
         buttons=(state.is_alive and state.status != "stopping", state.can_go_on),
     )
+    ended, clock = not state.is_alive, time.monotonic()
+    redraw = another or ((len(state.rows), ended) != seen.curves and (ended or clock > seen.drawn + REDRAWN))
+    if redraw:
+        now = replace(now, curves=(len(state.rows), ended), drawn=clock)
     slider, samples = sheet_updates(sheets, at, seen, another)
     return (
         runs,
         gr.skip() if now.status == seen.status and not another else now.status,
         slider,
         samples,
-        gr.skip() if now.curves == seen.curves and not another else curves_html(state),
+        curves_html(state) if redraw else gr.skip(),
         *(gr.update(interactive=able) for able in now.buttons),
         now,
     )

@@ -6,8 +6,10 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from safediffusion.errors import UserError
@@ -16,7 +18,7 @@ from safediffusion.ui.guard import LOCAL, Guard
 # read when gradio is imported
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-CSS = Path(__file__).parent / "page.css"
+STYLES = sorted(Path(__file__).parent.glob("*.css"))
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,16 @@ def application(runs_dir: Path, address: Address) -> Any:
         primary_hue="teal",
         font=(Font("system-ui"), Font("sans-serif")),
         font_mono=(Font("ui-monospace"), Font("monospace")),
-    ).set(color_accent="*primary_700")  # lighter ones are too faint for text
+    ).set(  # lighter ones are too faint for text
+        color_accent="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+    )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
     served = gr.mount_gradio_app(
-        FastAPI(), page, "/", theme=theme, css_paths=CSS, ssr_mode=False, footer_links=[], run_history=False,
-        mcp_server=False, enable_monitoring=False, pwa=False,
+        FastAPI(), page, "/", theme=theme, css_paths=STYLES, ssr_mode=False, footer_links=[],
+        run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
     )  # fmt: skip
     return Guard(served, address.token, LOCAL if address.is_local else ())
 
@@ -118,8 +124,17 @@ def serve(runs_dir: Path, address: Address, ready: Callable[[str], None]) -> Non
     address = address.with_token()
     with bind(address) as bound:
         server = server_of(application(runs_dir, address))
+        Thread(target=warm_up, daemon=True).start()
         ready(address.url(bound.getsockname()[1]))  # whoever opens it now waits until the server runs
         server.run([bound])
+
+
+def warm_up() -> None:
+    """Load what the first picture needs, while the reader looks at the page."""
+    from safediffusion.ui.loaded import warm
+
+    with suppress(Exception):  # whoever draws a picture is told
+        warm()
 
 
 def server_of(app: Any) -> Any:
