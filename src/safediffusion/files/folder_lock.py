@@ -67,7 +67,7 @@ def working(root: Path) -> psutil.Process | None:
         process = psutil.Process(int(found[1]))
         if not is_alive(process) or process.create_time() > (root / LOCK).stat().st_mtime + CLOCKS:
             return None
-        if is_command(process) or not is_free(root):
+        if is_train_command(process) or not is_free(root):
             return process
     return None
 
@@ -77,9 +77,10 @@ def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def is_command(process: psutil.Process) -> bool:
-    """Whether a process is a command of this package, which ends when it lets go of its folder."""
-    return any("safediffusion" in word for word in process.cmdline()[:3])
+def is_train_command(process: psutil.Process) -> bool:
+    """Whether a process is `safediffusion train`, which ends when it lets go of its folder."""
+    words = process.cmdline()
+    return "train" in words and any(Path(word).name == "safediffusion" for word in words[:6])
 
 
 def is_free(root: Path) -> bool:

@@ -24,7 +24,7 @@ from safediffusion.errors import Damaged, UserError
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Part
-from safediffusion.files.folder_lock import holder, is_alive, is_command, working
+from safediffusion.files.folder_lock import holder, is_alive, is_train_command, working
 from safediffusion.files.paths import checked, out_path
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.text.strict_yaml import dump_inline
@@ -168,9 +168,9 @@ def stop(folder: RunFolder) -> None:
     if is_stopping(process):
         raise UserError(f"{folder.root} was asked to stop already, and ends after this round")
     with suppress(psutil.NoSuchProcess):
-        if not is_command(process):
+        if not is_train_command(process):
             raise UserError(
-                f"process {process.pid} works in {folder.root} and is no command of safediffusion; stop it "
+                f"process {process.pid} works in {folder.root} and is no `safediffusion train`; stop it "
                 "where it was started"
             )
         asked_to_stop.add((process.pid, process.create_time()))
