@@ -98,6 +98,8 @@ def application(runs_dir: Path, address: Address) -> Any:
         font_mono=(Font("ui-monospace"), Font("monospace")),
     ).set(  # lighter ones are too faint for text
         color_accent="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
     )
