@@ -92,10 +92,20 @@ def plot_html(table: MethodTable) -> str:
 
 
 def columns_of(compared: Sequence[str]) -> dict[str, Path]:
-    """The columns of what was compared, title to folder of results."""
+    """The columns of what was compared, title to folder of results.
+
+    Raises:
+        UserError: a folder holds no results, or none any more.
+    """
     from safediffusion.report.tables import sources
 
-    return sources([Path(name) for name in compared])
+    columns = sources([Path(name) for name in compared])
+    for path in columns.values():
+        if not any(path.glob("*/results.json")):
+            raise UserError(
+                f"{path} holds no results; evaluate it, or choose another one if it was deleted meanwhile"
+            )
+    return columns
 
 
 def kinds(compared: Sequence[str], task: str | None) -> tuple[Any, int]:

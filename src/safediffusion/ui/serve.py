@@ -101,7 +101,9 @@ def application(runs_dir: Path, address: Address) -> Any:
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
