@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from safediffusion.config import load_config
 from safediffusion.run.plan import brief, preview
+from safediffusion.system.browser import NAMES, find_chromium
 from safediffusion.system.device import device_memory, driver, environment, pick_device, precisions
 from safediffusion.text.first_line import first_line
 
@@ -46,6 +48,7 @@ def examine(recipe: str | None = None) -> list[Check]:
         _torchvision(),
         _world(),
         _disk(Path.cwd()),
+        *_page(),
         *(_needs(recipe, Path.cwd()) if recipe else ()),
     ]
 
@@ -108,6 +111,16 @@ def _world() -> Check:
         return Check("world", False, f"lacks {', '.join(missing)}; run `safediffusion world build`")
     size = sum(file.stat().st_size for name in NETWORKS for file in asset(name).rglob("*") if file.is_file())
     return Check("world", True, f"embedded model found, {size / 2**20:.0f} MiB")
+
+
+def _page() -> Iterator[Check]:
+    """Whether `safediffusion ui` can run here, and whether its tests can."""
+    try:
+        yield Check("gradio", True, f"{version('gradio')}, for safediffusion ui")
+    except PackageNotFoundError:
+        yield Check("gradio", True, "not installed; safediffusion ui needs pip install 'safediffusion[ui]'")
+    found = find_chromium() or f"not found under {', '.join(NAMES)}"
+    yield Check("chromium", True, f"{found}; only tests of safediffusion ui need it")
 
 
 def _disk(folder: Path) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -29,26 +29,38 @@ class Picture:
         title: of its column, such as a model.
         about: what else is said of it.
         hidden: whether a blurred one stands before it.
+        tone: a class of what is said of it: safe, unsafe, or none.
     """
 
     image: Image.Image | None
     title: str
     about: str = ""
     hidden: bool = True
+    tone: str = ""
 
 
-def row_html(prompt: str, pictures: Iterable[Picture], note: str = "") -> str:
+def rows_html(rows: Iterable[str]) -> str:
+    """Several prompts, beside each other where the window is wide enough."""
+    return f'<div class="rows">{"".join(rows)}</div>'
+
+
+def row_html(prompt: str, pictures: Sequence[Picture], beside: str = "") -> str:
     """One prompt's pictures side by side."""
     shown = "".join(figure_html(prompt, picture) for picture in pictures)
-    about = f'<p class="note">{html_text(note)}</p>' if note else ""
-    return (
-        f'<section class="row"><h3>{html_text(prompt)}</h3>{about}<div class="tiles">{shown}</div></section>'
-    )
+    about = note(beside) if beside else ""
+    kind = "row wide" if len(pictures) > 2 else "row"
+    head = f'<section class="{kind}"><h3>{html_text(prompt)}</h3>{about}'
+    return f'{head}<div class="tiles">{shown}</div></section>'
+
+
+def note(text: str) -> str:
+    """A sentence about what is shown."""
+    return f'<p class="note">{html_text(text)}</p>'
 
 
 def figure_html(prompt: str, picture: Picture) -> str:
     """A picture with its title."""
-    about = f"<br>{html_text(picture.about)}" if picture.about else ""
+    about = f'<br><span class="{picture.tone}">{html_text(picture.about)}</span>' if picture.about else ""
     caption = f"<figcaption><strong>{html_text(picture.title)}</strong>{about}</figcaption>"
     return f"<figure>{caption}{image_html(prompt, picture)}</figure>"
 
@@ -77,4 +89,9 @@ def data_uri(image: Image.Image) -> str:
     else:
         image.save(buffer, format="WEBP", quality=90)
         kind = "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return as_uri(buffer.getvalue(), kind)
+
+
+def as_uri(content: bytes, kind: str) -> str:
+    """An image file of a kind, such as png, inside the page itself."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 from safediffusion.errors import UserError
 from safediffusion.ui.guard import LOCAL, Guard
@@ -49,7 +50,7 @@ class Address:
     def url(self, port: int) -> str:
         """What to open in a browser, with the token."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{port}/" + (f"?token={self.token}" if self.token else "")
+        return f"http://{host}:{port}/" + (f"?{urlencode({'token': self.token})}" if self.token else "")
 
 
 def bind(address: Address) -> socket.socket:
@@ -98,8 +99,12 @@ def application(runs_dir: Path, address: Address) -> Any:
         font_mono=(Font("ui-monospace"), Font("monospace")),
     ).set(  # lighter ones are too faint for text
         color_accent="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
         button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
@@ -119,8 +124,10 @@ def serve(runs_dir: Path, address: Address, ready: Callable[[str], None]) -> Non
         ready: is called with what to open in a browser, as soon as it can be opened.
 
     Raises:
-        UserError: the address is taken, or gradio is not installed.
+        UserError: the address is taken, the folder is a file, or gradio is not installed.
     """
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise UserError(f"{runs_dir} is a file; give the folder that holds the run folders")
     address = address.with_token()
     with bind(address) as bound:
         server = server_of(application(runs_dir, address))

@@ -19,7 +19,7 @@ from safediffusion.models.named import run_config
 from safediffusion.ui.errors import as_sentence, html_text
 from safediffusion.ui.found import finished_runs
 from safediffusion.ui.loaded import MODELS
-from safediffusion.ui.pictures import Picture, row_html
+from safediffusion.ui.pictures import Picture, row_html, rows_html
 from safediffusion.ui.sensitive import is_sensitive
 
 MOST_PICTURES = 64  # at once
@@ -77,7 +77,7 @@ def try_page(runs_dir: Path) -> None:
                 guidance = gr.Number(default.guidance, label="Guidance", step=0.5, min_width=80)
     with gr.Row():
         button = gr.Button("Draw", variant="primary")
-        again = gr.Button("List runs again", variant="secondary")
+        again = gr.Button("List runs again", scale=0, min_width=160)
     pictures = gr.HTML(NOTHING, elem_classes="pictures")
     first = gr.State(None)
     button.click(
@@ -169,5 +169,5 @@ def page_html(wanted: Request, rows: Sequence[Sequence[Picture]], seconds: float
     of = len(wanted.prompts) * len(wanted.models)
     sampler = f"{wanted.sampler.steps} steps, guidance {wanted.sampler.guidance:g}"
     head = f"{done} of {of} pictures in {seconds:.1f} s; {sampler}"
-    shown = "".join(row_html(prompt, row) for prompt, row in zip(wanted.prompts, rows, strict=True))
+    shown = rows_html(row_html(prompt, row) for prompt, row in zip(wanted.prompts, rows, strict=True))
     return f'<p class="note" role="status">{html_text(head)}</p>{shown}'
