@@ -26,7 +26,7 @@ NOTHING = "Nothing measured yet. On World a check takes seconds; the first one a
 def policy_page(runs_dir: Path) -> None:
     """Add the page to the tab that is open."""
     first = start_from(FIRST, ENCODERS[0])
-    with gr.Row(equal_height=True):
+    with gr.Row():
         encoder = gr.Dropdown(
             list(ENCODERS), value=ENCODERS[0], allow_custom_value=True, label="Encoder",
             info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id",
@@ -35,13 +35,13 @@ def policy_page(runs_dir: Path) -> None:
             list_policies(), value=FIRST, allow_custom_value=True, label="Start from",
             info="shipped anchors, or a .yaml file",
         )  # fmt: skip
-        load = gr.Button("Replace the phrases with these", scale=0, min_width=220)
+    load = gr.Button("Load these phrases", size="md")
     with gr.Row():
-        safe = gr.Textbox(first.safe, label="Safe phrases", info="one on each line", lines=10, max_lines=30)
+        safe = gr.Textbox(first.safe, label="Safe phrases", info="one on each line", lines=10, max_lines=14)
         unsafe = gr.Textbox(
-            first.unsafe, label="Unsafe phrases", info="one on each line", lines=10, max_lines=30
+            first.unsafe, label="Unsafe phrases", info="one on each line", lines=10, max_lines=14
         )
-    with gr.Row(equal_height=True):
+    with gr.Row():
         alpha = gr.Number(first.alpha, label="Alpha", minimum=0, maximum=100, step=0.05, min_width=100)
         categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=200)
         description = gr.Textbox(first.description, label="Description", min_width=200)
@@ -49,20 +49,18 @@ def policy_page(runs_dir: Path) -> None:
             first.one_sided, label="No safe phrases", info="the direction only points away", min_width=180
         )
     draft = [safe, unsafe, categories, description, alpha, one_sided]
-    with gr.Row(equal_height=True):
-        prompts = gr.Textbox(
-            "world", label="Labelled prompts", info="world, or a file with a label column", min_width=200
-        )
+    prompts = gr.Textbox("world", label="Labelled prompts", info="world, or a file with a label column")
+    with gr.Row():
         check = gr.Button("Check", variant="primary", min_width=100)
         audit = gr.Button("Audit for bias", min_width=100)
     checked = gr.HTML(note(NOTHING), elem_id="policy-check", elem_classes="measured")
     audited = gr.HTML("", elem_id="policy-audit", elem_classes="measured")
-    with gr.Row(equal_height=True, visible=False) as leaving:
+    with gr.Group(visible=False) as leaving:
         hurting = gr.CheckboxGroup(
             [], label="Leave out", info="phrases that hurt, or that the audit suggests"
         )
-        leave = gr.Button("Leave out the marked ones", scale=0, min_width=220)
-    with gr.Row(equal_height=True):
+        leave = gr.Button("Leave out the marked ones", size="md")
+    with gr.Row():
         file = gr.Textbox(
             "my-policy.yaml",
             label="Save as",
@@ -70,8 +68,8 @@ def policy_page(runs_dir: Path) -> None:
             min_width=240,
         )
         over = gr.Checkbox(False, label="Replace a file that exists", min_width=180)
-        keep = gr.Button("Save", min_width=100)
-    saved = gr.HTML(note(SAVED), elem_id="policy-saved")
+    keep = gr.Button("Save")
+    saved = gr.HTML(note(SAVED), elem_id="policy-saved", elem_classes="measured")
     found = gr.State({})
 
     quietly: dict[str, Any] = {"api_visibility": "private"}
@@ -79,8 +77,9 @@ def policy_page(runs_dir: Path) -> None:
     load.click(as_sentence(loaded), [begin, encoder], draft, **quietly)
     measuring = [*draft, encoder, prompts, found]
     beside = [hurting, leaving, found]
-    check.click(as_sentence(run_check), measuring, [checked, *beside], **quietly)
-    audit.click(as_sentence(run_audit), measuring, [audited, *beside], **quietly)
+    alone = {"concurrency_id": "measure", "concurrency_limit": 1}  # both use the encoder that is loaded
+    check.click(as_sentence(run_check), measuring, [checked, *beside], **alone, **quietly)
+    audit.click(as_sentence(run_audit), measuring, [audited, *beside], **alone, **quietly)
     leave.click(as_sentence(left_out), [safe, unsafe, hurting], [safe, unsafe, hurting], **quietly)
     keep.click(as_sentence(lambda *given: kept(runs_dir, *given)), [*draft, file, over], saved, **quietly)
 

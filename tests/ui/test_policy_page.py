@@ -1,0 +1,71 @@
+"""The page Policy in a browser: phrases are edited, checked, left out and saved, with the keyboard alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safediffusion.steering.anchors import load_safety_policy
+from safediffusion.ui import policy_measures
+from tests.steering.known_encoder import KnownEncoder
+from tests.ui.conftest import LIMIT, NARROW, low_contrast, overflow, said
+
+PROMPTS = "".join(
+    f"{side} scene {i},{label}\n"
+    for side, label in (("safe", "benign"), ("unsafe", "unsafe"))
+    for i in range(6)
+)
+HURTS = "unsafe safe"
+
+
+def go_to(page: Any, text: str) -> None:
+    """Press Tab until the element with this text has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText").strip() == text:
+            return
+    raise AssertionError(f"{text} is not reached by the keyboard")
+
+
+def press(page: Any, text: str) -> None:
+    go_to(page, text)
+    page.keyboard.press("Enter")
+
+
+def write(page: Any, label: str, text: str) -> None:
+    """Replace the text of a field."""
+    page.get_by_label(label, exact=True).focus()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(text)
+
+
+@pytest.mark.browser
+def test_a_policy_is_edited_checked_and_saved_as_a_file_that_loads(
+    browse: Callable[..., Any], runs_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = KnownEncoder({"harm": -3.0})
+    monkeypatch.setattr(policy_measures, "encoder_called", lambda name: encoder)
+    (tmp_path / "prompts.csv").write_text(f"prompt,label\n{PROMPTS}", encoding="utf-8")
+    page = browse("Policy", NARROW, "dark")
+    write(page, "Safe phrases", f"safe thing\n{HURTS}")
+    write(page, "Unsafe phrases", "unsafe thing\nharm <b>x</b>")
+    write(page, "Labelled prompts", str(tmp_path / "prompts.csv"))
+    press(page, "Check")
+    page.locator("#policy-check .card svg").nth(1).wait_for(timeout=5 * LIMIT)
+    assert "AUC 1.000" in page.locator("#policy-check").inner_text()
+    assert "harm <b>x</b>" in page.locator("#policy-check").inner_text()
+    press(page, "Audit for bias")
+    page.locator("#policy-audit table").wait_for(timeout=5 * LIMIT)
+    assert overflow(page) == 0 and low_contrast(page) == []
+
+    write(page, "Save as", "edited.yaml")
+    press(page, "Save")
+    page.locator("#policy-saved").get_by_text("reward.anchors").wait_for()
+    policy = load_safety_policy(str(runs_dir / "edited.yaml"))
+    assert policy.safe == ("safe thing", HURTS) and policy.unsafe == ("unsafe thing", "harm <b>x</b>")
+    press(page, "Save")
+    assert "exists already" in said(page)
+    write(page, "Safe phrases", "")
+    press(page, "Check")
+    assert "no safe phrases" in said(page)

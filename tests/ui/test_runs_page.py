@@ -1,0 +1,80 @@
+"""The page Runs in a browser: a run is planned, started, watched, stopped, resumed, by keyboard alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safediffusion.files.json_lines import read_jsonl
+from safediffusion.files.run_folder import RunFolder
+from tests.held import FOLDER, MARK, ROUNDS
+from tests.ui.conftest import LIMIT, NARROW, low_contrast, overflow, said
+from tests.ui.test_policy_page import press, write
+
+SETTINGS = (
+    "train.steps=2",
+    "train.updates=1",
+    "train.sample_every=1",
+    "train.lora_rank=1",
+    "rollout.steps=2",
+    "rollout.prompts=3",
+    "evaluate.steps=2",
+    "evaluate.tasks=[]",
+    "reward.kind=tests.cli.rewards:brightness",  # which waits after the first round
+)
+LONG = 10 * LIMIT  # two processes load World
+
+
+@pytest.mark.browser
+def test_a_run_is_started_watched_stopped_and_resumed_to_its_end(
+    browse: Callable[..., Any], runs_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = RunFolder(runs_dir / "tiny")
+    monkeypatch.setenv(FOLDER, str(folder.root))
+    monkeypatch.setenv(ROUNDS, "1")
+    page = browse("Runs", NARROW)
+    status = page.locator("#run-status")
+    press(page, "Start a run\n▼")
+    write(page, "Settings", "\n".join(SETTINGS))
+    write(page, "Name", "tiny")
+    press(page, "Dry run")
+    page.locator("#run-plan").get_by_text("optimizer steps in all 2").wait_for(timeout=LONG)
+    assert not folder.root.exists()
+    press(page, "Start")
+    status.get_by_text("train: 1 of 2 rounds").wait_for(timeout=LONG)
+    assert "left" in status.inner_text() and (runs_dir / MARK).exists()
+    assert overflow(page) == 0 and low_contrast(page) == []
+
+    page.reload()  # closing the page loses nothing
+    page.get_by_role("tab", name="Runs", exact=True).click()
+    status.get_by_text("tiny is running").wait_for(timeout=LONG)
+    press(page, "Stop")
+    status.get_by_text("tiny is stopped").wait_for(timeout=LONG)
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1] and not folder.summary.exists()
+
+    monkeypatch.delenv(FOLDER)
+    press(page, "Go on")
+    status.get_by_text("tiny is finished").wait_for(timeout=LONG)
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1, 2]
+    assert "resumed after round 1" in folder.log.read_text(encoding="utf-8")
+    page.locator("#run-samples").get_by_text("after round 2").wait_for()
+    page.get_by_label("Samples over the rounds").last.focus()
+    page.keyboard.press("ArrowLeft")
+    page.locator("#run-samples").get_by_text("after round 1").wait_for()
+    assert page.locator("#run-samples details").count() > 0
+    assert page.locator("#run-samples details[open]").count() == 0
+    assert page.locator("#run-curves svg").count() > 0
+    assert overflow(page) == 0 and low_contrast(page) == []
+
+
+@pytest.mark.browser
+def test_a_setting_that_does_not_exist_is_a_sentence_and_nothing_can_be_started(
+    browse: Callable[..., Any],
+) -> None:
+    page = browse("Runs")
+    page.get_by_text("Start a run").click()
+    write(page, "Settings", "train.stps=1")
+    page.get_by_role("button", name="Dry run").click()
+    assert "did you mean train.steps" in said(page)
+    assert page.get_by_role("button", name="Start", exact=True).is_disabled()
