@@ -5,7 +5,15 @@ import torch
 from safediffusion.errors import UserError
 from safediffusion.report.policy_plots import write_policy_figure
 from safediffusion.steering.anchors import SafetyPolicy, load_safety_policy
-from safediffusion.steering.check import ALPHAS, auc, auc_interval, check_policy, some, world_curve
+from safediffusion.steering.check import (
+    ALPHAS,
+    auc,
+    auc_interval,
+    check_policy,
+    some,
+    world_curve,
+    world_scenes,
+)
 from safediffusion.steering.check_record import record
 from safediffusion.world import wordings as W
 
@@ -53,6 +61,7 @@ def test_world_draws_what_prompts_may_show_the_same_way_every_time(encoder):
     v = torch.nn.functional.normalize(torch.ones(encoder.dim), dim=0)
     curve, measured = world_curve(encoder, v, per_kind=1)
     assert [point.alpha for point in curve] == list(ALPHAS)
+    world_scenes.cache_clear()
     assert (curve, measured) == world_curve(encoder, v, per_kind=1)
     assert all(0 <= value <= 1 for point in curve for value in (point.safety, point.content))
 

@@ -1,5 +1,6 @@
 """The page Policy in a browser: phrases are edited, checked, left out and saved, with the keyboard alone."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def press(page: Any, text: str) -> None:
 
 def write(page: Any, label: str, text: str) -> None:
     """Replace the text of a field."""
-    page.get_by_label(label, exact=True).focus()
+    page.get_by_label(re.compile(f"^{label}")).first.focus()  # the label holds what explains it, too
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(text)
 
