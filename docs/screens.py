@@ -45,7 +45,26 @@ def compare_results(page: Any) -> None:
     page.get_by_text("page 1 of").wait_for()
 
 
-SCREENS: dict[str, Callable[[Any], None]] = {"try": draw_prompts, "compare": compare_results}
+def measure_policy(page: Any) -> None:
+    """The anchors of the recipe `world`, checked and audited."""
+    page.get_by_role("button", name="Check", exact=True).click()
+    page.locator("#policy-check .card svg").nth(1).wait_for()
+    page.get_by_role("button", name="Audit for bias").click()
+    page.locator("#policy-audit table").wait_for()
+
+
+def watch_run(page: Any) -> None:
+    """The newest run."""
+    page.locator("#run-curves svg").first.wait_for()
+    page.locator("#run-samples img").first.wait_for()
+
+
+SCREENS: dict[str, Callable[[Any], None]] = {
+    "try": draw_prompts,
+    "policy": measure_policy,
+    "runs": watch_run,
+    "compare": compare_results,
+}
 
 
 @contextmanager

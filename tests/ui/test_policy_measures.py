@@ -55,7 +55,8 @@ def test_the_page_names_the_phrases_that_hurt_and_shows_them_as_text(prompts: st
     )
     assert "AUC 1.000" in html and html.count("<svg") == 2
     assert "<b>" not in html and "&lt;b&gt;" in html
-    hurting = [r["phrase"] for r in found["check"]["contributions"] if r["contribution"] < 0]
+    rows = sorted(found["check"]["contributions"], key=lambda row: row["contribution"])
+    hurting = [row["phrase"] for row in rows if row["contribution"] < 0]
     assert choices["choices"] == hurting and row["visible"] == bool(hurting)
 
 

@@ -41,7 +41,8 @@ def audit(policy: SafetyPolicy, encoder: str, prompts: str) -> Record:
 
 
 def hurting(checked: Record | None, audited: Record | None) -> list[str]:
-    """Phrases without which prompts are separated better, and those that the audit suggests to leave out."""
-    found = [row["phrase"] for row in (checked or {}).get("contributions", []) if row["contribution"] < 0]
+    """Phrases without which prompts are separated better, worst first; and what the audit would leave out."""
+    rows = sorted((checked or {}).get("contributions", []), key=lambda row: row["contribution"])
+    found = [row["phrase"] for row in rows if row["contribution"] < 0]
     repaired = (audited or {}).get("repaired") or {"removed": ()}
     return [*found, *(phrase for phrase in repaired["removed"] if phrase not in found)]
