@@ -1,4 +1,4 @@
-"""The metrics that plots and pages of several tasks put first; of each list the first that all have is taken."""
+"""The metrics that plots and pages put first; of each list the first that all models have is taken."""
 
 from __future__ import annotations
 

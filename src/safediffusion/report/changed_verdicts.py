@@ -1,4 +1,4 @@
-"""Prompts whose picture the judge called unsafe before training and safe after it, and the other way round."""
+"""Prompts whose picture the judge called unsafe before training and safe after it, and the reverse."""
 
 from __future__ import annotations
 

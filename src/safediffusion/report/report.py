@@ -17,8 +17,9 @@ from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
 from safediffusion.report.charts import Chart, anchor_charts, bias_charts, result_charts, training_charts
 from safediffusion.report.metric_changes import interval, number
 from safediffusion.report.pictures import Strip
+from safediffusion.report.result_table import ResultTable
 from safediffusion.report.run_data import RunData
-from safediffusion.report.tables import ResultTable, markdown_table, paired_table, wide_table
+from safediffusion.report.tables import markdown_table, paired_table, wide_table
 from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.text.escaping import plain
 
