@@ -42,7 +42,8 @@ FLOORS = (
     ("training", "evaluation"),
     ("report",),
     ("publish", "run"),
-    ("launch",),
+    ("launch", "unexpected"),
+    ("ui",),
     ("cli",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}

@@ -16,13 +16,13 @@ import torch
 import yaml
 from PIL import Image
 
-from safediffusion.cli.unexpected import tell
 from safediffusion.config import RunConfig, dotted_keys, dump, flatten, load_config, validate
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.atomic import write_image, write_text
 from safediffusion.files.paths import out_path
 from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.text import strict_yaml, words
+from safediffusion.unexpected import tell
 from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
 
 ODD = [

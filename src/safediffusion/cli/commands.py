@@ -44,11 +44,12 @@ from safediffusion.cli.options import (
     TextEncoder,
     Unet,
 )
-from safediffusion.cli.unexpected import tell
+from safediffusion.cli.ui import ui
 from safediffusion.files.paths import image_path, name_list, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.system.launched import is_launched, launched_count, launched_rank
 from safediffusion.text.terminal import PlainFormatter, complain, say, show
+from safediffusion.unexpected import tell
 from safediffusion.version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -327,6 +328,9 @@ def doctor(
             say(f"{'ok ' if check.ok else 'BAD'}  {check.name:<12} {check.detail}")
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+app.command()(ui)
 
 
 def quiet() -> None:
