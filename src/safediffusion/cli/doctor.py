@@ -13,6 +13,7 @@ from typing import Any
 
 from safediffusion.config import load_config
 from safediffusion.run.plan import brief, preview
+from safediffusion.system.browser import NAMES, find_chromium
 from safediffusion.system.device import device_memory, driver, environment, pick_device, precisions
 from safediffusion.text.first_line import first_line
 
@@ -46,6 +47,7 @@ def examine(recipe: str | None = None) -> list[Check]:
         _torchvision(),
         _world(),
         _disk(Path.cwd()),
+        _chromium(),
         *(_needs(recipe, Path.cwd()) if recipe else ()),
     ]
 
@@ -108,6 +110,13 @@ def _world() -> Check:
         return Check("world", False, f"lacks {', '.join(missing)}; run `safediffusion world build`")
     size = sum(file.stat().st_size for name in NETWORKS for file in asset(name).rglob("*") if file.is_file())
     return Check("world", True, f"embedded model found, {size / 2**20:.0f} MiB")
+
+
+def _chromium() -> Check:
+    found = find_chromium()
+    return Check(
+        "chromium", True, found or f"none of {', '.join(NAMES)} in PATH; only tests of pages need it"
+    )
 
 
 def _disk(folder: Path) -> Check:

@@ -13,7 +13,7 @@ from safediffusion.system.launched import launched_rank
 from safediffusion.text.escaping import plain
 
 # with a postfix of 30 letters it fits 80 columns
-FORMAT = "{desc:<13} {n_fmt}/{total_fmt} |{bar:12}| {time_left} left{postfix}"
+FORMAT = "{desc:<13} {n_fmt}/{total_fmt} |{bar:10}| {time_left} left{postfix}"
 
 
 class ProgressLine(tqdm):
