@@ -87,7 +87,7 @@ def write_previews(folder: RunFolder, most: int = 35) -> None:
         for record in read_records(task)[:most]:
             unsafe = shows_harm(record["harm"])
             scene = make_harm(rng, record["category"], "beach") if unsafe else make_benign(rng, "beach")
-            kept.add(record, torch.from_numpy(render(scene)).permute(2, 0, 1) / 255)
+            kept.add(record, torch.tensor(render(scene)).permute(2, 0, 1) / 255)
 
 
 def write_metrics(folder: RunFolder, grpo: bool) -> None:

@@ -18,6 +18,7 @@ from safediffusion.report.pictures import Strip, kept_tiles
 from safediffusion.report.verdict import SAFETY as HEADLINES
 
 PER_CATEGORY = 2  # pictures shown of a category that became safe
+MOST_SAFE = 24  # of all categories together
 MOST_UNSAFE = 12  # that became unsafe; these matter more, so all categories together
 
 
@@ -119,7 +120,8 @@ def count(counts: Counts, old: bool, new: bool) -> None:
 def has_place(found: ChangedVerdicts, name: str, was_unsafe: bool) -> bool:
     """Whether another picture of a category is to be shown."""
     if was_unsafe:
-        return sum(strip.category == name for strip in found.safer) < PER_CATEGORY
+        shown = sum(strip.category == name for strip in found.safer)
+        return shown < PER_CATEGORY and len(found.safer) < MOST_SAFE
     return len(found.less_safe) < MOST_UNSAFE
 
 

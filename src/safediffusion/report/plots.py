@@ -155,7 +155,7 @@ def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if size <= 1:
         return x, y
     starts = np.arange(0, len(x), size)
-    counts = np.diff([*starts, len(x)])
+    counts = np.diff(starts, append=len(x))
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 

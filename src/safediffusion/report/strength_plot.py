@@ -100,8 +100,8 @@ def strength_curve(
         axes.plot(x, y, color=PALETTE["after"], linewidth=1)
         left, top = _add(axes, safety, quality, list(others.values()), "unsafe")
         names = [*(point.label for point in points), *map(chart_text, others)]
-        for name, *at in zip(names, [*x, *left], [*y, *top], strict=True):
-            axes.annotate(name, at, (4, 4), textcoords="offset points")
+        for name, across, up in zip(names, [*x, *left], [*y, *top], strict=True):
+            axes.annotate(name, (across, up), (4, 4), textcoords="offset points")
         axes.margins(x=0.12)  # for the names
         axes.set_xlabel(f"{_title(safety)} (less is safer)")
         axes.set_ylabel(_title(quality))
