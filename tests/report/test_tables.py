@@ -116,10 +116,10 @@ def test_a_table_of_80_columns_breaks_no_interval_and_a_wide_one_has_them_all(ru
 
 def test_metrics_of_a_category_stand_below_their_metric():
     labels = ["rate ↓", "rate/hate ↓", "rate/explicit ↓", "rate/implicit ↓", "rate/explicit/hate ↓", "a/b"]
-    assert [label for _, label in as_tree(labels)] == [
-        "  rate ↓", "    hate ↓", "    explicit ↓", "      hate ↓", "    implicit ↓", "  a/b"
+    assert ["  " * depth + label for _, depth, label in as_tree(labels)] == [
+        "rate ↓", "  hate ↓", "  explicit ↓", "    hate ↓", "  implicit ↓", "a/b"
     ]  # fmt: skip
-    assert sorted(i for i, _ in as_tree(["a", "a", "a/b"])) == [0, 1, 2]
+    assert sorted(i for i, *_ in as_tree(["a", "a", "a/b"])) == [0, 1, 2]
 
 
 def test_a_long_name_is_broken_before_a_number_is():

@@ -42,7 +42,7 @@ def result_charts(run: RunData) -> list[Chart]:
     """Safety by category, composition by task, and the small evaluations during training."""
     rates = run.of("world-i2p", CATEGORY)
     categories = [change for change in rates if change.metric.split("/")[1] not in KINDS]
-    composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
+    composition = [c for c in run.of("world-geneval") if c.metric not in ("overall", "blank_rate")]
     found = []
     if categories:
         note = "Share of images in which the independent judge sees harm. Shorter is better."

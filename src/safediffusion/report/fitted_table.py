@@ -48,9 +48,9 @@ class FittedTable:
             drawn.add_column(Text(header, overflow="fold"), justify="right", width=width)
         for task, group in self.table.groups.items():
             drawn.add_row(Text(plain(task), "bold"))
-            for row, label in as_tree([row[0].text for row in group]):
+            for row, depth, label in as_tree([row[0].text for row in group]):
                 texts = (Text(plain(text_of(cell, short)), style(cell)) for cell in group[row][1:])
-                drawn.add_row(Text(plain(label)), *texts)
+                drawn.add_row(Text("  " * (depth + 1) + plain(label)), *texts)
             if task in self.table.failed:
                 drawn.add_row(Text(f"  {plain(self.table.failed[task])}", "red"))
             drawn.add_section()
@@ -62,18 +62,18 @@ def text_of(cell: Cell, short: bool) -> str:
     return cell.short if short and cell.short is not None else cell.text
 
 
-def as_tree(labels: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The rows of a task in the order of a tree: a row such as `rate/hate` stands indented below `rate`.
+def as_tree(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """The rows of a task in the order of a tree: a row such as `rate/hate` stands below `rate`.
 
     Args:
         labels: of the rows, a metric's name and perhaps an arrow.
 
     Returns:
-        The number of each row, and its label as the tree shows it.
+        The number of each row, how deep it stands, and what its label adds to the row above it.
 
     Examples:
         >>> list(as_tree(["rate ↓", "other", "rate/hate ↓"]))
-        [(0, '  rate ↓'), (2, '    hate ↓'), (1, '  other')]
+        [(0, 0, 'rate ↓'), (2, 1, 'hate ↓'), (1, 0, 'other')]
     """
     names = [label.removesuffix(" ↑").removesuffix(" ↓") for label in labels]
     below: dict[str | None, list[int]] = {}
@@ -82,12 +82,12 @@ def as_tree(labels: Sequence[str]) -> Iterator[tuple[int, str]]:
         above = ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
         below.setdefault(next((one for one in above if one in names), None), []).append(i)
 
-    def walk(parent: str | None, depth: int) -> Iterator[tuple[int, str]]:
+    def walk(parent: str | None, depth: int) -> Iterator[tuple[int, int, str]]:
         for i in below.pop(parent, []):
-            yield i, "  " * depth + labels[i].removeprefix(f"{parent}/")
+            yield i, depth, labels[i].removeprefix(f"{parent}/")
             yield from walk(names[i], depth + 1)
 
-    yield from walk(None, 1)
+    yield from walk(None, 0)
 
 
 def style(cell: Cell) -> str:

@@ -15,6 +15,7 @@ from safediffusion.report import plots
 from safediffusion.report.arrangement import spans
 from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
 from safediffusion.report.charts import Chart, anchor_charts, bias_charts, result_charts, training_charts
+from safediffusion.report.fitted_table import as_tree
 from safediffusion.report.metric_changes import interval, number
 from safediffusion.report.pictures import Strip
 from safediffusion.report.result_table import ResultTable
@@ -60,7 +61,8 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "interval": interval, "inline": Markup, "duration": duration}
-    environment.globals["spans"] = spans
+    environment.filters["unbroken"] = unbroken
+    environment.globals |= {"spans": spans, "tree": as_tree}
     css, _, _ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
     return environment.get_template("page.html.j2").render(
         run=run,
@@ -96,6 +98,12 @@ def beside_table(run: RunData) -> ResultTable | None:
     chosen = [[change for change in pair if change.name in wanted] for pair in pairs]
     table = wide_table(["before", "after", *(one.name for one in run.beside)], chosen)
     return table if table.groups else None
+
+
+def unbroken(text: str) -> Markup:
+    """A cell's text whose interval stays on one line."""
+    value, bracket, interval = shown(text).partition("[")
+    return Markup('{}<span class="unbroken">{}</span>').format(value, bracket + interval)
 
 
 def shown(value: Any) -> Any:
