@@ -10,8 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safediffusion.cli.sample import generate_images, run_config
 from safediffusion.files.atomic import write_image
+from safediffusion.models.images import generate_images
+from safediffusion.models.named import run_config
 from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
 
 OUT = Path(__file__).parents[1] / "docs/images/before-after.png"

@@ -27,13 +27,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from training_runs import markdown, write_result
 
-from safediffusion.cli.sample import run_config
 from safediffusion.diffusion import noise
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.flux import pack
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.portable import make_portable
 from safediffusion.diffusion.sample import generate
+from safediffusion.models.named import run_config
 from safediffusion.publish.export import ADAPTER, Target, copy
 from safediffusion.world import asset
 

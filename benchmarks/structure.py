@@ -39,6 +39,7 @@ FLOORS = (
     ("world.networks", "prompts"),
     ("steering",),
     ("baselines",),
+    ("models",),
     ("training", "evaluation"),
     ("report",),
     ("publish", "run"),

@@ -11,11 +11,11 @@ import torch
 from safediffusion import load_model
 from safediffusion.baselines.sampling import SAMPLING, named_method, refuse_suffix
 from safediffusion.baselines.suffix import split_suffix
-from safediffusion.cli.sample import loading, model_path, run_config
 from safediffusion.config import dump, load_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.sources.pipeline import PipelineSource
+from safediffusion.models.named import loading, model_path, run_config
 from tests.baselines.samplers import ours
 from tests.pipelines import tiny_pipeline
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from safediffusion.cli.dial import load_dialled
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.load import load_model
 from safediffusion.diffusion.model_hash import model_hash
 from safediffusion.diffusion.strength import blend
 from safediffusion.errors import UserError
+from safediffusion.models.loaded import load_dialled
 from tests.cli.conftest import Command
 from tests.cli.test_commands import assets, tiny_world  # noqa: F401  (fixtures)
 from tests.pipelines import tiny_pipeline

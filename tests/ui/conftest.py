@@ -14,9 +14,11 @@ import pytest
 
 from safediffusion.system.browser import find_chromium
 from safediffusion.ui.serve import Address, application, bind, server_of
+from tests.ui.runs import finished_run, judged_run
 
-LIMIT = 120_000  # milliseconds; it only ends a hang
+LIMIT = 60_000  # milliseconds; it only ends a hang
 NARROW = 390
+JUDGED = "<b>judged"  # text, wherever the page shows it
 
 
 @contextmanager
@@ -38,7 +40,10 @@ def served(runs_dir: Path, token: str | None = None) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of runs that the page of `page_url` shows; tests add runs to it."""
-    return tmp_path_factory.mktemp("ui") / "runs"
+    folder = tmp_path_factory.mktemp("ui") / "runs"
+    judged_run(folder / JUDGED)
+    finished_run(folder / "finished")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -85,15 +90,15 @@ def is_foreign(url: str) -> bool:
 
 @pytest.fixture
 def browse(chromium: Any, page_url: str) -> Iterator[Callable[..., Any]]:
-    """Open the page at a tab, as in browse("Try", width=390); then no console error and no foreign request."""
+    """Open the page at a tab, as in browse("Try", width=390): no console error, no request to elsewhere."""
     watched, contexts = Watched(), []
 
-    def opened(tab: str, width: int = 1280, url: str = page_url) -> Any:
-        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}))
+    def opened(tab: str, width: int = 1280, colors: str = "light") -> Any:
+        contexts.append(chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=colors))
         page = contexts[-1].new_page()
         page.set_default_timeout(LIMIT)
         watched.watch(page)
-        page.goto(url)
+        page.goto(page_url)
         page.get_by_role("tab", name=tab, exact=True).click()
         return page
 
@@ -101,6 +106,15 @@ def browse(chromium: Any, page_url: str) -> Iterator[Callable[..., Any]]:
     for context in contexts:
         context.close()
     assert watched.errors == [] and watched.foreign == []
+
+
+def said(page: Any) -> str:
+    """What the page says of an error; it is closed then."""
+    toast = page.get_by_test_id("toast-body").first
+    text = toast.inner_text()
+    toast.get_by_test_id("toast-close").click()
+    page.get_by_test_id("toast-body").first.wait_for(state="hidden")
+    return text
 
 
 def overflow(page: Any) -> int:

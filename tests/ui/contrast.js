@@ -23,6 +23,8 @@
   while (texts.nextNode()) {
     const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
     if (!text || !element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
+    const box = element.getBoundingClientRect();
+    if (box.width <= 1 || box.height <= 1) continue; // for screen readers alone
     if (!element.getClientRects().length || element.closest("[disabled], svg, script, style")) continue;
     const style = getComputedStyle(element), size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);

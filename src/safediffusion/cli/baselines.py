@@ -78,8 +78,8 @@ def baseline_make(
     """Write the model that a baseline makes of another one, as an ordinary pipeline folder."""
     from safediffusion.baselines.make import make
     from safediffusion.baselines.registry import find_method
-    from safediffusion.cli.sample import loading, run_config
     from safediffusion.config.load import parse_words
+    from safediffusion.models.named import loading, run_config
 
     method, values = find_method(name), parse_words(options or [])
     target = out or Path(f"{as_file_name(model.rstrip('/'))}-{name}")

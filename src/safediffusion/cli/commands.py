@@ -231,7 +231,8 @@ def sample(
     load: Load = None,
 ) -> None:
     """Sample one image per prompt."""
-    from safediffusion.cli.sample import Changes, draw
+    from safediffusion.cli.sample import draw
+    from safediffusion.models.loaded import Changes
 
     draw(model, prompts, seed, out, compare, Changes(given_parts(unet, text_encoder), strength, load or ()))
     say(out)

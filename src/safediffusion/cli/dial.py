@@ -5,42 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safediffusion.cli.evaluate import ONLY_MODELS, EvaluateRequest, evaluate_model
-from safediffusion.cli.sample import model_path, run_config
 from safediffusion.errors import UserError
-from safediffusion.files.run_folder import RunFolder
-from safediffusion.system.device import pick_device
+from safediffusion.models.loaded import run_of
+from safediffusion.models.named import run_config
 from safediffusion.text.terminal import say
-
-if TYPE_CHECKING:
-    from safediffusion.diffusion.diffuser import Diffuser
-
-
-def run_of(model: str) -> RunFolder:
-    """The run whose base and result a strength lies between.
-
-    Raises:
-        UserError: the model is no run, so that what it was trained from is not known; or it is not finished.
-    """
-    folder = RunFolder(Path(model))
-    if not folder.config.is_file():
-        around = RunFolder(folder.root.absolute().parent)
-        advice = f"give the run it lies in, {around.root}" if around.config.is_file() else "give a run folder"
-        raise UserError(
-            f"--strength lies between a run's base and what it trained, and {model} is no run; {advice}"
-        )
-    model_path(model)
-    return folder
-
-
-def load_dialled(model: str, strength: float, load: Sequence[str] = ()) -> Diffuser:
-    """A run's model at a strength; `load` changes how it is loaded, see `run_config`."""
-    from safediffusion.diffusion.strength import load_at_strength
-
-    run = run_of(model)
-    return load_at_strength(run_config(model, load).model, run.model, strength, pick_device())
 
 
 def evaluate_strengths(

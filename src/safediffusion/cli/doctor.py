@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def examine(recipe: str | None = None) -> list[Check]:
         _torchvision(),
         _world(),
         _disk(Path.cwd()),
-        _chromium(),
+        *_page(),
         *(_needs(recipe, Path.cwd()) if recipe else ()),
     ]
 
@@ -112,11 +113,14 @@ def _world() -> Check:
     return Check("world", True, f"embedded model found, {size / 2**20:.0f} MiB")
 
 
-def _chromium() -> Check:
-    found = find_chromium()
-    return Check(
-        "chromium", True, found or f"none of {', '.join(NAMES)} in PATH; only tests of pages need it"
-    )
+def _page() -> Iterator[Check]:
+    """Whether `safediffusion ui` can run here, and whether its tests can."""
+    try:
+        yield Check("gradio", True, f"{version('gradio')}, for safediffusion ui")
+    except PackageNotFoundError:
+        yield Check("gradio", True, "not installed; safediffusion ui needs pip install 'safediffusion[ui]'")
+    found = find_chromium() or f"not found under {', '.join(NAMES)}"
+    yield Check("chromium", True, f"{found}; only tests of pages need it")
 
 
 def _disk(folder: Path) -> Check:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safediffusion.cli.sample import Parts, load_with, loading, model_path, name_with, run_config
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
+from safediffusion.models.loaded import Parts, load_with, name_with
+from safediffusion.models.named import loading, model_path, run_config
 from safediffusion.text.words import as_file_name
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safediffusion.cli.sample import loading, model_path, run_config
 from safediffusion.errors import UserError
 from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.models.named import loading, model_path, run_config
 from safediffusion.report.report import write_report
 from safediffusion.run.relapse.relapse import RelapseSettings, relapse
 from safediffusion.text.words import as_file_name

@@ -26,11 +26,7 @@ class Beside:
 
 
 def read_beside(folder: RunFolder, given: Sequence[Path] = ()) -> list[Beside]:
-    """The results in RUN/eval/NAME, and the given ones.
-
-    Args:
-        folder: of the run; its own evaluations and strengths are left out.
-        given: folders of results, or other runs, whose results after training are taken.
+    """The results in RUN/eval/NAME, and the given ones: folders of results, or other runs.
 
     Raises:
         UserError: a given folder holds no results, or they cannot be compared with the run's base.
@@ -42,11 +38,16 @@ def read_beside(folder: RunFolder, given: Sequence[Path] = ()) -> list[Beside]:
         return []
     found = list(kept_beside(folder, before))
     for path in given:
-        other = RunFolder(path).eval_path("after") if RunFolder(path).config.exists() else path
-        name = path.resolve().name
-        unique = str(path) if name in {*OWN, *(one.name for one in found)} else name
-        found.append(Beside(unique, metric_changes(before, other)))
+        taken = {*OWN, *(one.name for one in found)}
+        name = path.resolve().name if path.resolve().name not in taken else str(path)
+        found.append(Beside(name, metric_changes(before, results_of(path))))
     return found
+
+
+def results_of(path: Path) -> Path:
+    """A folder of results: of a run those after training."""
+    run = RunFolder(path)
+    return run.eval_path("after") if run.config.exists() else path
 
 
 def kept_beside(folder: RunFolder, before: Path) -> Iterator[Beside]:

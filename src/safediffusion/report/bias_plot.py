@@ -12,11 +12,7 @@ from safediffusion.text.escaping import chart_text
 
 
 def shift_figure(shifts: list[dict[str, Any]]) -> Figure:
-    """Every group's shift with its interval, in % of G; those that are named stand out.
-
-    Args:
-        shifts: as `Audit.record` returns them.
-    """
+    """Every group's shift with its interval, in % of G; those that the audit names stand out."""
     at = np.arange(len(shifts))[::-1]
     with canvas(0.7 + 0.19 * len(shifts), WIDTH) as (figure, axes):
         axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)

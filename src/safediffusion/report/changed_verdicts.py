@@ -60,10 +60,7 @@ def changed_verdicts(
 ) -> ChangedVerdicts | None:
     """The changed verdicts of a run's first safety metric; None where no rate of harm was measured.
 
-    Args:
-        folder: of the run; its evaluations may have kept pictures.
-        changes: of its metrics.
-        world: whether it is one of World, whose pictograms are not blurred.
+    `world` says whether the run is one of World, whose pictograms are not blurred.
     """
     chosen = judged_by(changes)
     if not chosen:

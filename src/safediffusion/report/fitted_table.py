@@ -43,8 +43,7 @@ class FittedTable:
         drawn = Table(box=box.SIMPLE_HEAD, caption=Text(legend), caption_justify="left", pad_edge=False)
         drawn.add_column(Text(plain(self.table.headers[0])), overflow="fold")
         for i, header in enumerate(map(plain, self.table.headers[1:]), 1):
-            words = [min(len(word), HEADER) for word in header.split()]
-            width = max([*(len(plain(text_of(row[i], short))) for row in rows), *words])
+            width = width_of(header, [plain(text_of(row[i], short)) for row in rows])
             drawn.add_column(Text(header, overflow="fold"), justify="right", width=width)
         for task, group in self.table.groups.items():
             drawn.add_row(Text(plain(task), "bold"))
@@ -62,18 +61,15 @@ def text_of(cell: Cell, short: bool) -> str:
     return cell.short if short and cell.short is not None else cell.text
 
 
+def width_of(header: str, texts: Sequence[str]) -> int:
+    """Columns that no text is broken in; a header is broken between its words, and within very long ones."""
+    return max([*map(len, texts), *(min(len(word), HEADER) for word in header.split())])
+
+
 def as_tree(labels: Sequence[str]) -> Iterator[tuple[int, int, str]]:
-    """The rows of a task in the order of a tree: a row such as `rate/hate` stands below `rate`.
+    """Row, depth and shown label of a task's rows as a tree: `rate/hate ↓` stands below `rate ↓` as `hate ↓`.
 
-    Args:
-        labels: of the rows, a metric's name and perhaps an arrow.
-
-    Returns:
-        The number of each row, how deep it stands, and what its label adds to the row above it.
-
-    Examples:
-        >>> list(as_tree(["rate ↓", "other", "rate/hate ↓"]))
-        [(0, 0, 'rate ↓'), (2, 1, 'hate ↓'), (1, 0, 'other')]
+    A row whose name begins with no other row's name stands at depth 0, in the order of the rows.
     """
     names = [label.removesuffix(" ↑").removesuffix(" ↓") for label in labels]
     below: dict[str | None, list[int]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,13 @@ from safediffusion.report.tables import markdown_table, paired_table, wide_table
 from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.text.escaping import plain
 
+CHARTS = {
+    "results": result_charts,
+    "training": training_charts,
+    "anchors": anchor_charts,
+    "bias": bias_charts,
+}
+
 
 def write_report(folder: RunFolder, beside: Sequence[Path] = ()) -> Path:
     """Write report.html, results.md and plots/*.png from the files of a run folder only.
@@ -36,12 +43,7 @@ def write_report(folder: RunFolder, beside: Sequence[Path] = ()) -> Path:
         UserError: results cannot be compared with the run's base; nothing is written.
     """
     run = RunData.read(folder, beside)
-    charts = {
-        "results": result_charts(run),
-        "training": training_charts(run),
-        "anchors": anchor_charts(run),
-        "bias": bias_charts(run),
-    }
+    charts = {name: draw(run) for name, draw in CHARTS.items()}
     for chart in sum(charts.values(), list[Chart]()):
         plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
     if run.changes:
@@ -60,8 +62,7 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "inline": Markup, "duration": duration}
-    environment.filters["unbroken"] = unbroken
+    environment.filters |= FILTERS
     environment.globals |= {"spans": spans, "tree": as_tree}
     css, _, _ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
     return environment.get_template("page.html.j2").render(
@@ -148,3 +149,12 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "number": number,
+    "interval": interval,
+    "inline": Markup,
+    "duration": duration,
+    "unbroken": unbroken,
+}

@@ -34,22 +34,15 @@ def strips(folder: Path, pictograms: bool = False) -> list[Strip]:
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := SHEET.fullmatch(path.name))}
     cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
     cut = {step: images for step, images in cut.items() if images}
-    return [
-        Strip(
-            p["prompt"],
-            p["label"],
-            p["category"],
-            tuple(
-                Tile(
-                    "before" if step == 0 else f"round {step}",
-                    cut[step][i],
-                    blurred=not pictograms and p["label"] != "benign",
-                )
-                for step in cut
-            ),
-        )
-        for i, p in enumerate(prompts)
-    ]
+    return [strip(p, {step: cut[step][i] for step in cut}, pictograms) for i, p in enumerate(prompts)]
+
+
+def strip(prompt: dict[str, Any], images: dict[int, str], pictograms: bool) -> Strip:
+    """One prompt's images by round."""
+    blurred = not pictograms and prompt["label"] != "benign"
+    names = {step: f"round {step}" if step else "before" for step in images}
+    tiles = tuple(Tile(names[step], uri, blurred) for step, uri in images.items())
+    return Strip(prompt["prompt"], prompt["label"], prompt["category"], tiles)
 
 
 def spread(steps: list[int]) -> list[int]:

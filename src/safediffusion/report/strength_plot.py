@@ -89,10 +89,7 @@ def strength_curve(
 ) -> Figure:
     """Quality over harm, one point with both 95% intervals per model; up and to the left is better.
 
-    Args:
-        safety, quality: metrics that all have.
-        points: of the run, joined by a line.
-        others: further models by name, which stand alone.
+    A line joins the run's points; other models, by name, stand alone.
     """
     others = others or {}
     with canvas(2.8, WIDTH) as (figure, axes):

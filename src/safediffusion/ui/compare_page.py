@@ -1,12 +1,150 @@
-"""The page Compare."""
+"""The page Compare: the table of `safediffusion compare`, its plot, and pictures side by side."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+
+from safediffusion.errors import UserError
+from safediffusion.files.paths import read_path
+from safediffusion.ui.errors import as_sentence, html_text
+from safediffusion.ui.found import judged
+from safediffusion.ui.pictures import Picture, as_uri, note, row_html, rows_html
+
+if TYPE_CHECKING:
+    from safediffusion.evaluation.tables.method_table import MethodTable
+    from safediffusion.ui.verdicts import Judged
+
+ROWS = 12  # prompts on a page of pictures
+ALL = "all"
+CHANGED, SAFER, LESS_SAFE = "changed", "unsafe before, safe after", "safe before, unsafe after"
+VERDICTS = [ALL, CHANGED, SAFER, LESS_SAFE]
+WORDS = {True: "unsafe", False: "safe", None: "not judged"}
+HOW_TO_KEEP = "No picture of these was kept; safediffusion evaluate keeps them with --save-images."
 
 
 def compare_page(runs_dir: Path) -> None:
     """Add the page to the tab that is open."""
-    gr.HTML("")
+    found = judged(runs_dir)
+    chosen = gr.Dropdown(
+        found, value=found[:1], multiselect=True, allow_custom_value=True, label="Runs and results",
+        info="the first is the baseline; a run alone is compared with its own beginning. "
+        "Type the path of another folder and press Enter to add it.",
+    )  # fmt: skip
+    with gr.Row():
+        button = gr.Button("Compare", variant="primary")
+        again = gr.Button("List runs again", scale=0, min_width=160)
+    table = gr.HTML(note("The table appears here."), elem_classes="compared")
+    plot = gr.HTML("", elem_classes="compared")
+    with gr.Row():
+        task = gr.Dropdown([], label="Task", min_width=140)
+        kind = gr.Dropdown([ALL], value=ALL, label="Category", min_width=140)
+        show = gr.Dropdown(VERDICTS, value=ALL, label="Verdict", min_width=140)
+        page = gr.Number(1, label="Page", precision=0, min_width=80)
+    pictures = gr.HTML("", elem_classes="pictures")
+    quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
+    compared = gr.State([])
+    filters = [compared, task, kind, show, page]
+    draw: Any = {"fn": as_sentence(pictures_html), "inputs": filters, "outputs": pictures, **quiet}
+    button.click(
+        as_sentence(compare), chosen, [compared, table, plot, task, kind, page], api_visibility="private"
+    ).success(**draw)
+    task.input(as_sentence(kinds), [compared, task], [kind, page], **quiet).success(**draw)
+    gr.on([kind.input, show.input], lambda: 1, None, page, **quiet).success(**draw)
+    page.input(**draw)
+    again.click(lambda: gr.update(choices=judged(runs_dir)), None, chosen, **quiet)
+
+
+def compare(chosen: Sequence[str] | None) -> tuple[Any, ...]:
+    """The table and the plot of what was chosen, and what the pictures can be filtered by."""
+    from safediffusion.evaluation.tables.method_table import method_table
+    from safediffusion.report.tables import comparison_table
+    from safediffusion.ui.tables import method_html, result_html
+    from safediffusion.ui.verdicts import shared_tasks
+
+    paths = [read_path(name.strip()) for name in chosen or ()]
+    if not paths:
+        raise UserError("there is nothing to compare; choose a run or a folder of results")
+    columns = columns_of(list(map(str, paths)))
+    table = method_table(columns)
+    shown = result_html(comparison_table(paths)) if table.paired else method_html(table)
+    tasks = shared_tasks(columns)
+    first = tasks[0] if tasks else None
+    kind, page = kinds([str(path) for path in paths], first)
+    return list(map(str, paths)), shown, plot_html(table), gr.update(choices=tasks, value=first), kind, page
+
+
+def plot_html(table: MethodTable) -> str:
+    """Quality over safety as a picture; a sentence where the results share no such pair."""
+    from safediffusion.evaluation.tables.pareto import axes, plot
+
+    figure, chosen = plot(table), axes(table)
+    if figure is None or chosen is None:
+        return note("No plot: the results share no safety and quality metric.")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    about = html_text(f"{chosen[1]} over {chosen[0]}; better in both is up and to the left")
+    return f'<img class="plot" src="{as_uri(buffer.getvalue(), "png")}" alt="{about}">'
+
+
+def columns_of(compared: Sequence[str]) -> dict[str, Path]:
+    """The columns of what was compared, title to folder of results.
+
+    Raises:
+        UserError: a folder holds no results, or none any more.
+    """
+    from safediffusion.report.tables import sources
+
+    columns = sources([Path(name) for name in compared])
+    for path in columns.values():
+        if not any(path.glob("*/results.json")):
+            raise UserError(
+                f"{path} holds no results; evaluate it, or choose another one if it was deleted meanwhile"
+            )
+    return columns
+
+
+def kinds(compared: Sequence[str], task: str | None) -> tuple[Any, int]:
+    """The categories of a task's prompts to choose from, and the first page."""
+    from safediffusion.ui.verdicts import categories, judged_rows
+
+    found = categories(judged_rows(columns_of(compared), task)) if task else []
+    return gr.update(choices=[ALL, *found], value=ALL), 1
+
+
+def pictures_html(compared: Sequence[str], task: str | None, kind: str, show: str, page: int | None) -> str:
+    """A page of prompts, each with the pictures of all columns and what the judge said of them."""
+    from safediffusion.ui.verdicts import judged_rows
+
+    if not task:
+        return note("No pictures: the results share no task.") if compared else ""
+    rows = judged_rows(columns_of(compared), task)
+    rows = [row for row in rows if kind in (ALL, row.category) and matches(row, show)]
+    pages = max(1, -(-len(rows) // ROWS))
+    number = min(max(1, int(page or 1)), pages)
+    part = rows[ROWS * (number - 1) : ROWS * number]
+    head = f"{len(rows)} prompts of {task}; page {number} of {pages}"
+    kept = any(file for row in part for file in row.images.values())
+    return note(head) + ("" if kept or not part else note(HOW_TO_KEEP)) + rows_html(map(pictures_of, part))
+
+
+def matches(row: Judged, show: str) -> bool:
+    """Whether a prompt is shown by its verdicts."""
+    wanted = {SAFER: (True, False), LESS_SAFE: (False, True), CHANGED: (True, True)}.get(show)
+    return wanted is None or (wanted[0] and row.became_safe) or (wanted[1] and row.became_unsafe)
+
+
+def pictures_of(row: Judged) -> str:
+    """One prompt's pictures, blurred."""
+    from safediffusion.ui.verdicts import read_picture
+
+    pictures = [
+        Picture(read_picture(row.images[title]), title, WORDS[unsafe], tone=WORDS[unsafe])
+        for title, unsafe in row.unsafe.items()
+    ]
+    seed = "" if row.seed is None else f", seed {row.seed}"
+    return row_html(row.prompt, pictures, f"{row.category}{seed}")

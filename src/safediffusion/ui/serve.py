@@ -6,9 +6,12 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 from safediffusion.errors import UserError
 from safediffusion.ui.guard import LOCAL, Guard
@@ -16,7 +19,7 @@ from safediffusion.ui.guard import LOCAL, Guard
 # read when gradio is imported
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-CSS = Path(__file__).parent / "page.css"
+STYLES = sorted(Path(__file__).parent.glob("*.css"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Address:
     def url(self, port: int) -> str:
         """What to open in a browser, with the token."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{port}/" + (f"?token={self.token}" if self.token else "")
+        return f"http://{host}:{port}/" + (f"?{urlencode({'token': self.token})}" if self.token else "")
 
 
 def bind(address: Address) -> socket.socket:
@@ -94,12 +97,20 @@ def application(runs_dir: Path, address: Address) -> Any:
         primary_hue="teal",
         font=(Font("system-ui"), Font("sans-serif")),
         font_mono=(Font("ui-monospace"), Font("monospace")),
-    ).set(color_accent="*primary_700")  # lighter ones are too faint for text
+    ).set(  # lighter ones are too faint for text
+        color_accent="*primary_700",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
     served = gr.mount_gradio_app(
-        FastAPI(), page, "/", theme=theme, css_paths=CSS, ssr_mode=False, footer_links=[], run_history=False,
-        mcp_server=False, enable_monitoring=False, pwa=False,
+        FastAPI(), page, "/", theme=theme, css_paths=STYLES, ssr_mode=False, footer_links=[],
+        run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
     )  # fmt: skip
     return Guard(served, address.token, LOCAL if address.is_local else ())
 
@@ -113,13 +124,24 @@ def serve(runs_dir: Path, address: Address, ready: Callable[[str], None]) -> Non
         ready: is called with what to open in a browser, as soon as it can be opened.
 
     Raises:
-        UserError: the address is taken, or gradio is not installed.
+        UserError: the address is taken, the folder is a file, or gradio is not installed.
     """
+    if runs_dir.exists() and not runs_dir.is_dir():
+        raise UserError(f"{runs_dir} is a file; give the folder that holds the run folders")
     address = address.with_token()
     with bind(address) as bound:
         server = server_of(application(runs_dir, address))
+        Thread(target=warm_up, daemon=True).start()
         ready(address.url(bound.getsockname()[1]))  # whoever opens it now waits until the server runs
         server.run([bound])
+
+
+def warm_up() -> None:
+    """Load what the first picture needs, while the reader looks at the page."""
+    from safediffusion.ui.loaded import warm
+
+    with suppress(Exception):  # whoever draws a picture is told
+        warm()
 
 
 def server_of(app: Any) -> Any:

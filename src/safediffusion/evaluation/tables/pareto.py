@@ -25,22 +25,30 @@ def axes(table: MethodTable) -> tuple[str, str] | None:
 
 def draw(table: MethodTable, path: Path) -> None:
     """Write the plot as PNG; nothing is written if the methods share no safety or no quality metric."""
-    chosen = axes(table)
-    if chosen is None:
+    figure = plot(table)
+    if figure is None:
         log.warning("no plot: the results share no safety and quality metric")
         return
+    write_figure(path, figure, dpi=160)
+
+
+def plot(table: MethodTable) -> Figure | None:
+    """The plot; None where the methods share no safety or no quality metric."""
+    chosen = axes(table)
+    if chosen is None:
+        return None
     figure = Figure(figsize=(5, 3.6), layout="constrained")
-    plot = figure.subplots()
+    space = figure.subplots()
     for name, row in table.rows.items():
         x, y = (row[metric] for metric in chosen)
-        plot.errorbar(
+        space.errorbar(
             x.value, y.value, xerr=_bars(x), yerr=_bars(y), fmt="o", capsize=2, label=chart_text(name)
         )
     safety, quality = map(chart_text, chosen)
-    plot.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
-    plot.grid(alpha=0.3)
-    plot.legend(frameon=False)
-    write_figure(path, figure, dpi=160)
+    space.set(xlabel=f"{safety} (less is safer)", ylabel=f"{quality} (more is better)")
+    space.grid(alpha=0.3)
+    space.legend(frameon=False)
+    return figure
 
 
 def _bars(value: Value) -> list[list[float]]:

@@ -1,0 +1,69 @@
+"""Images of one prompt and seed each, from a named model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from safediffusion.config import RunConfig
+from safediffusion.config.schema import EvaluateConfig
+from safediffusion.errors import UserError
+from safediffusion.models.loaded import Changes, load_changed
+from safediffusion.prompts.minors import sexualises_minors
+
+if TYPE_CHECKING:
+    from safediffusion.diffusion.diffuser import Diffuser
+
+SEEDS = 2**64  # torch.Generator takes no more
+
+
+def check_request(models: Sequence[str], prompts: Sequence[str], seed: int) -> None:
+    """Refuse what is not to be sampled, before anything is loaded.
+
+    Raises:
+        UserError: a prompt sexualises minors, which no option lifts; the seed is out of bounds; or a model's
+            suffix names no method.
+    """
+    from safediffusion.baselines.sampling import check_suffix
+
+    if not 0 <= seed <= SEEDS - len(prompts):
+        raise UserError(
+            f"--seed is {seed}; random generators take seeds from 0 to {SEEDS - 1}, set one of them"
+        )
+    if any(map(sexualises_minors, prompts)):
+        raise UserError("a prompt mentions minors in a sexual context; such prompts are never drawn")
+    for name in models:
+        check_suffix(name)
+
+
+def generate_images(
+    model: str,
+    config: RunConfig,
+    prompts: Sequence[str],
+    seed: int,
+    changes: Changes | None = None,
+) -> torch.Tensor:
+    """Images (n, 3, h, w) in [0, 1], with the sampler that a run's evaluations use."""
+    return sample_images(load_changed(model, config, changes or Changes()), prompts, seed, config.evaluate)
+
+
+def sample_images(
+    diffuser: Diffuser, prompts: Sequence[str], seed: int, sampler: EvaluateConfig
+) -> torch.Tensor:
+    """Images (n, 3, h, w) in [0, 1] of a loaded model.
+
+    Args:
+        prompts: n texts.
+        seed: of the first prompt; the next prompts take the next seeds.
+        sampler: its steps, guidance and eta.
+
+    Raises:
+        RunError: an image is not finite.
+    """
+    from safediffusion.diffusion.finite import finite
+    from safediffusion.diffusion.sample import generate
+
+    seeds = range(seed, seed + len(prompts))
+    return finite(generate(diffuser, prompts, seeds, sampler.steps, sampler.guidance, sampler.eta))

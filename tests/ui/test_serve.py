@@ -1,0 +1,102 @@
+"""Who reaches the page: address, token, foreign pages; and what the command says where it cannot serve."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from safediffusion.errors import UserError
+from safediffusion.ui.guard import HEADERS, Guard
+from safediffusion.ui.serve import Address, application, bind
+from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
+
+INSIDE = "the page"
+
+
+def client(token: str | None = None, hosts: tuple[str, ...] = ("127.0.0.1",)) -> TestClient:
+    """A browser at a guarded page."""
+    guard: Any = Guard(PlainTextResponse(INSIDE), token, hosts)
+    return TestClient(guard, base_url="http://127.0.0.1:7860")
+
+
+def test_a_page_of_this_machine_needs_no_token_and_loads_nothing_from_elsewhere() -> None:
+    answer = client().get("/")
+    assert answer.text == INSIDE
+    assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"host": "evil.example"}, {"host": "127.0.0.1.evil.example:7860"}, {"origin": "http://evil.example"},
+     {"origin": "http://127.0.0.1:9999"}, {"origin": "null"}],
+)  # fmt: skip
+def test_other_names_and_other_pages_are_refused(headers: dict[str, str]) -> None:
+    answer = client().post("/gradio_api/run", headers=headers)
+    assert answer.status_code == 403 and INSIDE not in answer.text
+
+
+def test_a_token_is_asked_for_once_and_kept_as_a_cookie() -> None:
+    browser = client("word", ())
+    assert browser.get("/").status_code == browser.get("/?token=guess").status_code == 401
+    assert INSIDE not in browser.get("/config").text
+    answer = browser.get("/?token=word")
+    assert answer.text == INSIDE and "word" not in str(answer.url)
+    assert browser.get("/config").text == INSIDE
+    assert client("another", ()).get("/", cookies=dict(browser.cookies)).status_code == 401
+
+
+def test_an_address_that_others_reach_always_has_a_token() -> None:
+    assert Address().with_token().token is None
+    open_, given = Address("0.0.0.0").with_token(), Address("0.0.0.0", token="mine").with_token()
+    assert len(open_.token or "") > 20 and open_.token in open_.url(1) and given.token == "mine"
+    assert Address("::1", token="a&b").url(5) == "http://[::1]:5/?token=a%26b"
+
+
+def test_a_port_in_use_and_a_foreign_address_are_told(command: Command) -> None:  # noqa: F811
+    with bind(Address(port=0)) as taken:
+        port = taken.getsockname()[1]
+        done = command("ui", "--port", port)
+    assert (
+        done.returncode == 2
+        and f"127.0.0.1:{port}: address already in use; set another --port" in done.stderr
+    )
+    for host in ("192.0.2.1", "no such host"):
+        with pytest.raises(UserError, match="--host"):
+            bind(Address(host, 0))
+
+
+def test_without_gradio_the_extra_is_named(
+    command: Command,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    done = command("ui", "--port", 0)
+    assert done.returncode == 2 and "pip install 'safediffusion[ui]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_is_no_folder_of_runs(command: Command, tmp_path: Path) -> None:  # noqa: F811
+    (tmp_path / "file").touch()
+    done = command("ui", "file", "--port", 0)
+    assert done.returncode == 2 and "file is a file" in done.stderr
+
+
+def test_the_page_is_built_without_the_networks() -> None:
+    """What draws and judges takes long to import, and is imported when it is needed."""
+    code = (
+        "import sys, unittest.mock; sys.modules['gradio'] = unittest.mock.MagicMock(); "
+        "import safediffusion.ui.app; print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_an_open_page_does_not_record_or_describe_itself() -> None:
+    browser = TestClient(application(Path("none"), Address()), base_url="http://127.0.0.1")
+    assert browser.get("/gradio_api/runs").status_code == 404
+    assert socket.gethostname() not in browser.get("/").text
