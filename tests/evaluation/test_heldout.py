@@ -21,7 +21,7 @@ from safediffusion.evaluation.detectors.zero_shot import (
 )
 from safediffusion.evaluation.external_files import Missing
 from safediffusion.evaluation.held_out import HeldOut, held_out_of
-from safediffusion.evaluation.kept_images import KeptImages
+from safediffusion.evaluation.kept_images import KeptImages, Previews
 from safediffusion.evaluation.results import shortfalls
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.sources import Source
@@ -117,7 +117,7 @@ def test_results_say_what_was_missing_and_who_is_not_independent(
     monkeypatch.setenv("SAFEDIFFUSION_HOME", str(tmp_path / "nothing"))
     local(monkeypatch, LARGE)
     run = held_out(tmp_path, encoders={LARGE: "same"})
-    found = evaluate(Gradient(), ["heldout"], tmp_path / "out", held_out=run, previews=2)["heldout"]
+    found = evaluate(Gradient(), ["heldout"], tmp_path / "out", held_out=run)["heldout"]
     assert found["n"] == 3 and found["judged_by_reward"] == {"zero-shot": LARGE}
     assert {"q16", "nudenet", "clip", "people"} == found["missing"].keys()
     assert {"zero-shot/unsafe", "zero-shot/benign", "blank_rate"} == found["metrics"].keys()
@@ -145,9 +145,9 @@ def test_a_run_of_world_is_judged_by_its_judges(judges: Any, tmp_path: Path) -> 
 
 def test_pictures_of_what_is_not_benign_are_kept_veiled(tmp_path: Path) -> None:
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    for name, run in (("veiled", held_out(tmp_path)), ("shown", held_out(tmp_path, shown=True))):
+    for name, previews in (("veiled", Previews(2)), ("shown", Previews(2, veiled=False))):
         for index, row in enumerate(ROWS):
-            KeptImages(tmp_path / name, 2, run.is_veiled).add(row | {"index": index}, image)
+            KeptImages(tmp_path / name, previews.most, previews.hides).add(row | {"index": index}, image)
 
     def read(name: str) -> bytes:
         with Image.open(tmp_path / name) as picture:

@@ -10,16 +10,23 @@ import torch
 from numpy.random import Generator
 
 from safediffusion.config import RunConfig, dump
+from safediffusion.evaluation.detectors.world import shows_harm
+from safediffusion.evaluation.kept_images import KeptImages
+from safediffusion.evaluation.records import read_records
 from safediffusion.evaluation.results import write_records
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.atomic import write_image, write_json, write_text
 from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.report import write_report
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
 from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
+from tests.browser import chromium
 from tests.steering.known_encoder import KnownEncoder
+
+__all__ = ["chromium"]  # a fixture
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")
 STEPS = 60
@@ -69,6 +76,18 @@ def write_results(folder: Path, n: int, unsafe: float, correct: float) -> None:
         sampler = {"steps": 16, "guidance": 3.0, "eta": 0.0, "name": "ddim"}
         head = {"task": name, "version": task.version, "n": len(records), "metrics": task.metrics(records)}
         write_json(folder / name / "results.json", head | {"sampler": sampler, "seeds": {"seed": 1234}})
+
+
+def write_previews(folder: RunFolder, most: int = 35) -> None:
+    """Pictures that show what the judge of world-i2p said of the first prompts."""
+    rng = np.random.default_rng(0)
+    for when in ("before", "after"):
+        task = folder.eval_path(when, "world-i2p")
+        kept = KeptImages(task / "previews", most, lambda row: False)
+        for record in read_records(task)[:most]:
+            unsafe = shows_harm(record["harm"])
+            scene = make_harm(rng, record["category"], "beach") if unsafe else make_benign(rng, "beach")
+            kept.add(record, torch.tensor(render(scene)).permute(2, 0, 1) / 255)
 
 
 def write_metrics(folder: RunFolder, grpo: bool) -> None:
@@ -169,6 +188,7 @@ def synthetic_run(root: Path, n: int = 70, grpo: bool = True) -> RunFolder:
     write_json(folder.env, {"safediffusion": "0.1.0", "python": "3.11.2", "device": "cpu, 2 threads"})
     for when, unsafe, correct in (("before", 0.52, 0.55), ("after", 0.12, 0.66)):
         write_results(folder.eval_path(when), n, unsafe, correct)
+    write_previews(folder)
     rates = zip((15, 30, 45, 60), (0.4, 0.27, 0.19, 0.13), strict=True)
     for step, rate in rates:
         row = {
@@ -199,3 +219,9 @@ def read_values(folder: Path) -> dict[str, float]:
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A finished run; tests read it only."""
     return synthetic_run(tmp_path_factory.mktemp("runs") / "world")
+
+
+@pytest.fixture(scope="session")
+def report_page(run_folder: RunFolder) -> Path:
+    """Its page."""
+    return write_report(run_folder)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.plots import MOST_POINTS, thinned
 from safediffusion.report.relapse_plot import is_rate, relapse_curve
-from safediffusion.report.strength_plot import Dialled, curve_of, read_strengths, strength_curve
+from safediffusion.report.strength_plot import Dialled, alike, curve_of, read_strengths, strength_curve
 
 HARM, SHAPES, MATCH = "world-i2p/inappropriate_rate", "world-geneval/overall", "world-benign/clip_t"
 
@@ -74,3 +75,19 @@ def test_a_relapse_shows_harm_quality_and_the_base() -> None:
 def test_a_metric_that_a_point_lacks_or_that_is_no_share_is_no_rate() -> None:
     points = [{"step": 0, "metrics": point(0, 0.1, 39, name=MATCH).metrics}]
     assert is_rate(HARM, points) and not is_rate(MATCH, points) and not is_rate(SHAPES, points)
+
+
+def test_other_models_stand_beside_the_curve_if_they_have_as_many_images() -> None:
+    points = [point(0, 0.6, 0.5), point(1, 0.2, 0.4)]
+    others = {"sld": point(0, 0.3, 0.3).metrics, "fewer": point(0, 0.3, 0.3, n=7).metrics, "none": {}}
+    assert alike(HARM, SHAPES, points, others) == ["sld"]
+    figure = strength_curve(HARM, SHAPES, points, {"sld": others["sld"]})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["0", "1", "sld"]
+
+
+def test_a_long_run_is_drawn_with_few_points_and_the_same_means() -> None:
+    x, y = np.arange(1201.0), np.linspace(0, 1, 1201)
+    few_x, few_y = thinned(x, y)
+    assert len(few_x) <= MOST_POINTS and few_x[0] == 1 and few_y[0] == y[:3].mean()
+    assert few_x[-1] == 1200  # the rest of the last three
+    np.testing.assert_array_equal(thinned(x[:5], y[:5])[1], y[:5])

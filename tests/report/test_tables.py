@@ -2,12 +2,13 @@ import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from safediffusion.errors import UserError
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.fitted_table import as_tree
 from safediffusion.report.metric_changes import interval, number, signed
+from safediffusion.report.result_table import Cell, ResultTable
 from safediffusion.report.tables import (
     before_after,
     comparison,
@@ -15,12 +16,13 @@ from safediffusion.report.tables import (
     markdown_table,
     paired_table,
     run_changes,
+    terminal_table,
 )
 from tests.report.conftest import write_results
 
 
-def text(table: Table) -> str:
-    console = Console(width=160, record=True, file=io.StringIO())
+def text(table: RenderableType, width: int = 160) -> str:
+    console = Console(width=width, record=True, file=io.StringIO())
     console.print(table)
     return console.export_text()
 
@@ -98,3 +100,30 @@ def test_markdown_has_a_row_a_metric_and_the_legend(run_folder):
 def test_a_folder_without_results_is_refused(tmp_path: Path):
     with pytest.raises(UserError, match="holds no results"):
         comparison([tmp_path])
+
+
+def test_a_table_of_80_columns_breaks_no_interval_and_a_wide_one_has_them_all(run_folder):
+    table = before_after(run_folder)
+    narrow, wide = text(table, 80), text(table)
+    assert max(map(len, narrow.splitlines())) <= 80 and "a wider terminal" in narrow
+    assert "a wider terminal" not in wide
+    for line in [*narrow.splitlines(), *wide.splitlines()]:
+        assert line.count("[") == line.count("]"), line
+    rows = sum(map(len, paired_table(run_changes(run_folder)).groups.values()))
+    count = narrow.split("[95%")[0].count("["), wide.split("[95%")[0].count("[")
+    assert count == (rows, 3 * rows)
+
+
+def test_metrics_of_a_category_stand_below_their_metric():
+    labels = ["rate ↓", "rate/hate ↓", "rate/explicit ↓", "rate/implicit ↓", "rate/explicit/hate ↓", "a/b"]
+    assert ["  " * depth + label for _, depth, label in as_tree(labels)] == [
+        "rate ↓", "  hate ↓", "  explicit ↓", "    hate ↓", "  implicit ↓", "a/b"
+    ]  # fmt: skip
+    assert sorted(i for i, *_ in as_tree(["a", "a", "a/b"])) == [0, 1, 2]
+
+
+def test_a_long_name_is_broken_before_a_number_is():
+    metric = Cell("a-metric-with-a-name-that-is-longer-than-the-terminal-" * 2)
+    table = ResultTable(("metric", "x" * 60), {"task": [[metric, Cell("59.3% [51.0, 67.1]", short="59.3%")]]})
+    shown = text(terminal_table(table), 40)
+    assert "59.3%" in shown and max(map(len, shown.splitlines())) <= 40

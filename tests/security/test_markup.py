@@ -27,7 +27,8 @@ from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.export import Target, export
 from safediffusion.report import plots
 from safediffusion.report.report import write_report
-from safediffusion.report.tables import Cell, ResultTable, markdown_table
+from safediffusion.report.result_table import Cell, ResultTable
+from safediffusion.report.tables import markdown_table
 from safediffusion.text.escaping import chart_text, csv_text, latex_text, markdown_text, plain
 
 from .conftest import HOSTILE, SETTING

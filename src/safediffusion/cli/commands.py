@@ -43,7 +43,9 @@ from safediffusion.cli.options import (
     Tasks,
     TextEncoder,
     Unet,
+    recipe_names,
 )
+from safediffusion.cli.report import report
 from safediffusion.cli.ui import ui
 from safediffusion.files.paths import image_path, name_list, read_path, source
 from safediffusion.publish.export import Target
@@ -52,7 +54,7 @@ from safediffusion.text.terminal import PlainFormatter, complain, say, show
 from safediffusion.unexpected import tell
 from safediffusion.version import __version__
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 for name, group in GROUPS.items():
     app.add_typer(group, name=name)
 
@@ -81,7 +83,9 @@ def train(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE|FILE.yaml] [key=value]...", help="Recipe and settings; default: world."
+            metavar="[RECIPE|FILE.yaml] [key=value]...",
+            help="Recipe and settings; default: world.",
+            autocompletion=recipe_names,
         ),
     ] = None,
     out: Out = None,
@@ -284,15 +288,6 @@ def compare(
 
 
 @app.command()
-def report(run: Run) -> None:
-    """Write RUN/report.html from the files of a run."""
-    from safediffusion.report.report import write_report
-    from safediffusion.run.session import open_run
-
-    say(write_report(open_run(run)))
-
-
-@app.command()
 def export(
     run: Run,
     to: Annotated[
@@ -314,7 +309,10 @@ def export(
 def doctor(
     recipe: Annotated[
         str | None,
-        typer.Argument(help="A recipe's name or file, whose needs are compared with this machine."),
+        typer.Argument(
+            help="A recipe's name or file, whose needs are compared with this machine.",
+            autocompletion=recipe_names,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
@@ -331,7 +329,8 @@ def doctor(
         raise typer.Exit(1)
 
 
-app.command()(ui)
+for command in (report, ui):
+    app.command()(command)
 
 
 def quiet() -> None:

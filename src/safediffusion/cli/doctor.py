@@ -120,7 +120,7 @@ def _page() -> Iterator[Check]:
     except PackageNotFoundError:
         yield Check("gradio", True, "not installed; safediffusion ui needs pip install 'safediffusion[ui]'")
     found = find_chromium() or f"not found under {', '.join(NAMES)}"
-    yield Check("chromium", True, f"{found}; only tests of safediffusion ui need it")
+    yield Check("chromium", True, f"{found}; only tests of pages need it")
 
 
 def _disk(folder: Path) -> Check:

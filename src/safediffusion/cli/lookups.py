@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from safediffusion.cli.baselines import baseline
+from safediffusion.cli.options import Recipe
 from safediffusion.cli.prompts import prompts
+from safediffusion.cli.report import Open, open_file
 from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, out_path, read_path, source
 from safediffusion.text.terminal import complain, say, show
@@ -135,7 +137,7 @@ def recipes_list() -> None:
 
 
 @recipes.command("show")
-def recipes_show(name: str) -> None:
+def recipes_show(name: Recipe) -> None:
     """Print a recipe."""
     from safediffusion.config import recipe_path
 
@@ -144,7 +146,7 @@ def recipes_show(name: str) -> None:
 
 @recipes.command("copy")
 def recipes_copy(
-    name: str, file: Annotated[Path | None, typer.Argument(parser=out_path, metavar="[FILE]")] = None
+    name: Recipe, file: Annotated[Path | None, typer.Argument(parser=out_path, metavar="[FILE]")] = None
 ) -> None:
     """Copy a recipe to a file of your own."""
     from safediffusion.config import recipe_path
@@ -194,6 +196,7 @@ def world_show(
     out: Annotated[
         Path, typer.Option(parser=image_path, metavar="PATH", help="The image file to write.")
     ] = Path("world.png"),
+    open_it: Open = False,
 ) -> None:
     """Write a sheet of World's images and print the table of its quality bar."""
     from safediffusion.cli.tables import quality_table, world_sheet
@@ -202,6 +205,8 @@ def world_show(
     write_image(out, world_sheet())
     show(quality_table())
     say(out)
+    if open_it:
+        open_file(out)
 
 
 @world.command("build")

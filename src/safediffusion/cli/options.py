@@ -10,6 +10,15 @@ import typer
 from safediffusion.cli.strength import one_strength
 from safediffusion.files.paths import out_path, read_path, source
 
+
+def recipe_names(incomplete: str) -> list[str]:
+    """The recipes whose names begin like that, for the shell's completion."""
+    from safediffusion.config import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+Recipe = Annotated[str, typer.Argument(autocompletion=recipe_names)]
 Out = Annotated[
     Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result is written.")
 ]

@@ -20,20 +20,14 @@ class HeldOut(PromptFile):
         rows: "prompt" and "label" (benign, unsafe, or empty), the labels in turn.
         world: whether the run is of World, whose images World's judges judge.
         encoders: of the run's reward, by name, with their fingerprints; they are no independent judges.
-        shown: whether pictures of prompts that are not benign may be kept as they are.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     world: bool = False
     encoders: dict[str, str] = field(default_factory=dict)
-    shown: bool = False
-
-    def is_veiled(self, row: dict[str, Any]) -> bool:
-        """Whether a row's picture is kept pixelated and blurred; World's pictograms never are."""
-        return not (self.world or self.shown or row.get("label") == "benign")
 
 
-def held_out_of(folder: Path, shown: bool = False) -> HeldOut | None:
+def held_out_of(folder: Path) -> HeldOut | None:
     """What a run folder holds out; None for any other folder, and where nothing is held out.
 
     Raises:
@@ -43,4 +37,4 @@ def held_out_of(folder: Path, shown: bool = False) -> HeldOut | None:
     if not path.is_file():
         return None
     found = read_json(path, contents.HeldOut)
-    return HeldOut(path, "prompt", found["prompts"], found["world"], found["encoders"], shown)
+    return HeldOut(path, "prompt", found["prompts"], found["world"], found["encoders"])

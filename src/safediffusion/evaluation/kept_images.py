@@ -13,6 +13,24 @@ from safediffusion.files.atomic import write_image
 from safediffusion.system.image_sheets import obscured, to_pil
 
 SIDE = 256  # pixels of a preview
+VEILED_SIDE = 128  # of one that is veiled, which holds no detail
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Which judged images of a run its report may show.
+
+    Attributes:
+        most: images of each task.
+        veiled: whether those of prompts that are not labelled benign are kept pixelated and blurred.
+    """
+
+    most: int
+    veiled: bool = True
+
+    def hides(self, row: dict[str, Any]) -> bool:
+        """Whether a row's image is kept veiled."""
+        return self.veiled and row.get("label") != "benign"
 
 
 @dataclass(frozen=True)
@@ -23,7 +41,7 @@ class KeptImages:
         folder: where.
         most: only rows whose index is below it are kept; None keeps all.
         is_veiled: whether a row's image is kept pixelated and blurred; None keeps all as they are, in full
-            size, and else they are at most 256 pixels wide and high.
+            size, and else they are at most 256 pixels wide and high, those that are veiled 128.
     """
 
     folder: Path
@@ -40,6 +58,7 @@ class KeptImages:
             return
         picture = to_pil(image)
         if self.is_veiled:
-            picture.thumbnail((SIDE, SIDE))
-            picture = obscured(picture) if self.is_veiled(row) else picture
+            veiled = self.is_veiled(row)
+            picture.thumbnail((VEILED_SIDE, VEILED_SIDE) if veiled else (SIDE, SIDE))
+            picture = obscured(picture) if veiled else picture
         write_image(self.folder / f"{row['index']:05d}.png", picture)

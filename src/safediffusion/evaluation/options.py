@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from safediffusion.config.schema import EvaluateConfig
 from safediffusion.evaluation.held_out import HeldOut
+from safediffusion.evaluation.kept_images import Previews
 from safediffusion.evaluation.prompt_sets import PromptFile
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.prompts.table import expanded
@@ -31,7 +32,7 @@ class EvaluationOptions:
         steps, guidance, eta: the sampler of tasks that have none of their own.
         prompts: a file for the tasks that read one.
         held_out: what the judged run held out, for the task heldout.
-        previews: images of that task that are kept small, and veiled where they are not of benign prompts.
+        previews: images of tasks that judge safety are kept small for a run's report; None keeps none.
         column: the column of that file that holds the prompts.
         reference: a folder of real images, for FID and KID.
         protocols: names; None is all of a task's.
@@ -55,7 +56,7 @@ class EvaluationOptions:
     required: Sequence[str] = ()
     on_progress: OnProgress | None = None
     held_out: HeldOut | None = None
-    previews: int = 0
+    previews: Previews | None = None
 
     @classmethod
     def of(

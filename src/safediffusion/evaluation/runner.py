@@ -14,6 +14,7 @@ from safediffusion.evaluation.detectors.zero_shot import judged_by_reward
 from safediffusion.evaluation.examiner import Examiner
 from safediffusion.evaluation.failures import require_some
 from safediffusion.evaluation.fingerprint import fingerprint, has_records_of
+from safediffusion.evaluation.headlines import judges_safety
 from safediffusion.evaluation.kept_images import KeptImages
 from safediffusion.evaluation.measures import Record
 from safediffusion.evaluation.options import EvaluationOptions, OnProgress
@@ -162,8 +163,8 @@ def kept_images(plan: Plan, task: Task, folder: Path) -> list[KeptImages]:
     options, kept = plan.options, []
     if options.save_images and not plan.source.existing:
         kept.append(KeptImages(folder / "images"))
-    if options.previews and task.of_run and options.held_out:
-        kept.append(KeptImages(folder / "previews", options.previews, options.held_out.is_veiled))
+    if (previews := options.previews) and (task.of_run or judges_safety(task.name)):
+        kept.append(KeptImages(folder / "previews", previews.most, previews.hides))
     return kept
 
 

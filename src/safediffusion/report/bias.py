@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from safediffusion.report.tables import Cell, ResultTable
+from safediffusion.report.result_table import Cell, ResultTable
 
 Record = dict[str, Any]  # as `Audit.record` returns it
 LEGEND = (
@@ -37,12 +37,13 @@ def bias_table(record: Record) -> ResultTable:
 
 def group_cells(shift: Record, alarm: Record, drift: Record) -> list[Cell]:
     """The row of one group."""
+    auc = f"{alarm['auc']:.3f}"
     sds = "" if shift["nonce_sds"] is None else f"{shift['nonce_sds']:+.1f}"
     return [
         Cell(shift["group"]),
         Cell(percent_interval(shift) + " ✗" * shift["named"], False if shift["named"] else None),
         Cell(sds.replace("-", "−")),
-        Cell(f"{alarm['auc']:.3f} [{alarm['auc_low']:.3f}, {alarm['auc_high']:.3f}]"),
+        Cell(auc + f" [{alarm['auc_low']:.3f}, {alarm['auc_high']:.3f}]", short=auc),
         Cell(f"{alarm['steered']:.0%}"),
         Cell(f"{drift['unsteered']:.0%} → {drift['steered']:.0%}"),
     ]

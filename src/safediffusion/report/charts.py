@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -10,14 +10,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from safediffusion.report import plots, policy_plots
+from safediffusion.report.bias_plot import shift_figure
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.relapse_plot import relapse_figure
 from safediffusion.report.run_data import RunData
-from safediffusion.report.strength_plot import curve_of, strength_curve
+from safediffusion.report.strength_plot import Dialled, alike, curve_of, strength_curve
 from safediffusion.report.verdict import headline_changes
 
 CATEGORY = "inappropriate_rate/"
 RECENT = 10  # rounds in a mean
+SIDES = ("before", "after")
 KINDS = ("explicit", "implicit")  # of prompts; rates of these, alone or by category, are not of a category
 
 
@@ -40,7 +42,7 @@ def result_charts(run: RunData) -> list[Chart]:
     """Safety by category, composition by task, and the small evaluations during training."""
     rates = run.of("world-i2p", CATEGORY)
     categories = [change for change in rates if change.metric.split("/")[1] not in KINDS]
-    composition = [change for change in run.of("world-geneval") if change.metric != "overall"]
+    composition = [c for c in run.of("world-geneval") if c.metric not in ("overall", "blank_rate")]
     found = []
     if categories:
         note = "Share of images in which the independent judge sees harm. Shorter is better."
@@ -52,10 +54,24 @@ def result_charts(run: RunData) -> list[Chart]:
 
 
 def strength_charts(run: RunData) -> Iterator[Chart]:
-    """Safety against quality over the strengths at which the run was evaluated."""
+    """Safety against quality: the strengths at which the run was evaluated, and other models beside it."""
+    others = {one.name: {change.name: change.after for change in one.changes} for one in run.beside}
     if curve := curve_of(run.strengths):
         note = "How much of what was learned is applied: 0 is the base, 1 the result. Up and left is better."
-        yield Chart("strength", "Strength", note, strength_curve(*curve))
+        shown = {name: others[name] for name in alike(*curve, others)}
+        yield Chart("strength", "Strength", note + beside_note(shown), strength_curve(*curve, shown))
+        return
+    sides = [{change.name: getattr(change, when) for change in run.changes} for when in ("before", "after")]
+    ends = [Dialled(i, side, name) for i, (side, name) in enumerate(zip(sides, SIDES, strict=True))]
+    if others and (curve := curve_of(ends)) and (names := alike(*curve, others)):
+        note = "Up and left is better." + beside_note(names)
+        figure = strength_curve(*curve, {name: others[name] for name in names})
+        yield Chart("strength", "Safety against quality", note, figure)
+
+
+def beside_note(names: Collection[str]) -> str:
+    """What the note of a chart says of the models beside the run."""
+    return " Orange: other models, on the same prompts and noise." if names else ""
 
 
 def relapse_charts(run: RunData) -> Iterator[Chart]:
@@ -197,6 +213,14 @@ def timestep_chart(rows: list[dict[str, float]]) -> Chart:
     return Chart(
         "kl-timesteps", "Distance by timestep", note, plots.curves(times, series, {}, label="timestep")
     )
+
+
+def bias_charts(run: RunData) -> list[Chart]:
+    """The shifts of the bias audit."""
+    if not run.bias:
+        return []
+    note = "How far naming a group moves harmless captions, with intervals that hold for all groups together."
+    return [Chart("bias", "Shift by group", note, shift_figure(run.bias["shifts"]))]
 
 
 def anchor_charts(run: RunData) -> list[Chart]:

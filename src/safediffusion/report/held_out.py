@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from safediffusion.evaluation.records import read_records
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Results
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.sample_strips import UNREADABLE, Strip, data_uri
+from safediffusion.report.pictures import Strip, kept_tiles
 
 TASK = "heldout"
-
-log = logging.getLogger(__name__)
+MOST = 12  # prompts whose pictures are shown
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,7 @@ class HeldOutVerdict:
     Attributes:
         n: images of each.
         notes: detectors that were missing, with the way to get them, and those that are not independent.
-        strips: the first prompts with their pictures before and after, as they were kept: veiled unless the
-            prompt is benign.
+        strips: the first prompts with their pictures before and after, as they were kept.
     """
 
     n: int
@@ -37,8 +33,12 @@ class HeldOutVerdict:
     strips: tuple[Strip, ...]
 
 
-def read_held_out(folder: RunFolder) -> HeldOutVerdict | None:
+def read_held_out(folder: RunFolder, world: bool = False) -> HeldOutVerdict | None:
     """The verdict of a run folder; None where the task was not judged both before and after.
+
+    Args:
+        folder: of the run.
+        world: whether it is one of World, whose pictograms are not blurred.
 
     Raises:
         Damaged: a result or its records were changed or cut.
@@ -47,8 +47,9 @@ def read_held_out(folder: RunFolder) -> HeldOutVerdict | None:
     if not all((path / "results.json").exists() for path in (before, after)):
         return None
     results = read_json(after / "results.json", Results)
-    found = (strip(record, before, after) for record in read_records(after))
-    return HeldOutVerdict(results["n"], tuple(notes(results)), tuple(filter(None, found)))
+    found = (strip(record, before, after, world) for record in read_records(after))
+    shown = tuple(islice(filter(None, found), MOST))
+    return HeldOutVerdict(results["n"], tuple(notes(results)), shown)
 
 
 def notes(results: dict[str, Any]) -> Iterator[str]:
@@ -62,22 +63,8 @@ def notes(results: dict[str, Any]) -> Iterator[str]:
         )
 
 
-def strip(record: dict[str, Any], before: Path, after: Path) -> Strip | None:
+def strip(record: dict[str, Any], before: Path, after: Path, world: bool) -> Strip | None:
     """A prompt's pictures; None if none was kept."""
-    name = f"{record['index']:05d}.png"
-    kept = (("before", before), ("after", after))
-    shown = [(when, picture(path / "previews" / name)) for when, path in kept]
-    images = tuple((when, uri) for when, uri in shown if uri)
-    return Strip(record["prompt"], record.get("label") or None, None, images) if images else None
-
-
-def picture(path: Path) -> str | None:
-    """An image file as a data URI; None if it was not kept or cannot be read."""
-    if not path.is_file():
-        return None
-    try:
-        with Image.open(path) as image:
-            return data_uri(image.convert("RGB"))
-    except UNREADABLE as error:
-        log.warning("%s is damaged (%s) and is left out", path, error)
-        return None
+    label = record.get("label") or None
+    images = kept_tiles(record["index"], {"before": before, "after": after}, not world and label != "benign")
+    return Strip(record["prompt"], label, None, images) if images else None

@@ -57,6 +57,7 @@ LOOK = {
 WIDTH = 4.6  # inches; two such plots stand beside each other on a desk
 SMALL = 3.5  # three of these
 SMOOTH = 9  # rounds in a running mean
+MOST_POINTS = 500  # of a line
 
 
 @contextmanager
@@ -139,7 +140,7 @@ def curves(
             name = chart_text(key)
             color = PALETTE[colors.get(key, "after")]
             known = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None]
-            x, y = np.array(known, dtype=float).T
+            x, y = thinned(*np.array(known, dtype=float).T)
             long = len(y) > 2 * SMOOTH and not log  # a mean would hide the orders of magnitude
             axes.plot(x, y, color=color, linewidth=1, alpha=0.3 if long else 1, label="" if long else name)
             if long:
@@ -152,6 +153,16 @@ def curves(
         if len(series) > 1:
             figure.legend(loc="outside upper right", ncols=2 if len(series) > 3 else len(series))
     return figure
+
+
+def thinned(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means over as many neighbours as leave at most MOST_POINTS, so that a long run's page stays small."""
+    size = -(-len(x) // MOST_POINTS)
+    if size <= 1:
+        return x, y
+    starts = np.arange(0, len(x), size)
+    counts = np.diff(starts, append=len(x))
+    return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
 
 
 def running_mean(y: np.ndarray) -> np.ndarray:

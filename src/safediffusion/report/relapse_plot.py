@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from safediffusion.evaluation.headlines import SAFETY
 from safediffusion.evaluation.results import compare, read_results
-from safediffusion.evaluation.tables.pareto import SAFETY
 from safediffusion.files.checked import write_checked
 from safediffusion.report.metric_changes import TITLES, unit
 from safediffusion.report.plots import PALETTE, WIDTH, canvas, save_png

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,38 @@ from markupsafe import Markup
 from safediffusion.files.atomic import write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report import plots
+from safediffusion.report.arrangement import spans
 from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
-from safediffusion.report.charts import Chart, anchor_charts, result_charts, training_charts
+from safediffusion.report.charts import Chart, anchor_charts, bias_charts, result_charts, training_charts
+from safediffusion.report.fitted_table import as_tree
 from safediffusion.report.metric_changes import interval, number
+from safediffusion.report.pictures import Strip
+from safediffusion.report.result_table import ResultTable
 from safediffusion.report.run_data import RunData
-from safediffusion.report.tables import markdown_table, paired_table
+from safediffusion.report.tables import markdown_table, paired_table, wide_table
 from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.text.escaping import plain
 
+CHARTS = {
+    "results": result_charts,
+    "training": lambda run: training_charts(run.metrics),
+    "anchors": anchor_charts,
+    "bias": bias_charts,
+}
 
-def write_report(folder: RunFolder) -> Path:
+
+def write_report(folder: RunFolder, beside: Sequence[Path] = ()) -> Path:
     """Write report.html, results.md and plots/*.png from the files of a run folder only.
 
     Args:
         folder: a run, finished or not; missing parts are left out of the page.
+        beside: folders of other models' results, shown beside those that lie in RUN/eval/NAME.
+
+    Raises:
+        UserError: results cannot be compared with the run's base; nothing is written.
     """
-    run = RunData.read(folder)
-    charts = {
-        "results": result_charts(run),
-        "training": training_charts(run.metrics),
-        "anchors": anchor_charts(run),
-    }
+    run = RunData.read(folder, beside)
+    charts = {name: draw(run) for name, draw in CHARTS.items()}
     for chart in sum(charts.values(), list[Chart]()):
         plots.save_png(chart.figure, folder.root / "plots" / f"{chart.key}.png")
     if run.changes:
@@ -50,7 +62,8 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "interval": interval, "inline": Markup, "duration": duration}
+    environment.filters |= FILTERS
+    environment.globals |= {"spans": spans, "tree": as_tree}
     css, _, _ = environment.loader.get_source(environment, "page.css")  # type: ignore[union-attr]
     return environment.get_template("page.html.j2").render(
         run=run,
@@ -59,6 +72,8 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         verdict=verdict(run.changes, run.summary),
         headlines=headline_changes(run.changes),
         table=paired_table(run.changes),
+        beside=beside_table(run),
+        blurs=any(tile.blurred for strip in all_strips(run) for tile in strip.images),
         exposed=run.of("world-exposed"),
         bias=bias_table(run.bias) if run.bias else None,
         bias_says=list(bias_sentences(run.bias)) if run.bias else [],
@@ -66,6 +81,30 @@ def page_html(run: RunData, charts: dict[str, list[Chart]]) -> str:
         compute=compute(run),
         phases=phases(run),
     )
+
+
+def all_strips(run: RunData) -> Iterator[Strip]:
+    """Every strip of pictures on the page."""
+    yield from run.strips
+    yield from run.held_out.strips if run.held_out else ()
+    yield from (*run.changed.safer, *run.changed.less_safe) if run.changed else ()
+
+
+def beside_table(run: RunData) -> ResultTable | None:
+    """The headline metrics of the run and of the models beside it; None without any."""
+    if not run.beside or not run.changes:
+        return None
+    wanted = {change.name for change in headline_changes(run.changes)}
+    pairs = [run.changes, *(one.changes for one in run.beside)]
+    chosen = [[change for change in pair if change.name in wanted] for pair in pairs]
+    table = wide_table(["before", "after", *(one.name for one in run.beside)], chosen)
+    return table if table.groups else None
+
+
+def unbroken(text: str) -> Markup:
+    """A cell's text whose interval stays on one line."""
+    value, bracket, interval = shown(text).partition("[")
+    return Markup('{}<span class="unbroken">{}</span>').format(value, bracket + interval)
 
 
 def shown(value: Any) -> Any:
@@ -110,3 +149,12 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "number": number,
+    "interval": interval,
+    "inline": Markup,
+    "duration": duration,
+    "unbroken": unbroken,
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from safediffusion.config import dump, load_run_config
@@ -11,9 +13,12 @@ from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Anchors, Bias, Metrics, Progress, Relapse, Results, Step, Summary
 from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.report.beside import Beside, read_beside
+from safediffusion.report.changed_verdicts import ChangedVerdicts, changed_verdicts
 from safediffusion.report.held_out import HeldOutVerdict, read_held_out
 from safediffusion.report.metric_changes import MetricChange
-from safediffusion.report.sample_strips import Strip, strips
+from safediffusion.report.pictures import Strip
+from safediffusion.report.sample_strips import strips
 from safediffusion.report.strength_plot import Dialled, read_strengths
 from safediffusion.report.tables import run_changes
 
@@ -32,6 +37,8 @@ class RunData:
         sampler: the settings that the judged images were sampled with, and their seed.
         strengths: the results of `evaluate RUN --strength`.
         relapse: the result of `relapse RUN`.
+        changed: prompts whose verdict changed; None where harm was not measured.
+        beside: other models' results, compared with the run's base.
     """
 
     name: str
@@ -50,15 +57,23 @@ class RunData:
     sampler: dict[str, Any]
     strengths: list[Dialled]
     relapse: dict[str, Any]
+    changed: ChangedVerdicts | None
+    beside: list[Beside]
 
     @classmethod
-    def read(cls, folder: RunFolder) -> RunData:
+    def read(cls, folder: RunFolder, beside: Sequence[Path] = ()) -> RunData:
         """Read a run folder, finished or not; what is damaged and not needed is left out with a warning.
+
+        Args:
+            folder: of the run.
+            beside: folders of other models' results, or runs, beside those in RUN/eval/NAME.
 
         Raises:
             Damaged: a file without which the page would be wrong: settings, results, records or the summary.
+            UserError: results cannot be compared with the run's base.
         """
         settings = load_run_config(folder.config)
+        world = settings.model.path == "world"
         results = sorted(folder.eval_path("after").glob("*/results.json"))
         judged = read_json(results[0], Results) if results else {}
         return cls(
@@ -67,10 +82,10 @@ class RunData:
             config_text=dump(settings),
             env=read_optional(folder.env),
             metrics=alike(readable_rows(folder.metrics, Metrics)),
-            changes=run_changes(folder),
+            changes=(changes := run_changes(folder)),
             during=readable_rows(folder.eval_path("during.jsonl"), Step),
-            strips=strips(folder.samples),
-            held_out=read_held_out(folder),
+            strips=strips(folder.samples, pictograms=world),
+            held_out=read_held_out(folder, world),
             anchors=read_optional(folder.anchors, Anchors),
             bias=read_optional(folder.bias, Bias),
             progress=read_optional(folder.progress, Progress),
@@ -78,6 +93,8 @@ class RunData:
             sampler={**(judged.get("sampler") or {}), **(judged.get("seeds") or {})},
             strengths=read_strengths(folder),
             relapse=read_optional(folder.relapse / "relapse.json", Relapse),
+            changed=changed_verdicts(folder, changes, world),
+            beside=read_beside(folder, beside),
         )
 
     def of(self, task: str, prefix: str = "") -> list[MetricChange]:

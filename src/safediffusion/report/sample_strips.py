@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import logging
 import math
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +12,37 @@ from PIL import Image
 
 from safediffusion.files.checked import read_optional
 from safediffusion.files.contents import Samples
+from safediffusion.report.pictures import UNREADABLE, Strip, Tile, data_uri
 from safediffusion.training.sample_sheets import GAP
 
 MOST = 4  # rounds shown side by side
-LARGEST = 256  # pixels of a tile's side in the page
 SHEET = re.compile(r"step_(\d+)\.png")
-# what Pillow raises for an image that is cut or changed
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Strip:
-    """One prompt's images in the order of the rounds, each with its caption, as data URIs."""
+def strips(folder: Path, pictograms: bool = False) -> list[Strip]:
+    """Return every prompt of the sample sheets with its first, some later and its last image.
 
-    prompt: str
-    label: str | None
-    category: str | None
-    images: tuple[tuple[str, str], ...]
-
-
-def strips(folder: Path) -> list[Strip]:
-    """Return every prompt of the sample sheets with its first, some later and its last image."""
+    Args:
+        folder: of the sheets.
+        pictograms: whether harm is drawn in World's pictograms, which are not blurred.
+    """
     prompts: list[dict[str, Any]] = read_optional(folder / "samples.json", Samples).get("prompts", [])
     if not prompts:
         return []
     numbered = {int(match[1]): path for path in folder.iterdir() if (match := SHEET.fullmatch(path.name))}
     cut = {step: tiles(numbered[step], len(prompts)) for step in spread(sorted(numbered))}
     cut = {step: images for step, images in cut.items() if images}
-    return [
-        Strip(
-            p["prompt"],
-            p["label"],
-            p["category"],
-            tuple(("before" if step == 0 else f"round {step}", cut[step][i]) for step in cut),
-        )
-        for i, p in enumerate(prompts)
-    ]
+    return [strip(p, {step: cut[step][i] for step in cut}, pictograms) for i, p in enumerate(prompts)]
+
+
+def strip(prompt: dict[str, Any], images: dict[int, str], pictograms: bool) -> Strip:
+    """One prompt's images by round."""
+    blurred = not pictograms and prompt["label"] != "benign"
+    names = {step: f"round {step}" if step else "before" for step in images}
+    tiles = tuple(Tile(names[step], uri, blurred) for step, uri in images.items())
+    return Strip(prompt["prompt"], prompt["label"], prompt["category"], tiles)
 
 
 def spread(steps: list[int]) -> list[int]:
@@ -80,11 +70,3 @@ def cut_sheet(path: Path, n: int) -> list[Image.Image]:
     except UNREADABLE as error:
         log.warning("%s is damaged (%s) and is left out", path, error)
         return []
-
-
-def data_uri(image: Image.Image) -> str:
-    """An image inside the page itself."""
-    image.thumbnail((LARGEST, LARGEST))
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,22 +1,25 @@
-"""Safety against quality over the strengths at which a run was evaluated, as the report shows them."""
+"""Safety against quality: a run over its strengths, with other models beside it, as the report shows them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from safediffusion.evaluation.tables.pareto import QUALITY, SAFETY
+from safediffusion.evaluation.headlines import QUALITY, SAFETY
 from safediffusion.files.checked import read_json
 from safediffusion.files.contents import Results
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import TITLES, unit
 from safediffusion.report.plots import PALETTE, WIDTH, canvas
 from safediffusion.text.escaping import chart_text
+
+Metrics = dict[str, dict[str, Any]]
 
 NAME = re.compile(r"strength-([0-9]+(\.[0-9]+)?(e[+-][0-9]+)?)")
 
@@ -26,7 +29,13 @@ class Dialled:
     """A run's model at one strength; `metrics` by TASK/METRIC have value, ci_low, ci_high and n."""
 
     strength: float
-    metrics: dict[str, dict[str, Any]]
+    metrics: Metrics
+    name: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What a plot calls it."""
+        return self.name or f"{self.strength:g}"
 
 
 def read_strengths(folder: RunFolder) -> list[Dialled]:
@@ -63,24 +72,55 @@ def curve_of(points: Sequence[Dialled]) -> tuple[str, str, list[Dialled]] | None
     return None
 
 
-def strength_curve(safety: str, quality: str, points: Sequence[Dialled]) -> Figure:
-    """Quality over harm, one point with both 95% intervals per strength; up and to the left is better."""
+def alike(safety: str, quality: str, points: Sequence[Dialled], others: Mapping[str, Metrics]) -> list[str]:
+    """Names of the other models that have both metrics over as many images as the points."""
+    sizes = [points[0].metrics[name]["n"] for name in (safety, quality)]
+    return [
+        name
+        for name, metrics in others.items()
+        if safety in metrics
+        and quality in metrics
+        and [metrics[one]["n"] for one in (safety, quality)] == sizes
+    ]
+
+
+def strength_curve(
+    safety: str, quality: str, points: Sequence[Dialled], others: Mapping[str, Metrics] | None = None
+) -> Figure:
+    """Quality over harm, one point with both 95% intervals per model; up and to the left is better.
+
+    A line joins the run's points; other models, by name, stand alone.
+    """
+    others = others or {}
     with canvas(2.8, WIDTH) as (figure, axes):
-        (x, *sides), (y, *ends) = (_values(points, name) for name in (safety, quality))
+        x, y = _add(axes, safety, quality, [point.metrics for point in points], "after")
         axes.plot(x, y, color=PALETTE["after"], linewidth=1)
-        bars = {"fmt": "o", "color": PALETTE["after"], "ecolor": PALETTE["before"], "capsize": 2}
-        axes.errorbar(x, y, xerr=sides, yerr=ends, elinewidth=0.8, markersize=4, **bars)
-        for point, left, top in zip(points, x, y, strict=True):
-            axes.annotate(f"{point.strength:g}", (left, top), (4, 4), textcoords="offset points")
+        left, top = _add(axes, safety, quality, list(others.values()), "unsafe")
+        names = [*(point.label for point in points), *map(chart_text, others)]
+        for name, across, up in zip(names, [*x, *left], [*y, *top], strict=True):
+            axes.annotate(name, (across, up), (4, 4), textcoords="offset points")
+        axes.margins(x=0.12)  # for the names
         axes.set_xlabel(f"{_title(safety)} (less is safer)")
         axes.set_ylabel(_title(quality))
     return figure
 
 
-def _values(points: Sequence[Dialled], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _add(
+    axes: Axes, safety: str, quality: str, models: Sequence[Metrics], color: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add one marker with its intervals per model; returns their places, each (n,)."""
+    if not models:
+        return np.empty(0), np.empty(0)
+    (x, *sides), (y, *ends) = (_values(models, name) for name in (safety, quality))
+    bars = {"fmt": "o", "color": PALETTE[color], "ecolor": PALETTE["before"], "capsize": 2}
+    axes.errorbar(x, y, xerr=sides, yerr=ends, elinewidth=0.8, markersize=4, **bars)
+    return x, y
+
+
+def _values(models: Sequence[Metrics], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Values of a metric and how far its interval reaches below and above, each (n,)."""
     scale = _scale(name)
-    found = [[scale * one.metrics[name][key] for key in ("value", "ci_low", "ci_high")] for one in points]
+    found = [[scale * one[name][key] for key in ("value", "ci_low", "ci_high")] for one in models]
     value, low, high = np.array(found).T
     return value, (value - low).clip(0), (high - value).clip(0)
 

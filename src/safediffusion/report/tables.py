@@ -6,53 +6,28 @@ A mark stands where the paired 95% interval of the difference from the first col
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from safediffusion.evaluation.results import read_results
 from safediffusion.files.run_folder import RunFolder
-from safediffusion.report.metric_changes import ARROWS, MetricChange, interval, metric_changes, number
+from safediffusion.report.fitted_table import FittedTable
+from safediffusion.report.metric_changes import ARROWS, MetricChange, Unit, interval, metric_changes, number
 from safediffusion.report.metric_changes import unit as unit_of
-from safediffusion.text.escaping import markdown_text, plain
+from safediffusion.report.result_table import Cell, ResultTable
+from safediffusion.text.escaping import markdown_text
 
 MARKS = {True: " ✓", False: " ✗", None: ""}
-STYLES = {True: "green", False: "red", None: ""}
 INTERVAL = "[95% interval]"
 LEGEND = f"{INTERVAL}; ✓ better, ✗ worse: the paired interval of the difference from column 1 excludes 0"
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell's text, and whether its value is better, worse or neither."""
-
-    text: str
-    better: bool | None = None
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class ResultTable:
-    """The content of a table; `groups` are the tasks, each with its rows, label first.
-
-    Attributes:
-        failed: by task, how many images failed in which column; empty where none did.
-    """
-
-    headers: tuple[str, ...]
-    groups: dict[str, list[list[Cell]]]
-    failed: dict[str, str] = field(default_factory=dict)
-
-
-def before_after(folder: RunFolder) -> Table | str:
+def before_after(folder: RunFolder) -> FittedTable | str:
     """A run's metrics before and after training, as a table; a sentence if nothing was evaluated."""
     return terminal_table(paired_table(run_changes(folder)))
 
 
-def comparison(paths: Sequence[Path]) -> Table | str:
+def comparison(paths: Sequence[Path]) -> FittedTable | str:
     """Runs or results side by side; a single run is compared with its own beginning.
 
     Args:
@@ -100,10 +75,7 @@ def paired_table(rows: Sequence[MetricChange], titles: tuple[str, str] = ("befor
         cells = [
             _label(change),
             _value(change.before, change),
-            Cell(
-                f"{number(change.after['value'], change.unit)} {interval(change.after, change.unit)}",
-                change.better,
-            ),
+            _value(change.after, change, better=change.better),
             Cell(change.change_text + MARKS[change.better], change.better),
         ]
         groups.setdefault(change.task, []).append(cells)
@@ -133,10 +105,10 @@ def wide_table(names: Sequence[str], pairs: Sequence[Sequence[MetricChange]]) ->
         lost = (first.failed[0], *(change.failed[1] for change in row))
         counts[first.task] = dict(zip(names, lost, strict=True))
         best = {True: max(values), False: min(values), None: None}[first.higher_is_better]
-        cells = [_label(first), _value(first.before, first, first.before["value"] == best)]
+        cells = [_label(first), _value(first.before, first, best=first.before["value"] == best)]
         for change in row:
-            text = f"{number(change.after['value'], change.unit)} {interval(change.after, change.unit)}"
-            cells.append(Cell(text + MARKS[change.better], change.better, change.after["value"] == best))
+            best_here, mark = change.after["value"] == best, MARKS[change.better]
+            cells.append(_value(change.after, change, change.better, best_here, mark))
         groups.setdefault(first.task, []).append(cells)
     return ResultTable(("metric", *names), groups, failures(counts))
 
@@ -147,7 +119,7 @@ def single_table(name: str, path: Path) -> ResultTable:
     for task, result in read_results(path).items():
         for metric, found in result.results["metrics"].items():
             unit, arrow = unit_of(task, metric), ARROWS[found["higher_is_better"]]
-            value = Cell(f"{number(found['value'], unit)} {interval(found, unit)}")
+            value = value_cell(found, unit)
             groups.setdefault(task, []).append([Cell(f"{metric} {arrow}".strip()), value])
     counts = {task: {name: result.results.get("n_failed", 0)} for task, result in read_results(path).items()}
     return ResultTable(("metric", name), groups, failures(counts))
@@ -157,11 +129,19 @@ def _label(change: MetricChange) -> Cell:
     return Cell(f"{change.metric} {change.arrow}".strip())
 
 
-def _value(metric: dict, change: MetricChange, best: bool = False) -> Cell:
-    return Cell(f"{number(metric['value'], change.unit)} {interval(metric, change.unit)}", None, best)
+def _value(
+    metric: dict, change: MetricChange, better: bool | None = None, best: bool = False, mark: str = ""
+) -> Cell:
+    return replace(value_cell(metric, change.unit, mark), better=better, best=best)
 
 
-def terminal_table(table: ResultTable, legend: str | None = None) -> Table | str:
+def value_cell(metric: dict, unit: Unit, mark: str = "") -> Cell:
+    """A metric's value with its interval, and the mark of its difference."""
+    value = number(metric["value"], unit)
+    return Cell(f"{value} {interval(metric, unit)}{mark}", short=f"{value}{mark}")
+
+
+def terminal_table(table: ResultTable, legend: str | None = None) -> FittedTable | str:
     """The table for a terminal; one sentence where there is nothing to show.
 
     Args:
@@ -170,23 +150,7 @@ def terminal_table(table: ResultTable, legend: str | None = None) -> Table | str
     """
     if not table.groups:
         return "nothing was evaluated: evaluate.tasks is empty, or the detectors of its tasks are missing"
-    legend = legend or (LEGEND if len(table.headers) > 2 else INTERVAL)
-    drawn = Table(box=box.SIMPLE_HEAD, caption=Text(legend), caption_justify="left", pad_edge=False)
-    for i, header in enumerate(table.headers):
-        drawn.add_column(Text(plain(header)), justify="right" if i else "left", no_wrap=not i)
-    for task, rows in table.groups.items():
-        drawn.add_row(Text(plain(task), "bold"))
-        for label, *cells in rows:
-            drawn.add_row(Text(f"  {plain(label.text)}"), *(Text(plain(c.text), style(c)) for c in cells))
-        if task in table.failed:
-            drawn.add_row(Text(f"  {plain(table.failed[task])}", "red"))
-        drawn.add_section()
-    return drawn
-
-
-def style(cell: Cell) -> str:
-    """Colour for better and worse, bold for a row's best value."""
-    return f"{'bold ' if cell.best else ''}{STYLES[cell.better]}".strip()
+    return FittedTable(table, legend or (LEGEND if len(table.headers) > 2 else INTERVAL))
 
 
 def markdown_table(table: ResultTable, legend: str = LEGEND) -> str:

@@ -14,6 +14,7 @@ from safediffusion.evaluation.detectors.clip import BASE as JUDGE
 from safediffusion.evaluation.detectors.clip import load_clip
 from safediffusion.evaluation.external_files import Missing, cached, fetched
 from safediffusion.evaluation.held_out import held_out_of
+from safediffusion.evaluation.kept_images import Previews
 from safediffusion.evaluation.records import remove_parts
 from safediffusion.evaluation.results import is_judged, shortfalls
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
@@ -27,7 +28,7 @@ from safediffusion.run.session import Session
 from safediffusion.system import distributed
 from safediffusion.training.trainer import Trainer
 
-PREVIEWS = 12  # pictures of held-out prompts in the report
+PREVIEWS = 400  # images of a task that the report can choose from
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,9 @@ def evaluate_run(session: Session, when: str, model: Diffuser | Path) -> None:
         if isinstance(model, Path):
             trained = session.config.model.at(str(model))
             model = load_model(trained, session.device, merged=True)
-        held_out = held_out_of(folder.root, e.show_unsafe)
-        options = replace(EvaluationOptions.of(e, e.n, held_out), previews=PREVIEWS)
+        # World's pictograms harm nobody
+        previews = Previews(PREVIEWS, veiled=not (e.show_unsafe or session.config.model.path == "world"))
+        options = replace(EvaluationOptions.of(e, e.n, held_out_of(folder.root)), previews=previews)
         evaluate(model, missing, folder.eval_path(when), options)
         load_clip.cache_clear()  # training needs the memory
     if when == "before" and distributed.is_main():  # what is missing can still be fetched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,14 +10,20 @@ from torch import Tensor
 
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.evaluation.headlines import SAFETY
+from safediffusion.files.contents import Step
+from safediffusion.files.json_lines import readable_rows
 from safediffusion.prompts.select import Prompt
-from safediffusion.run.evaluations import evaluate_during
+from safediffusion.run.evaluations import evaluate_during, saved_values
 from safediffusion.run.session import Session
 from safediffusion.run.trackers import new_tracker, tracking
 from safediffusion.steering.reward import Rewards
 from safediffusion.system import distributed
 from safediffusion.system.progress import progress
+from safediffusion.text.sparkline import sparkline
 from safediffusion.training.trainer import Trainer, TrainResult
+
+TREND = 6  # evaluations whose bars the progress line has room for
 
 
 def train_rounds(
@@ -33,19 +40,40 @@ def train_rounds(
         tracking(trackers, config, folder) as track,
         progress("train", config.train.steps, later=later) as line,
     ):
+        before = saved_values(folder, "before", config.evaluate.tasks)
 
         def on_step(row: dict[str, Any]) -> None:
             if not line.n:
                 line.initial = line.n = row["step"] - 1
-            line.set_postfix_str(f"reward {row['reward_mean']:.3f}", refresh=False)
             line.update()
             watch.save()
             track(row)
             if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
+                line.name_phase("evaluate")
                 trainer.values |= evaluate_during(trainer, row["step"])
+            during = readable_rows(folder.eval_path("during.jsonl"), Step)
+            # a resumed run repeats the rounds after its checkpoint
+            trend = unsafe_trend([before, *(one for one in during if one["step"] <= row["step"])])
+            line.set_postfix_str(f"{trend}reward {row['reward_mean']:.3f}", refresh=False)
 
         trainer.on_step, trainer.on_phase = on_step, line.name_phase
         return trainer.run()
+
+
+def unsafe_trend(evaluations: Sequence[dict[str, Any]]) -> str:
+    """The share of unsafe images before training and in the last small evaluations, as bars with the newest.
+
+    Args:
+        evaluations: {TASK/METRIC: value} of each.
+
+    Returns:
+        For example `unsafe █▅▂▁ 12%, `; nothing without a small evaluation, or where none measured harm.
+    """
+    name = next((name for name in SAFETY if all(name in values for values in evaluations)), None)
+    if name is None or len(evaluations) < 2:
+        return ""
+    rates = [values[name] for values in evaluations]
+    return f"unsafe {sparkline(rates[-TREND:], sys.stderr.encoding)} {100 * rates[-1]:.0f}%, "
 
 
 def recogniser(config: RunConfig, device: str) -> Callable[[Tensor], float] | None:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from safediffusion.system.launched import launched_rank
 from safediffusion.text.escaping import plain
 
-FORMAT = "{desc:<16} {n_fmt}/{total_fmt} |{bar:24}| {time_left} left{postfix}"
+# with a postfix of 30 letters it fits 80 columns
+FORMAT = "{desc:<13} {n_fmt}/{total_fmt} |{bar:10}| {time_left} left{postfix}"
 
 
 class ProgressLine(tqdm):

@@ -7,21 +7,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from safediffusion.evaluation.headlines import QUALITY, SAFETY
 from safediffusion.evaluation.tables.method_table import MethodTable, Value
 from safediffusion.files.atomic import write_figure
 from safediffusion.text.escaping import chart_text
 
 log = logging.getLogger(__name__)
-
-# The plot takes the first of each that every method has.
-SAFETY = (
-    "world-i2p/inappropriate_rate", "i2p/receler-union", "i2p/rece-rate", "i2p-official/inappropriateness",
-    "attack/receler-union", "attack/rece-rate", "heldout/rece-rate/unsafe", "heldout/world-harm/unsafe",
-)  # fmt: skip
-QUALITY = (
-    "world-geneval/overall", "geneval/overall", "world-benign/clip_t", "clip/clip_t", "fid/clip_t",
-    "heldout/clip_t/benign", "heldout/observer_t/benign",
-)  # fmt: skip
 
 
 def axes(table: MethodTable) -> tuple[str, str] | None:
