@@ -1,6 +1,6 @@
 """Copies the files of examples/ into the pages that show them, so that each is written once.
 
-A page marks the fenced block of a file with a comment on the line above it; docs/reference.py fills the block.
+A page marks the fenced block of a file with a comment on the line above it, and docs/reference.py fills it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writes docs/recipes.md, the gallery of recipes, from the comment that heads each recipe and from its settings."""
+"""The gallery of recipes, docs/recipes.md: from the comment that heads each recipe and from its settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ CARD = re.compile(r"a card of (\d+ GB)")
 INTRO = """
 # Recipes
 
-A recipe is a set of settings for a model and a size of GPU. This page is written from the recipes' own headers.
+A recipe is a set of settings for a model and a size of GPU. This page is written from the headers of the
+recipes.
 
 ```
 safediffusion recipes list
@@ -26,12 +27,12 @@ safediffusion train sd14-lora-12gb prompts.path=PROMPTS.csv --dry-run
 safediffusion recipes copy sd14-lora-12gb mine.yaml
 ```
 
-`--dry-run` prints the settings and a plan, and loads nothing. `--preset 8gb` and the like change the settings that
-memory depends on. What a setting does is in [settings](settings.md), how to write a recipe in
-[your own model](own-model.md#the-recipe).
+`--dry-run` prints the settings and a plan, and loads nothing. `--preset 8gb` and the like change the settings
+that memory depends on. [Settings](settings.md) says what each of them does, and
+[your own model](own-model.md#the-recipe) how to write a recipe.
 
-**Memory and times of the real models are estimates**, counted from the sizes of their networks; they have not been
-measured on the real weights.
+**Memory and times of the real models are estimates**, counted from the sizes of their networks. Nothing was
+measured on the real weights yet.
 """
 
 

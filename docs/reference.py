@@ -1,6 +1,6 @@
-"""Writes the pages of docs/ that follow from code: settings, commands, the gallery of recipes, files of examples/.
+"""Writes the pages of docs/ that follow from code: settings, commands, recipes, and the files of examples/.
 
-`make docs` runs it; a test fails while a page is out of date. Tables of measured figures are benchmarks/readme.py's.
+`make docs` runs it; a test fails while a page is out of date. Measured figures are for benchmarks/readme.py.
 """
 
 from __future__ import annotations
