@@ -114,8 +114,10 @@ def section(name: str, table: Table) -> str:
     """A result's table with its source, and a note where it is of the former World."""
     result = read(name)
     env = result["env"]
-    source = f"`{result['command']}` on {env['device']}, commit {env['git_commit'][:7]}."
-    return f"{note(name, env)}{table(result)}\n{source}\n"
+    table_text, command = table(result), f"`{result['command']}`"
+    source = "" if command in table_text else f"{command}; "
+    source += f"{env['device']}, commit {env['git_commit'][:7]}, `results/{name}.json`."
+    return f"{note(name, env)}{table_text}\n{source}\n"
 
 
 def note(name: str, env: Result) -> str:
@@ -130,15 +132,15 @@ def comparison() -> str:
 
 
 def index() -> str:
-    """Every result with its command; a result that has a section on a page is a link to it."""
+    """Every result with its command, and a link to the page that has its table."""
     places = {name: page for page, results in SECTIONS.items() for name in results}
     rows = []
     for path in sorted(set(RESULTS.glob("*.json")) - set(RESULTS.glob("*_short.json"))):
         result, name = read(path.stem), path.stem
-        link = f"[{name}]({places[name]}.md#{name})" if name in places else name
+        about = f"[{name}]({places[name]}.md)" if name in places else name
         env = result["env"]
-        rows.append((link, f"`{result['command']}`", env["device"], env["git_commit"][:7]))
-    return markdown(("result", "command", "device", "commit"), rows)
+        rows.append((about, env["device"], env["git_commit"][:7], f"`{result['command']}`"))
+    return markdown(("result", "device", "commit", "command"), rows)
 
 
 def pages() -> dict[Path, dict[str, Callable[[], str]]]:
