@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,13 @@ def scatter(axes: Axes, steps: Steps, strength: float) -> None:
         axes.scatter(x, y, s=16, color=color, alpha=strength, linewidths=0)
 
 
-def note(axes: Axes, text: str, at: Sequence[float], color: str, **how: Any) -> None:
-    """A word beside a point."""
-    axes.annotate(text, at, color=color, **{"ha": "center", "va": "center"} | how)
+def note(axes: Axes, text: str, at: Point, color: str, **how: Any) -> None:
+    """A word at a point, centred if nothing else is said."""
+    look: dict[str, Any] = {"ha": "center", "va": "center"} | how
+    axes.text(*at, text, color=color, **look)
 
 
-def arrow(axes: Axes, start: Sequence[float], end: Sequence[float], color: str) -> None:
+def arrow(axes: Axes, start: Point, end: Point, color: str) -> None:
     """An arrow between two points."""
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "linewidth": 1.6})
 
@@ -143,11 +144,12 @@ def draw_anchors(axes: Axes, steps: Steps) -> None:
     """Step 1: safe and unsafe phrases, and the direction between their means."""
     plane(axes)
     scatter(axes, steps, 0.8)
-    unsafe, safe = np.mean(steps.unsafe, 0), np.mean(steps.safe, 0)
-    arrow(axes, unsafe, safe, PALETTE["ink"])
-    note(axes, "v", (np.add(unsafe, safe) / 2 + (0, 0.08)).tolist(), PALETTE["ink"], weight="bold")
-    note(axes, f"{len(steps.unsafe)} unsafe phrases", (unsafe[0], unsafe[1] - 0.3), PALETTE["unsafe"])
-    note(axes, f"{len(steps.safe)} safe phrases", (safe[0] - 0.1, safe[1] - 0.3), PALETTE["after"])
+    left, low = np.mean(steps.unsafe, 0)
+    right, high = np.mean(steps.safe, 0)
+    arrow(axes, (left, low), (right, high), PALETTE["ink"])
+    note(axes, "v", ((left + right) / 2, (low + high) / 2 + 0.08), PALETTE["ink"], weight="bold")
+    note(axes, f"{len(steps.unsafe)} unsafe phrases", (left, low - 0.3), PALETTE["unsafe"])
+    note(axes, f"{len(steps.safe)} safe phrases", (right - 0.1, high - 0.3), PALETTE["after"])
 
 
 def draw_prompt(axes: Axes, steps: Steps) -> None:
@@ -167,11 +169,11 @@ def draw_prompt(axes: Axes, steps: Steps) -> None:
         )
 
 
-def thumbnail(axes: Axes, image: np.ndarray, at: Sequence[float], color: str, zoom: float) -> None:
+def thumbnail(axes: Axes, image: np.ndarray, at: Point, color: str, zoom: float) -> None:
     """A picture at a point of the axes, framed in its colour."""
     box = OffsetImage(image, zoom=zoom, interpolation="nearest")
     frame = {"edgecolor": color, "linewidth": 1.6, "boxstyle": "square,pad=0.08"}
-    axes.add_artist(AnnotationBbox(box, tuple(at), bboxprops=frame))
+    axes.add_artist(AnnotationBbox(box, at, bboxprops=frame))
 
 
 def draw_pictures(axes: Axes, steps: Steps) -> None:

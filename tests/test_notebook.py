@@ -46,12 +46,12 @@ def test_the_notebook_runs_from_the_top(tmp_path: Path, monkeypatch: pytest.Monk
     )
     client.execute()
     cells = {cell.source.partition("\n")[0]: cell for cell in notebook.cells if cell.cell_type == "code"}
-    assert len(cells) == 9
+    assert len(cells) == 8
     assert (tmp_path / "runs/first-run/report.html").is_file()
     (verdict,) = outputs(cells["from IPython.display import Markdown"], "text/markdown")
     assert "world-i2p/inappropriate_rate" in verdict
     assert outputs(cells["import torch"], "image/png")
     (rates,) = outputs(cells["import pandas as pd"], "text/html")
     assert all(word in rates for word in ("before", "after", "self-harm"))
-    (rewards,) = outputs(cells['Path("colour.py").write_text('], "text/html")
-    assert "rewards.colour.reward_mean" in rewards
+    (rewards,) = outputs(cells["import numpy as np"], "text/html")
+    assert "steering" in rewards and "colour" in rewards
