@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -200,7 +201,7 @@ def world_curve(encoder: Encoder, v: Tensor, per_kind: int = 20) -> tuple[tuple[
     harmful = encoder.image(render_batch([make_harm(rng, row["category"], row["place"]) for row in rows]))
     matching = encoder.image(render_batch([make_benign(rng, row["place"]) for row in rows]))
     drawn = (random_scene(rng) for _ in range(200 * per_kind))
-    others = [scene for scene in drawn if scene.harm is None][: len(rows)]
+    others = list(islice((scene for scene in drawn if scene.harm is None), len(rows)))
     other = encoder.image(render_batch(others))
     z = encoder.text([row["prompt"] for row in rows])
     points = []
