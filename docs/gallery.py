@@ -83,8 +83,11 @@ def _sentence(text: str) -> str:
 
 def _markdown(lines: Sequence[str]) -> Iterator[str]:
     """Sentences as they are; a setting with its reason, on indented lines, as an item of a list."""
+    listed = False
     for line in lines:
         if found := REASON.fullmatch(line):
+            yield from [] if listed else [""]
+            listed = True
             yield f"- `{found[1]}`: {found[2]}"
         else:
             yield f"  {line.strip()}" if line.startswith("  ") else line
