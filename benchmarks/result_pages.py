@@ -116,7 +116,7 @@ def section(name: str, table: Table) -> str:
     env = result["env"]
     table_text, command = table(result), f"`{result['command']}`"
     source = "" if command in table_text else f"{command}; "
-    source += f"{env['device']}, commit {env['git_commit'][:7]}, `results/{name}.json`."
+    source += f"{env['device']}, commit {env['git_commit'][:7]}, `benchmarks/results/{name}.json`."
     return f"{note(name, env)}{table_text}\n{source}\n"
 
 

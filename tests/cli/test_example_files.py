@@ -15,7 +15,7 @@ import yaml
 from tests.cli.conftest import ROOT, Command
 from tests.cli.test_commands import assets, tiny_world  # noqa: F401  (fixtures)
 from tests.pipelines import tiny_pipeline
-from tests.test_docs import DOCS
+from tests.test_docs import DOCS, commands, parse
 
 EXAMPLES = ROOT / "examples"
 BY_THEMSELVES = {"README.md", "first-run.ipynb"}  # the notebook: tests/test_notebook.py
@@ -43,6 +43,17 @@ def test_the_list_names_every_example() -> None:
     links = re.findall(r"\]\(([^)#]+)", text)
     assert all((EXAMPLES / link).exists() for link in links)
     assert {name.partition("/")[0] for name in files()} | {"first-run.ipynb"} <= set(links)
+
+
+def test_the_listed_commands_parse_in_their_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = 0
+    for line in (EXAMPLES / "README.md").read_text(encoding="utf-8").splitlines():
+        for words in commands(line):
+            (folder,) = re.findall(r"^\| \[[^\]]+\]\(([^)]+)\)", line)
+            monkeypatch.chdir(EXAMPLES / folder)
+            parse(words)
+            parsed += 1
+    assert parsed == 4
 
 
 def test_a_changed_file_changes_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
