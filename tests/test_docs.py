@@ -130,6 +130,15 @@ def test_navigation_has_every_page_once() -> None:
     assert sorted(nav(site["nav"])) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
 
 
+def test_the_site_is_published_as_make_builds_it() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert "make docs" in [step.get("run") for step in steps]
+    assert all(re.search(r"@v\d+$", step["uses"]) for step in steps if "uses" in step)
+    assert workflow["permissions"] == {"contents": "read"}  # the job that publishes has more, and no other
+    assert [name for name, job in workflow["jobs"].items() if "permissions" in job] == ["deploy"]
+
+
 @each(PAGES)
 def test_internal_links_resolve(page: Path) -> None:
     for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
