@@ -8,10 +8,8 @@ A test fails while a page is out of date.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attention
 import generalisation_tables
@@ -19,22 +17,20 @@ import items
 import overhead
 import peers
 import position_rule
+import result_pages
+import steering_figure
 import structure
 import tables
-from training_runs import RESULTS
+from result_pages import read
 
 from safediffusion.files.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 README, ALL = ROOT / "README.md", ROOT / "benchmarks/RESULTS.md"
 CHECKPOINTS = ROOT / "docs/checkpoints.md"
+CONCEPTS = ROOT / "docs/concepts.md"
 SCALING, WORLD, JUDGING = ROOT / "docs/scaling.md", ROOT / "docs/world.md", ROOT / "docs/evaluation.md"
 START, END = "<!-- {}: written by benchmarks/readme.py -->", "<!-- end -->"
-
-
-def read(name: str) -> dict[str, Any]:
-    """A result by name."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
@@ -54,6 +50,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "categories": lambda: tables.categories_table(read("world_nudity_seeds")),
         "generalisation": lambda: generalisation_tables.block(read("generalisation")),
     },
+    CONCEPTS: {"steering": lambda: steering_figure.score_table(steering_figure.read_steps())},
     JUDGING: {"position": lambda: position_rule.table(read("position_rule"))},
     ALL: {
         "index": tables.index_table,
@@ -63,6 +60,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "overhead": lambda: overhead.table(read("overhead")),
         "structure": lambda: structure.table(read("structure")),
     },
+    **result_pages.pages(),
 }
 
 

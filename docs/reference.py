@@ -1,6 +1,6 @@
-"""Writes docs/settings.md from the schema of a run and docs/commands.md from the command line.
+"""Writes the pages of docs/ that follow from code: settings, commands, recipes, and the files of examples/.
 
-`make docs` runs it; a test fails while one of the two pages is out of date.
+`make docs` runs it; a test fails while a page is out of date. Measured figures are for benchmarks/readme.py.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import embedded
+import gallery
 from typer.main import get_command
 
 from safediffusion.cli.commands import app
@@ -168,8 +170,13 @@ def _parameter(parameter: Any) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """The generated pages."""
-    return {DOCS / "settings.md": settings_page(), DOCS / "commands.md": commands_page()}
+    """The generated pages, and the pages with generated blocks."""
+    own = {
+        DOCS / "settings.md": settings_page(),
+        DOCS / "commands.md": commands_page(),
+        DOCS / "recipes.md": f"{GENERATED}\n{gallery.page()}",
+    }
+    return own | embedded.pages()
 
 
 if __name__ == "__main__":

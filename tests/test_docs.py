@@ -6,13 +6,14 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import gallery
 import pytest
 import yaml
 from typer.main import get_command
 
 from safediffusion.cli.commands import app
 from safediffusion.cli.lookups import GROUPS
-from safediffusion.config import dotted_keys, load_config, recipe_path
+from safediffusion.config import dotted_keys, list_recipes, load_config, recipe_path
 from safediffusion.evaluation.tasks import get_task, user_prompts
 from safediffusion.steering.anchors import load_safety_policy
 
@@ -23,6 +24,7 @@ WRITTEN = [page for page in PAGES if page.name not in ("settings.md", "commands.
 README = ROOT / "README.md"
 ABOUT = [README, *(ROOT / f"{name}.md" for name in ("CONTRIBUTING", "CHANGELOG", "SECURITY"))]
 FENCE = re.compile(r"^```(\w*)(?: title=\"([^\"]+)\")?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)\s]+)\)")
 FILES = ("json", "jsonl", "csv", "txt", "md", "py", "yaml", "yml", "html", "png", "safetensors")
 LOOK_UP = {
@@ -103,9 +105,38 @@ def test_generated_pages_are_up_to_date() -> None:
         assert path.read_text(encoding="utf-8") == text, "run: python docs/reference.py"
 
 
+def test_the_gallery_says_what_every_recipe_is_and_needs() -> None:
+    for name in list_recipes():
+        found = gallery.read(name)
+        assert found.what.endswith(".") and found.commands and found.needs, name
+        assert found.expect or name == "world-ddpo", name  # that one says it with what it needs
+
+
+def test_a_header_is_read_in_parts() -> None:
+    parts = (
+        "A model.",
+        "    safediffusion train a",
+        "Needs (estimate): 8 GB. Expect: little.",
+        "More.\n#   lr  low",
+    )
+    text = "#\n".join(f"# {part}\n" for part in parts)
+    assert gallery.header(f"{text}model:\n  # no header\n") == gallery.Header(
+        "A model.", ["safediffusion train a"], "(estimate) 8 GB.", "little.", ["More.", "", "- `lr`: low", ""]
+    )
+
+
 def test_navigation_has_every_page_once() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     assert sorted(nav(site["nav"])) == sorted(str(page.relative_to(DOCS)) for page in PAGES)
+
+
+def test_the_site_is_published_as_make_builds_it() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/docs.yml").read_text(encoding="utf-8"))
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    assert "make docs" in [step.get("run") for step in steps]
+    assert all(re.search(r"@v\d+$", step["uses"]) for step in steps if "uses" in step)
+    assert workflow["permissions"] == {"contents": "read"}  # the job that publishes has more, and no other
+    assert [name for name, job in workflow["jobs"].items() if "permissions" in job] == ["deploy"]
 
 
 @each(PAGES)
@@ -117,6 +148,12 @@ def test_internal_links_resolve(page: Path) -> None:
         target = (page.parent / name).resolve() if name else page
         assert target in PAGES, link
         assert not anchor or anchor in anchors(target), link
+
+
+@each(PAGES)
+def test_images_are_there_and_described(page: Path) -> None:
+    for description, name in IMAGE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        assert (page.parent / name).is_file() and len(description) > 20, name
 
 
 @each(ABOUT)

@@ -30,7 +30,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr("safediffusion.evaluation.tasks.TASKS", TASKS.copy())
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    blocks = re.findall(r"```python[^\n]*\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / f"{MODULE}.py").write_text("\n".join(blocks), encoding="utf-8")
     yield tmp_path
     sys.modules.pop(MODULE, None)
