@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from safediffusion.baselines.suffix import split_suffix
-from safediffusion.config import RunConfig, load_run_config
+from safediffusion.config import EvaluateConfig, RunConfig, load_run_config
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.config.invalid import explain_invalid
 from safediffusion.config.load import parse_words
@@ -96,6 +96,28 @@ class Changes:
     load: Sequence[str] = ()
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """What the command line says about the sampler; None leaves it as the run or the default has it."""
+
+    steps: int | None = None
+    guidance: float | None = None
+
+
+def with_sampler(config: RunConfig, sampler: Sampler) -> RunConfig:
+    """A configuration whose evaluations sample so.
+
+    Raises:
+        UserError: a number is not accepted.
+    """
+    given = {name: value for name, value in asdict(sampler).items() if value is not None}
+    try:
+        evaluate = EvaluateConfig.model_validate(config.evaluate.model_dump() | given)
+    except ValidationError as error:
+        raise UserError(f"--{explain_invalid(error)}") from error
+    return config.model_copy(update={"evaluate": evaluate})
+
+
 def load_with(config: ModelConfig, parts: Parts) -> Diffuser:
     """A model with its adapters merged and some of its parts replaced, which its name says."""
     from safediffusion.baselines.sampling import attach_named
@@ -123,6 +145,7 @@ def draw(
     out: Path,
     other: str | None = None,
     changes: Changes | None = None,
+    sampler: Sampler | None = None,
 ) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
@@ -132,9 +155,10 @@ def draw(
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
         changes: of the first model.
+        sampler: of both.
 
     Raises:
-        UserError: a prompt sexualises minors, which no option lifts; the seed is out of bounds; or both
+        UserError: a prompt sexualises minors, which no option lifts; a number is out of bounds; or both
             parts and a strength are given.
         RunError: an image is not finite; nothing is written.
     """
@@ -155,7 +179,7 @@ def draw(
     models = [other, model] if other else [model]
     for name in models:
         check_suffix(name)
-    config = run_config(model, changes.load)
+    config = with_sampler(run_config(model, changes.load), sampler or Sampler())
     with progress("sample", len(models)) as line:
         columns = []
         for name, how in zip(models, [Changes(), changes][-len(models) :], strict=True):
