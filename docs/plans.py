@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from safediffusion.config import list_recipes, load_config, recipe_path
@@ -21,6 +22,7 @@ from safediffusion.run.plan import Plan, preview
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs" / "families").glob("*.md"))
+WIDTH = 125  # of a line of a page
 RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(
     r"(`safediffusion train (?P<recipe>\S+) --dry-run` \(estimate\):\n\n```text\n).*?(?P<end>```\n)"
@@ -43,7 +45,9 @@ def filled_page(page: str, recipe: str, plan: Plan, measured: Sequence[str] = ()
     def block(found: re.Match[str]) -> str:
         if found["recipe"] != recipe:
             return found[0]
-        below = "".join(f"\nMeasured, {line}\n" for line in measured)
+        below = "".join(
+            f"\n{fill(f'Measured, {line}', WIDTH, break_on_hyphens=False)}\n" for line in measured
+        )
         return f"{found[1]}{plan}\n{found['end']}{below}"
 
     return BLOCK.sub(block, page)
