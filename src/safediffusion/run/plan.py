@@ -209,15 +209,19 @@ def preset_memory(
     config: RunConfig, diffuser: Diffuser, processes: int, overrides: Sequence[str]
 ) -> dict[str, Memory]:
     """Memory of a run with each preset; see `preview`. Those that its settings forbid are left out."""
-    found = {}
+    found: dict[str, Memory] = {}
+    counted: dict[str, ModelCost | None] = {}
     for name in list_presets():
         try:
             other = with_preset(config, name, overrides)
         except UserError:
             continue
-        train = other.train
-        model = cost_with(diffuser, other.model, train.lora_rank, train.recompute, tuple(train.lora_targets))
-        if model:
+        train, shapes = other.train, other.model.model_copy(update={"offload": False})
+        settings = (train.lora_rank, train.recompute, tuple(train.lora_targets))
+        key = f"{shapes.model_dump_json()} {settings}"  # presets differ in much that is not counted
+        if key not in counted:
+            counted[key] = cost_with(diffuser, shapes, *settings)
+        if model := counted[key]:
             found[name] = memory(other, model, processes)
     return found
 
