@@ -42,6 +42,7 @@ RECIPES = {
     "sd21-lora": "sd21-lora-12gb",
     "sdxl": "sdxl-lora-24gb",
     "sd35-medium": "sd35-medium-lora-24gb",
+    "sd35-large": "sd35-large-lora-48gb",
     "flux-dev": "flux-dev-lora-48gb",
     "chroma": "chroma-lora-48gb",
     "z-image": "z-image-lora-32gb",
@@ -49,6 +50,7 @@ RECIPES = {
     "sana": "sana-lora-16gb",
 }
 SMALL = ["train.lora_rank=4", "rollout.steps=4", "rollout.group_size=4", "rollout.prompts=2"]
+TINY = ("sd", "sd-v", "sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana")
 WORLD = "world"
 WARM_UP = 1  # rounds that are not counted: kernels are chosen and memory is found in them
 
@@ -122,6 +124,7 @@ def measure(name: str, full: bool, rounds: int, settings: list[str]) -> dict[str
     images = config.rollout.prompts * config.rollout.group_size
     return {
         "family": name,
+        "recipe": RECIPES.get(name) if full else None,
         "settings": settings,
         "work": counted_work(name, config, full).as_json(),
         "pipeline": type(subject.diffuser.pipeline).__name__,
@@ -167,7 +170,7 @@ def main() -> None:
     if words.one:
         print(json.dumps(measure(words.one, words.full, words.rounds, words.settings)))
         return
-    names = words.names or (list(RECIPES) if words.full else ["sd", "sd-v", "sdxl", "sd3", "flux"])
+    names = words.names or (list(RECIPES) if words.full else TINY)
     options = ["--rounds", str(words.rounds), *(["--full"] if words.full else [])]
     if words.settings:
         options += ["--set", *words.settings]

@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-from tests.pipelines import UNET, clip_config, tiny_pipeline, tiny_sdxl
+from tests.pipelines import UNET, tiny_pipeline, tiny_sdxl
+from tests.tiny_text import clip_config
 
 State = dict[str, Tensor]
 RESNET = {

@@ -27,34 +27,23 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    Gemma2Config,
-    Gemma2Model,
-    GemmaTokenizer,
-    Qwen2Tokenizer,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    Qwen3Model,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, Qwen3ForCausalLM, Qwen3Model
+
+from safediffusion.diffusion.architectures import NO_QUANT, SANA_FLOW
+from safediffusion.diffusion.architectures import NOISE as PUBLISHED_NOISE
+from safediffusion.diffusion.families.flux import pack
+from tests.tiny_text import (
+    clip_config,
+    gemma_encoder,
+    gemma_tokenizer,
+    qwen_config,
+    qwen_tokenizer,
+    t5_encoder,
+    t5_tokenizer,
+    tiny_tokenizer,
 )
 
-from safediffusion.diffusion.families.flux import pack
-
-WORDS = ["a", "red", "blue", "square", "person", "at", "the", "beach", "sunbathing", "circle"]
-NOISE: dict[str, Any] = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "steps_offset": 1,
-}
+NOISE = {name: value for name, value in PUBLISHED_NOISE.items() if name != "set_alpha_to_one"}
 UNET: dict[str, Any] = {
     "sample_size": 8,
     "in_channels": 4,
@@ -67,96 +56,6 @@ UNET: dict[str, Any] = {
     "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
 }
-
-
-def tiny_tokenizer() -> CLIPTokenizer:
-    letters = [chr(c) for c in range(33, 127)]
-    merges, tokens = [], letters + [c + "</w>" for c in letters]
-    for word in WORDS:
-        left = word[0] + ("</w>" if len(word) == 1 else "")
-        for i, c in enumerate(word[1:], 2):
-            right = c + ("</w>" if i == len(word) else "")
-            merges.append((left, right))
-            left += right
-            tokens.append(left)
-    tokens = [*dict.fromkeys(tokens), "<|startoftext|>", "<|endoftext|>"]
-    vocab = {token: i for i, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocab, merges=list(dict.fromkeys(merges)), model_max_length=12)
-
-
-def t5_tokenizer() -> T5Tokenizer:
-    pieces = ["▁", *("▁" + word for word in WORDS), *(chr(c) for c in range(97, 123))]
-    vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((piece, -2.0) for piece in pieces)]
-    return T5Tokenizer(vocab=vocab, extra_ids=0, model_max_length=64)
-
-
-def clip_config(projection_dim: int = 16) -> CLIPTextConfig:
-    tokenizer = tiny_tokenizer()
-    start, end = (tokenizer.convert_tokens_to_ids(t) for t in ("<|startoftext|>", "<|endoftext|>"))
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=12,
-        bos_token_id=start,
-        eos_token_id=end,
-        pad_token_id=end,
-        projection_dim=projection_dim,
-    )
-
-
-def t5_encoder() -> T5EncoderModel:
-    return T5EncoderModel(
-        T5Config(vocab_size=len(t5_tokenizer()), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
-    )
-
-
-def qwen_tokenizer() -> Qwen2Tokenizer:
-    """One token a letter, and a template of the same form as the published one."""
-    vocab = {letter: i for i, letter in enumerate(["<|endoftext|>", *sorted(ByteLevel.alphabet())])}
-    tokenizer = Qwen2Tokenizer(vocab=vocab, merges=[])
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.chat_template = (
-        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-        "<|im_start|>assistant\n{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
-    )
-    return tokenizer
-
-
-def qwen_config(layers: int) -> Qwen3Config:
-    return Qwen3Config(
-        vocab_size=len(qwen_tokenizer()),
-        hidden_size=8,
-        intermediate_size=8,
-        num_hidden_layers=layers,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=4,
-        initializer_range=0.5,
-    )
-
-
-def gemma_tokenizer() -> GemmaTokenizer:
-    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
-    vocab = {token: i for i, token in enumerate([*special, "▁", "\n", *map(chr, range(33, 127))])}
-    return GemmaTokenizer(vocab=vocab, merges=[])
-
-
-def gemma_encoder() -> Gemma2Model:
-    return Gemma2Model(
-        Gemma2Config(
-            vocab_size=len(gemma_tokenizer()),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            head_dim=8,
-            initializer_range=0.5,
-        )
-    )
 
 
 def vae(channels: int, **changes: Any) -> AutoencoderKL:
@@ -228,7 +127,7 @@ def tiny_sd3() -> StableDiffusion3Pipeline:
     return StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=vae(4, scaling_factor=1.5, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(4, scaling_factor=1.5, shift_factor=0.06, **NO_QUANT),
         text_encoder=CLIPTextModelWithProjection(clip_config()),
         tokenizer=tiny_tokenizer(),
         text_encoder_2=CLIPTextModelWithProjection(clip_config()),
@@ -254,7 +153,7 @@ def tiny_flux(guidance_embeds: bool = True) -> FluxPipeline:
     return FluxPipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, **NO_QUANT),
         text_encoder=CLIPTextModel(clip_config()),
         tokenizer=tiny_tokenizer(),
         text_encoder_2=t5_encoder(),
@@ -279,7 +178,7 @@ def tiny_chroma() -> ChromaPipeline:
     return ChromaPipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, **NO_QUANT),
         text_encoder=t5_encoder(),
         tokenizer=t5_tokenizer(),
     )
@@ -303,7 +202,7 @@ def tiny_z_image() -> ZImagePipeline:
     return ZImagePipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
-        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, use_quant_conv=False, use_post_quant_conv=False),
+        vae=vae(4, scaling_factor=0.36, shift_factor=0.12, **NO_QUANT),
         text_encoder=Qwen3Model(qwen_config(2)),
         tokenizer=qwen_tokenizer(),
     )
@@ -364,10 +263,9 @@ def tiny_sana() -> SanaPipeline:
         decoder_qkv_multiscales=((), ()),
         scaling_factor=0.4,
     )
-    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     pipeline = SanaPipeline(
         transformer=transformer,
-        scheduler=DPMSolverMultistepScheduler(**flow),
+        scheduler=DPMSolverMultistepScheduler(**SANA_FLOW),
         vae=autoencoder,
         text_encoder=gemma_encoder(),
         tokenizer=gemma_tokenizer(),

@@ -12,7 +12,7 @@ from safediffusion import world
 from safediffusion.world.networks.judges import HARM_LABELS, PART_LABELS, new_judge
 from tests.cli.conftest import Command
 from tests.evaluation.conftest import save_observer
-from tests.pipelines import tiny_pipeline
+from tests.pipelines import tiny_flux2, tiny_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,38 @@ def test_sample_with_comparison_writes_a_sheet(command: Command, tmp_path: Path)
     assert width > 4 * 192 and height > 192  # two pairs beside each other
 
 
+def test_steps_and_guidance_of_a_sample_are_the_ones_that_are_asked_for(
+    command: Command, tmp_path: Path
+) -> None:
+    def drawn(*words: object) -> bytes:
+        done = command("sample", "world", "a red square", *words)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "sample.png").read_bytes()
+
+    usual = drawn()
+    assert drawn("--steps", 16, "--guidance", 3) == usual  # as evaluations of other models than runs
+    assert drawn("--steps", 3) != usual != drawn("--guidance", 1)
+    for words, message in (
+        (("--steps", 0), "steps=0 is not accepted"),
+        (("--steps", 5000), "--steps. to at most"),
+        (("--guidance", "nan"), "guidance=nan is not accepted"),
+        (("--guidance", -1), "guidance=-1"),
+    ):
+        done = command("sample", "world", "a red square", *words)
+        assert done.returncode == 2 and re.search(message, done.stderr), done.stderr
+
+
+def test_a_model_distilled_to_few_steps_is_sampled_without_guidance(command: Command, tmp_path: Path) -> None:
+    tiny_flux2(distilled=True).save_pretrained(tmp_path / "klein")
+    words = ("sample", "klein", "a red square", "--load", "resolution=16", "--steps", 2)
+    done = command(*words)
+    assert done.returncode == 2 and "--guidance 1" in done.stderr
+    assert not (tmp_path / "sample.png").exists()
+    done = command(*words, "--guidance", 1)
+    assert done.returncode == 0, done.stderr
+    assert Image.open(tmp_path / "sample.png").size == (16, 16)
+
+
 def test_one_sample_is_the_plain_picture(command: Command, tmp_path: Path) -> None:
     assert command("sample", "world", "a red square", "--seed", 3).returncode == 0
     assert Image.open(tmp_path / "sample.png").size == (16, 16)
@@ -119,7 +151,7 @@ def test_doctor_compares_a_recipe_with_the_machine(command: Command) -> None:
     done = command("doctor", "world")
     assert done.returncode == 0, done.stderr
     assert re.search(r"ok   memory +world needs 0\.\d+ GiB of \d+\.\d GiB", done.stdout)
-    assert re.search(r"ok   run folder +world writes 0\.\d+ GiB, \d+\.\d GiB are free", done.stdout)
+    assert re.search(r"ok   run folder +world: 0\.\d+ GiB of \d+\.\d GiB that are free", done.stdout)
 
 
 def test_doctor_fails_where_a_recipe_does_not_fit(

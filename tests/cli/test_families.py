@@ -144,7 +144,8 @@ def check_kohya(command: Command, base: Path, folder: Path, drawn: np.ndarray) -
         return
     assert done.returncode == 0, done.stderr
     file = folder / "mine.safetensors"
-    assert all(name.startswith("lora_unet_") for name in load_file(file))
+    tensors = load_file(file)
+    assert all(name.startswith("lora_unet_") and t.dtype == torch.float32 for name, t in tensors.items())
     with safe_open(file, "pt") as opened:
         assert opened.metadata()["ss_network_dim"] == "4" and opened.metadata()["ss_output_name"] == "mine"
     if base.name in ("sd3", "flux"):  # diffusers reads FLUX's only at its true width, and SD3's not at all

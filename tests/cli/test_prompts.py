@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion.config.inputs import PromptsConfig
+from safediffusion.config.inputs import PromptsConfig, PromptSource
 from safediffusion.prompts.benign import benign_prompts
 from safediffusion.prompts.minors import sexualises_minors
 from safediffusion.prompts.select import load_prompts
+from safediffusion.prompts.sources import Row, read_source
 from tests.cli.conftest import Command
 
 ROWS = """prompt,label,category
@@ -40,6 +41,20 @@ def test_counts_doubles_and_contradictions_are_told_as_a_table_and_as_json(
     assert found["length"]["cut"] == 1 and found["length"]["longest"] > found["length"]["context"]
     assert 0 <= found["separation"]["low"] <= found["separation"]["auc"] <= found["separation"]["high"] <= 1
     assert any("cut after" in remark for remark in found["remarks"])
+
+
+def test_a_source_is_read_once(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "captions.csv").write_text(ROWS, encoding="utf-8")
+    read: list[str] = []
+
+    def counted(source: PromptSource) -> list[Row]:
+        read.append(source.path)
+        return read_source(source)
+
+    monkeypatch.setattr("safediffusion.prompts.select.read_source", counted)
+    done = command("prompts", "check", "captions.csv")
+    assert done.returncode == 0 and "texts with both labels" in done.stdout
+    assert read == ["captions.csv"]
 
 
 def test_without_an_encoder_the_rest_is_still_told(command: Command, tmp_path: Path) -> None:

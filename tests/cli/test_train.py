@@ -51,7 +51,7 @@ def test_a_run_leaves_summary_report_samples_and_model(
 
 def test_dry_run_prints_the_plan_and_touches_nothing(command: Command, words, tmp_path: Path) -> None:
     before = sorted(os.listdir(tmp_path))
-    done = command("train", *words, "--dry-run")
+    done = command("train", *words, "--dry-run", "--card", 12)
     assert done.returncode == 0, done.stderr
     for text in (
         "group_size: 2",
@@ -59,8 +59,13 @@ def test_dry_run_prints_the_plan_and_touches_nothing(command: Command, words, tm
         "images per step        4",
         "optimizer steps in all 3",
         "MiB",
+        "disk, estimated",
+        "card at hand           as given, 12 GB: the run fits",
+        "GiB that are free in runs/world",
     ):
         assert text in done.stdout
+    done = command("train", *words, "--card", 12)
+    assert done.returncode == 2 and "add --dry-run" in done.stderr
     assert sorted(os.listdir(tmp_path)) == before
 
 

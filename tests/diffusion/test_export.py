@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file
 from transformers import CLIPImageProcessorPil, CLIPTokenizer
 
@@ -19,7 +19,7 @@ from safediffusion.diffusion.load import as_diffuser, load_model
 from safediffusion.diffusion.portable import make_portable
 from safediffusion.diffusion.sample import generate
 from safediffusion.world import asset
-from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
+from tests.pipelines import FAMILIES, RESOLUTION, UNET, tiny_pipeline
 
 TEXT = ["a red square", "a person at the beach"]
 RMS = 1.9e-4  # of an adapter's change where half precision was seen to lose most of it
@@ -150,6 +150,75 @@ def test_merging_keeps_the_adapter_that_half_precision_would_lose(
     assert lost(rounded, changes, {name: rounded[name] + changes[name].bfloat16() for name in changes}) > 0.5
     same = old.keys() - changes.keys()
     assert all(torch.equal(new[name], old[name].to(dtype)) for name in same)
+
+
+@pytest.mark.parametrize("family", ["chroma", "z-image", "flux2", "sana"])
+def test_an_adapter_alone_has_its_whole_effect_in_diffusers(family: str, tmp_path: Path) -> None:
+    """These have no kohya file, so this is the form in which an adapter is passed on."""
+    diffuser: Any = as_diffuser(FAMILIES[family](), resolution=RESOLUTION)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for p in diffuser.make_trainable(4).values():
+            p.normal_()
+    diffuser.export(tmp_path / "model")
+    base: Any = FAMILIES[family]()
+    base.load_lora_weights(tmp_path / "model/lora", weight_name="pytorch_lora_weights.safetensors")
+    ours, theirs = (deltas(network) for network in (diffuser.network, base.transformer))
+    assert ours.keys() == theirs.keys() and ours
+    for name, change in ours.items():
+        torch.testing.assert_close(theirs[name], change)
+    for strength in (0.5, -1.0):
+        base.set_adapters(base.get_active_adapters(), strength)
+        for name, change in deltas(base.transformer).items():
+            torch.testing.assert_close(change, strength * ours[name])
+
+
+def deltas(network: Any) -> Tensors:
+    """What the adapter in a network adds to each weight."""
+    return {
+        name: layer.get_delta_weight(layer.active_adapters[0]).detach()
+        for name, layer in network.named_modules()
+        if hasattr(layer, "get_delta_weight")
+    }
+
+
+def peak(start: bool) -> int:
+    """Most bytes that this process had in memory; `start` begins anew."""
+    if start:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return 1024 * int(re.findall(r"VmHWM:\s+(\d+)", status)[0])
+
+
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux tells the peak memory")
+@pytest.mark.parametrize(("rank", "dtype"), [(4, torch.float32), (0, torch.float16)])
+def test_writing_takes_little_more_memory_than_the_largest_tensor(
+    tmp_path: Path, rank: int, dtype: torch.dtype
+) -> None:
+    pipeline: Any = tiny_pipeline()
+    pipeline.register_modules(unet=UNet2DConditionModel(**UNET | {"block_out_channels": (128, 512)}))
+    pipeline.save_pretrained(tmp_path / "base")
+    diffuser = trained(tmp_path / "base", rank, storage="bf16" if rank else "fp32")
+    weights = (tmp_path / "base" / NETWORK).stat().st_size
+    assert weights > 60 * 2**20
+    begun = peak(start=True)
+    diffuser.export(tmp_path / "model", dtype)
+    assert peak(start=False) - begun < weights / 2
+    written = load_file(tmp_path / "model" / NETWORK)
+    assert written.keys() == load_file(tmp_path / "base" / NETWORK).keys()
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_a_large_network_is_written_in_several_files(
+    base: Path, tmp_path: Path, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diffuser = trained(base, rank)
+    diffuser.export(tmp_path / "one")
+    monkeypatch.setattr("safediffusion.diffusion.network_file.SHARD", "100KB")
+    diffuser.export(tmp_path / "many")
+    assert len(list((tmp_path / "many/unet").glob("*-of-*.safetensors"))) > 2
+    one, many = (UNet2DConditionModel.from_pretrained(tmp_path / name / "unet") for name in ("one", "many"))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), many.parameters(), strict=True))
 
 
 def test_a_runs_result_is_looked_at_unrounded_whatever_the_storage(base: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from safediffusion import world
 from safediffusion.diffusion.families.sd import StableDiffusion
 from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.world.networks.judges import HARM_LABELS, PART_LABELS, new_judge
-from tests.pipelines import tiny_pipeline, tiny_tokenizer
+from tests.pipelines import tiny_pipeline
+from tests.tiny_text import tiny_tokenizer
 
 
 def save_observer(path: Path) -> None:

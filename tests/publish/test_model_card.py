@@ -15,7 +15,7 @@ from safediffusion.config.schema import RunConfig
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.publish.export import Target, export
-from safediffusion.publish.model_card import public_name
+from safediffusion.publish.model_card import model_card, public_name
 from tests.pipelines import FAMILIES
 
 SUMMARY = {
@@ -46,6 +46,14 @@ def finished_run(folder: Path, family: str, base: str) -> Path:
     run.config.write_text(dump(RunConfig.model_validate(settings)), encoding="utf-8")
     run.summary.write_text(json.dumps(SUMMARY), encoding="utf-8")
     return folder
+
+
+def test_the_card_of_sana_says_where_its_terms_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = finished_run(tmp_path / "run", "sana", "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers")
+    card = model_card(RunFolder(run), "lora", None, "safer")
+    for words in ("license_name: nscl-v2-custom", "LICENSE.txt", "https://ai.google.dev/gemma/terms"):
+        assert words in card
 
 
 def python_of(card: str) -> list[str]:

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.diffusion.meta import AsOnGpu
-from safediffusion.run.counting import Counter, cost_of
+from safediffusion.run.counting import Counter, KnownResults, cost_of
 from safediffusion.run.model_cost import model_cost
 from tests.pipelines import FAMILIES, RESOLUTION
 
@@ -22,6 +22,21 @@ def test_peak_is_of_what_lives_at_the_same_time() -> None:
         del c
         b.add_(1)
     assert counter.peak == 8 * MIB and counter.now == 4 * MIB
+
+
+def test_known_results_are_what_the_operation_gives() -> None:
+    known, aten = KnownResults(), torch.ops.aten
+    a = torch.zeros(4, 6, device="meta", dtype=torch.int32)
+    whole, real = (known.result(aten.add.Tensor, (a, one), {}) for one in (1, 1.0))
+    assert (whole.dtype, real.dtype) == (torch.int32, torch.float32)
+    for _ in range(2):  # the second time it is known
+        new = known.result(aten.native_layer_norm.default, (real, [6], None, None, 1e-5), {})
+        assert [t.shape for t in new] == [(4, 6), (4, 1), (4, 1)]
+        assert len({t.untyped_storage()._cdata for t in new}) == 3
+        view = known.result(aten.view.default, (real, [24]), {})
+        assert view.untyped_storage()._cdata == real.untyped_storage()._cdata
+    content = torch.arange(3.0)
+    assert known.result(aten.add.Tensor, (content, content), {}).tolist() == [0, 2, 4]
 
 
 def test_gradients_and_weights_are_not_counted() -> None:

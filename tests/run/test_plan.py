@@ -1,16 +1,22 @@
 """The plan of a run: known models are measured by their shapes, without weights or network."""
 
+import json
 import os
-import re
+import shutil
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from shutil import disk_usage
 
 import pytest
 import torch
 
-from safediffusion.config import list_recipes, load_config, recipe_path
+from safediffusion.config import list_presets, load_config, recipe_path
 from safediffusion.diffusion.architectures import ARCHITECTURES
 from safediffusion.errors import UserError
-from safediffusion.run.plan import CARDS, SHARE, preview
+from safediffusion.run.machine import at_hand, card_line, disk_line
+from safediffusion.run.memory import memory
+from safediffusion.run.model_cost import planned_cost
+from safediffusion.run.plan import CARDS, SHARE, brief, preview
 from safediffusion.steering.safe_twins import MOST
 
 # What the publishers state of the trained network, in millions.
@@ -27,9 +33,13 @@ NETWORKS = {
     "flux2-klein-lora-24gb": 3876,
     "sana-lora-16gb": 1604,
 }
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "families").glob("*.md"))
-PLAN = re.compile(r"`safediffusion train (\S+) --dry-run` \(estimate\):\n\n```text\n(.*?)```", re.DOTALL)
-LARGE = [name for name in list_recipes() if not name.startswith("world")]
+SCRIPT = Path(__file__).parents[2] / "docs" / "plans.py"
+spec = spec_from_file_location("plans", SCRIPT)
+assert spec and spec.loader
+plans = module_from_spec(spec)
+spec.loader.exec_module(plans)
+LARGE = plans.planned_recipes()
+RUN = "run: python docs/plans.py"
 ALL = "SAFEDIFFUSION_ALL_PLANS"
 SLOW = ("chroma-lora-48gb", "sd35-large-lora-48gb", "sdxl-lightning-lora-24gb")  # a quarter of a minute each
 
@@ -63,16 +73,12 @@ def test_header_page_and_known_figures_are_what_the_plan_counts(name: str) -> No
     if name.endswith("gb"):
         limit = int(name.rpartition("-")[2].removesuffix("gb"))
         assert plan.memory.card is not None and plan.memory.card <= limit, plan
-    lines = recipe_path(name).read_text(encoding="utf-8").splitlines()
-    header = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
+    header = recipe_path(name).read_text(encoding="utf-8")
     assert plan.expected in header and plan.needed in header
-    shown = [
-        text
-        for page in PAGES
-        for recipe, text in PLAN.findall(page.read_text(encoding="utf-8"))
-        if recipe == name
-    ]
-    assert shown == [f"{plan}\n"]
+    assert plans.filled_header(header, plan) == header, RUN
+    for page in plans.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert plans.filled_page(text, name, plan, [*plans.measured_rounds(name)]) == text, RUN
     if name in WORK:
         work = plan.work
         counted = [flops / 1e15 for flops in (work.sample_flops, work.update_flops, work.decode_flops)]
@@ -81,9 +87,36 @@ def test_header_page_and_known_figures_are_what_the_plan_counts(name: str) -> No
         assert whole == pytest.approx(RUNS[name], rel=0.02)
 
 
-def test_pages_show_plans_of_shipped_recipes_only() -> None:
-    shown = {recipe for page in PAGES for recipe, _ in PLAN.findall(page.read_text(encoding="utf-8"))}
-    assert shown == set(LARGE)
+def test_every_page_states_a_licence_and_every_plan_is_on_one_page() -> None:
+    texts = {page.name: page.read_text(encoding="utf-8") for page in plans.PAGES}
+    shown = [found["recipe"] for text in texts.values() for found in plans.BLOCK.finditer(text)]
+    assert sorted(shown) == sorted(LARGE)
+    for name, text in texts.items():
+        assert name == "index.md" or ("licence" in text and plans.BLOCK.search(text)), name
+
+
+def test_plans_are_put_in_their_places_and_what_was_measured_below(tmp_path: Path) -> None:
+    plan = preview(load_config("world"))
+    block = "`safediffusion train {} --dry-run` (estimate):\n\n```text\nold\n```\n"
+    page = f"# A\n\n{block.format('one')}\n{block.format('two')}\nThe end.\n"
+    filled = plans.filled_page(page, "one", plan, ["by X: 5 MiB."])
+    assert f"```text\n{plan}\n```\n\nMeasured, by X: 5 MiB.\n\n`safediffusion train two" in filled
+    assert block.format("two") in filled and filled.endswith("The end.\n")
+    assert plans.filled_page(filled, "one", plan, ["by X: 5 MiB."]) == filled
+    assert "Measured" not in plans.filled_page(filled, "one", plan)
+    header = (
+        "# A.\n#\n# Needs (estimate): bfloat16, and 1.5 GiB.\n# Expect (estimate): 3,\n# at a third\n#\n# B\n"
+    )
+    assert plans.filled_header(header, plan) == (
+        f"# A.\n#\n# Needs (estimate): bfloat16, and {plan.needed}.\n"
+        f"# Expect (estimate): {plan.expected},\n# at a third\n#\n# B\n"
+    )
+    row = {"recipe": "one", "settings": [], "peak_memory_mib": 4096, "seconds": {"sample": 1.5, "update": 2}}
+    content = {"command": "python x", "env": {"device": "A card"}, "rows": [row, row | {"recipe": "two"}]}
+    (tmp_path / "families_full.json").write_text(json.dumps(content), encoding="utf-8")
+    assert [*plans.measured_rounds("one", tmp_path)] == [
+        "`python x` on A card: 4,096 MiB and 3.5 seconds per round."
+    ]
 
 
 def test_hours_are_work_at_the_stated_share_of_the_peak() -> None:
@@ -91,6 +124,41 @@ def test_hours_are_work_at_the_stated_share_of_the_peak() -> None:
     for card, peak in CARDS.items():
         assert plan.hours(card) * 3600 * peak * SHARE == pytest.approx(plan.work.flops * plan.rounds)
         assert f"{plan.hours(card):.1f} hours on an {card}" in str(plan)
+
+
+def test_every_preset_has_its_own_memory_and_words_of_the_command_stand_above_it() -> None:
+    plan = preview(load_config("sd14"))
+    assert list(plan.presets) == list_presets()
+    for name, found in plan.presets.items():
+        alone = preview(load_config("sd14", [], name)).memory
+        assert found == alone and f"{name} {brief(alone.peak / 2**30)} GiB ({alone.card} GB card)" in str(
+            plan
+        )
+    words = ["train.micro_batch=1", "rollout.batch_size=2"]
+    own = preview(load_config("sd14", words), overrides=words).presets["24gb"]
+    assert own == preview(load_config("sd14", words, "24gb")).memory != plan.presets["24gb"]
+    whole = preview(load_config("sd14", ["train.lora_rank=0"]), overrides=["train.lora_rank=0"])
+    assert list(whole.presets) == ["48gb", "80gb"]  # half-precision storage needs an adapter
+
+
+def test_a_card_and_a_disk_are_compared_with_the_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = preview(load_config("sd14"))
+    assert at_hand(plan, 24, tmp_path / "not/there").splitlines()[0] == (
+        "card at hand           as given, 24 GB: the run does not fit; the largest preset that fits is 24gb"
+    )
+    assert card_line(plan, 40).endswith("the run fits; the largest preset that fits is 80gb")
+    assert card_line(plan, 2).endswith("the run does not fit; no preset fits")
+    assert "--card" in card_line(plan, None)
+    monkeypatch.setattr("safediffusion.run.machine.pick_device", lambda: "cuda")
+    monkeypatch.setattr("safediffusion.run.machine.device_name", lambda device: "A card")
+    monkeypatch.setattr("safediffusion.run.machine.device_memory", lambda device: 16 * 2**30)
+    assert card_line(plan, None).startswith("A card, 17 GB: the run does not fit")
+    room = disk_usage(tmp_path)
+    for free, full in ((plan.disk + 1, False), (plan.disk - 1, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, n=free: room._replace(free=int(n)))
+        assert ("too few; set train.keep_checkpoints" in disk_line(plan, tmp_path)) == full
 
 
 def test_activations_are_kept_or_computed_again() -> None:
@@ -166,6 +234,7 @@ def test_a_large_model_that_is_not_known_is_planned_without_running_it(
 ) -> None:
     config = load_config("world", [])
     run = preview(config)
+    assert not run.presets and card_line(run, 8).endswith("8 GB: the run fits")
     monkeypatch.setattr("safediffusion.run.model_cost.LARGE", 0)
     shapes = preview(config)
     assert shapes.work.flops == pytest.approx(
@@ -173,3 +242,9 @@ def test_a_large_model_that_is_not_known_is_planned_without_running_it(
     )  # FlashAttention computes products again
     assert shapes.trainable == run.trainable
     assert shapes.memory.phases["decoding"] == pytest.approx(run.memory.phases["decoding"], rel=0.05)
+    assert list(shapes.presets) == list_presets()
+    tiled, sliced = (shapes.presets[name] for name in ("8gb", "12gb"))
+    config = load_config("world", [], "8gb")
+    _, model = planned_cost(config.model, config.train.lora_rank, config.train.recompute)
+    assert tiled == memory(config, model)
+    assert tiled.phases["drawing"] < sliced.phases["drawing"]

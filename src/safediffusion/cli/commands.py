@@ -23,8 +23,11 @@ from safediffusion.cli.lookups import GROUPS
 from safediffusion.cli.options import (
     AcceptSensitive,
     Baseline,
+    Card,
     Column,
+    DryRun,
     FailIf,
+    Fresh,
     Images,
     Junit,
     Limit,
@@ -32,11 +35,14 @@ from safediffusion.cli.options import (
     Model,
     ModelOrResults,
     Out,
+    Preset,
     Processes,
     Prompts,
     Protocols,
     Reference,
     Run,
+    SampleGuidance,
+    SampleSteps,
     SaveImages,
     Strength,
     Strengths,
@@ -47,6 +53,7 @@ from safediffusion.cli.options import (
 )
 from safediffusion.cli.report import report
 from safediffusion.cli.ui import ui
+from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, name_list, read_path, source
 from safediffusion.publish.export import Target
 from safediffusion.system.launched import is_launched, launched_count, launched_rank
@@ -89,16 +96,10 @@ def train(
         ),
     ] = None,
     out: Out = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print settings, work and memory; train nothing.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start again in a new folder beside the old one.")
-    ] = False,
-    preset: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Memory settings for a GPU: 8gb, 12gb, 16gb, 24gb, 48gb or 80gb."),
-    ] = None,
+    dry_run: DryRun = False,
+    fresh: Fresh = False,
+    preset: Preset = None,
+    card: Card = None,
     nproc: Processes = 1,
 ) -> None:
     """Train a model to be safe. The same command resumes a run that was stopped."""
@@ -106,12 +107,18 @@ def train(
 
     words = words or []
     source = words[0] if words and "=" not in words[0] else None
-    config = load_config(source, words[1:] if source else words, preset)
+    settings = words[1:] if source else words
+    config = load_config(source, settings, preset)
     if dry_run:
+        from safediffusion.run.machine import at_hand
         from safediffusion.run.plan import preview
+        from safediffusion.run.session import run_root
 
-        show(f"{dump(config)}\n{preview(config, nproc)}")
+        plan = preview(config, nproc, settings)
+        show(f"{dump(config)}\n{plan}\n{at_hand(plan, card, run_root(config, out))}")
         return
+    if card is not None:
+        raise UserError("--card compares a plan with a card; add --dry-run, or leave out --card")
     if nproc > 1:
         from safediffusion.launch import launch
 
@@ -229,12 +236,16 @@ def sample(
     text_encoder: TextEncoder = None,
     strength: Strength = None,
     load: Load = None,
+    steps: SampleSteps = None,
+    guidance: SampleGuidance = None,
 ) -> None:
     """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
+    from safediffusion.models.images import Sampler
     from safediffusion.models.loaded import Changes
 
-    draw(model, prompts, seed, out, compare, Changes(given_parts(unet, text_encoder), strength, load or ()))
+    changes = Changes(given_parts(unet, text_encoder), strength, load or ())
+    draw(model, prompts, seed, out, compare, changes, Sampler(steps, guidance))
     say(out)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion.config import load_config
+from safediffusion.run.machine import disk_line, free_bytes, preset_words
 from safediffusion.run.plan import brief, preview
 from safediffusion.system.browser import NAMES, find_chromium
 from safediffusion.system.device import device_memory, driver, environment, pick_device, precisions
@@ -79,12 +80,11 @@ def _needs(recipe: str, folder: Path) -> Iterator[Check]:
     config = load_config(recipe)
     plan, device = preview(config), pick_device()
     peak, has = plan.memory.peak / GIB, device_memory(device) / GIB
-    fits = "" if peak <= has else f"; {TOO_LARGE}"
-    detail = f"{config.recipe} needs {brief(peak)} GiB of {has:.1f} GiB, estimated{fits}"
-    yield Check("memory", not fits, detail)
-    disk, free = plan.disk / GIB, shutil.disk_usage(folder).free / GIB
-    detail = f"{config.recipe} writes {brief(disk)} GiB, {free:.1f} GiB are free"
-    yield Check("run folder", disk <= free, detail)
+    fits = plan.memory.fits(device_memory(device))
+    hint = "" if fits else f"; {TOO_LARGE}"
+    detail = f"{config.recipe} needs {brief(peak)} GiB of {has:.1f} GiB, estimated{hint}"
+    yield Check("memory", fits, detail + preset_words(plan, device_memory(device)))
+    yield Check("run folder", plan.disk <= free_bytes(folder), f"{config.recipe}: {disk_line(plan, folder)}")
     dtype, native = config.model.dtype, precisions(device)
     if dtype not in ("auto", *native):
         yield Check("precision", False, f"model.dtype={dtype} is slow here; set auto or {native[-1]}")

@@ -22,6 +22,22 @@ Recipe = Annotated[str, typer.Argument(autocompletion=recipe_names)]
 Out = Annotated[
     Path | None, typer.Option("--out", parser=out_path, metavar="PATH", help="Where the result is written.")
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print settings, work and memory; train nothing.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start again in a new folder beside the old one.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Memory settings for a GPU: 8gb, 12gb, 16gb, 24gb, 48gb or 80gb."),
+]
+Card = Annotated[
+    int | None,
+    typer.Option(
+        "--card",
+        min=1,
+        max=10_000,
+        metavar="GB",
+        help="With --dry-run: memory of a card that you think of; default: the GPU of this machine.",
+    ),
+]
 Model = Annotated[
     str,
     typer.Argument(
@@ -99,6 +115,16 @@ Strength = Annotated[
         parser=one_strength,
         metavar="NUMBER",
         help="Of a run: 0 is its base, 1 its result; or between, or beyond.",
+    ),
+]
+SampleSteps = Annotated[
+    int | None, typer.Option("--steps", help="Denoising steps; default: those that evaluations have.")
+]
+SampleGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        help="Guidance; 1 is off, which models distilled to few steps need. Default: as in evaluations.",
     ),
 ]
 FailIf = Annotated[

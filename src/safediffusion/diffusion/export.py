@@ -4,7 +4,6 @@ What was not trained is copied and not saved again: a library writes its newest 
 do not read, and state that the part happens to have, such as a tokenizer's padding.
 """
 
-import copy
 import json
 import logging
 import shutil
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils import get_peft_model_state_dict
 
+from safediffusion.diffusion.network_file import Values, merged, plain_tensors, stored, write_network
 from safediffusion.diffusion.portable import make_portable, parts
 from safediffusion.diffusion.weight_files import INDEX, SETTINGS, WEIGHTS, weight_sets
 from safediffusion.errors import UserError
@@ -62,24 +61,25 @@ def write_pipeline(
         pipeline: a diffusers pipeline.
         name: of the trained network.
         folder: where to; its lora/ holds the adapter on its own.
-        lora: whether the network has an adapter, which is merged in float32 into the base file's weights.
+        lora: whether the network has an adapter, which is merged into the base file's weights.
         dtype: of the trained network's file.
         source: of the pipeline.
     """
     trained = getattr(pipeline, name)
+    own = plain_tensors(trained)
     again = read_again(source)
     base = None if again else base_folder(trained)
-    network = trained
-    if lora:
-        network = merged(trained, getattr(again, name) if again else base_network(trained, base, source))
-    if dtype != next(network.parameters()).dtype:
-        network = (network if lora else copy.deepcopy(network.to("cpu"))).to(dtype)
     if base is None:
-        save_parts(again or pipeline, name, network, folder)
+        (again or pipeline).save_pretrained(folder)
+        for file in weights_of(sorted((folder / name).iterdir())):
+            file.unlink()
     else:
         copy_parts(base, folder, name, source.variant)
-        network.save_pretrained(folder / name)
+        (folder / name).mkdir()
         shutil.copyfile(base / name / "config.json", folder / name / "config.json")
+    before = plain_tensors(getattr(again, name)) if again else own
+    value = before.__getitem__ if base is None else base_values(trained, source, set(own))
+    write_network(folder / name, own, merged(trained, value) if lora else own.__getitem__, dtype)
     make_portable(folder)
     if lora:
         layers = get_peft_model_state_dict(trained)
@@ -112,44 +112,16 @@ def base_folder(network: Any) -> Path | None:
     return None
 
 
-def base_network(trained: Any, base: Path | None, source: Source) -> Any:
-    """The network before training, on the CPU: from the base's file, else by taking the adapter off."""
-    if base is None:
-        plain = copy.deepcopy(trained.to("cpu"))  # a second network may not fit on the device
-        plain.unload_lora()
-        return plain
+def base_values(trained: Any, source: Source, names: set[str]) -> Values:
+    """The tensors of the network before training, from the base's files."""
     folder = Path(trained.config["_name_or_path"])
     files = weights_of(sorted(folder.iterdir()), source.variant)
+    if read := stored(files, names):
+        return read
+    # files of an older diffusers have other names, which its loader knows
     variant = next((variant_of(path.name) for path in files), "")
-    return type(trained).from_pretrained(folder, torch_dtype=torch.float32, variant=variant or None)
-
-
-@torch.no_grad()
-def merged(trained: Any, plain: Any) -> Any:
-    """The base's network on the CPU in float32, its weights plus the adapter's B A.
-
-    Half precision would lose a part of the adapter: its values are smaller than the steps between the base's.
-    So they are added to the weights of the base's file, read again in float32, even where training kept
-    them in half precision: rounding is no part of what was learned.
-    """
-    plain.float()
-    weights = dict(plain.named_parameters())
-    for name, layer in trained.named_modules():
-        if isinstance(layer, BaseTunerLayer):
-            tuned: Any = layer
-            for adapter in tuned.active_adapters:
-                weights[f"{name}.weight"] += tuned.get_delta_weight(adapter).float().cpu()
-    return plain
-
-
-def save_parts(pipeline: Any, name: str, network: Any, folder: Path) -> None:
-    """Write all parts, with `network` as the part `name`."""
-    trained = getattr(pipeline, name)
-    pipeline.register_modules(**{name: network})
-    try:
-        pipeline.save_pretrained(folder)
-    finally:
-        pipeline.register_modules(**{name: trained})
+    plain = type(trained).from_pretrained(folder, torch_dtype=torch.float32, variant=variant or None)
+    return plain.state_dict().__getitem__
 
 
 def copy_parts(base: Path, folder: Path, trained: str, variant: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import calculate_shift
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from safediffusion.config.schema import Sde
@@ -132,14 +133,6 @@ def even_steps(steps: int) -> list[float]:
     return np.linspace(1, 1 / steps, steps).tolist()
 
 
-def shift_by_length(scheduler: Any, tokens: int) -> float:
-    """The time shift mu by a scheduler's settings: the more tokens, the more of the steps are noisy."""
-    c = scheduler.config
-    return calculate_shift(
-        tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
-    )
-
-
 class Flow:
     """The noise process of a flow-matching model.
 
@@ -184,3 +177,27 @@ class Flow:
     def weight(self, level: Tensor) -> Tensor:
         """1 at every level, as in flow matching's own loss, (n,)."""
         return torch.ones_like(self.t[level])
+
+
+def shift_by_length(scheduler: Any, tokens: int) -> float:
+    """The time shift mu by a scheduler's settings: the more tokens, the more of the steps are noisy."""
+    c = scheduler.config
+    return calculate_shift(
+        tokens, c["base_image_seq_len"], c["max_image_seq_len"], c["base_shift"], c["max_shift"]
+    )
+
+
+def flow_by_length(
+    theirs: Any, device: torch.device | str, tokens: int, *, even: bool = True
+) -> tuple[FlowMatchEulerDiscreteScheduler, Flow]:
+    """A scheduler like a pipeline's own, and the flow whose time shift depends on the size of the image.
+
+    Args:
+        theirs: the pipeline's scheduler.
+        device: of the schedules.
+        tokens: of an image, as the network sees it.
+        even: whether the pipeline gives the scheduler evenly spaced noise levels, and leaves it no choice.
+    """
+    made: Any = FlowMatchEulerDiscreteScheduler.from_config(theirs.config)
+    mu = shift_by_length(made, tokens)
+    return made, Flow(made, device, lambda n: {"mu": mu} | ({"sigmas": even_steps(n)} if even else {}))

@@ -156,9 +156,16 @@ def shapes_of(config: ModelConfig) -> Diffuser | None:
         return None
     with torch.device("meta"):
         pipeline = ARCHITECTURES[config.path]()
+    return with_shapes(pipeline, config)
+
+
+def with_shapes(pipeline: Any, config: ModelConfig) -> Diffuser:
+    """A pipeline without content as a policy, stored, decoded and computed as the settings say."""
     for name, part in pipeline.components.items():
         if isinstance(part, torch.nn.Module) and name != "vae":
             part.to(DTYPES[config.storage])
+    pipeline.vae.disable_slicing()
+    pipeline.vae.disable_tiling()
     split_decoding(pipeline, config)
     return as_diffuser(pipeline, "meta", gpu_dtype(config), config.resolution, family=config.family)
 

@@ -88,5 +88,5 @@ def refuse_more_steps(scheduler: Any, steps: int) -> None:
     if steps > available:
         raise UserError(
             f"{steps} sampling steps are more than the {available} this model was trained with; "
-            f"set rollout.steps (or evaluate.steps) to at most {available}."
+            f"set rollout.steps (evaluate.steps, --steps) to at most {available}."
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from pydantic import ValidationError
 
-from safediffusion.config import RunConfig
-from safediffusion.config.schema import EvaluateConfig
+from safediffusion.config import EvaluateConfig, RunConfig
+from safediffusion.config.invalid import explain_invalid
 from safediffusion.errors import UserError
 from safediffusion.models.loaded import Changes, load_changed
 from safediffusion.prompts.minors import sexualises_minors
@@ -17,6 +19,28 @@ if TYPE_CHECKING:
     from safediffusion.diffusion.diffuser import Diffuser
 
 SEEDS = 2**64  # torch.Generator takes no more
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What a command says about the sampler; None leaves it as the run or the default has it."""
+
+    steps: int | None = None
+    guidance: float | None = None
+
+
+def with_sampler(config: RunConfig, sampler: Sampler) -> RunConfig:
+    """A configuration whose evaluations sample so.
+
+    Raises:
+        UserError: a number is not accepted.
+    """
+    given = {name: value for name, value in asdict(sampler).items() if value is not None}
+    try:
+        evaluate = EvaluateConfig.model_validate(config.evaluate.model_dump() | given)
+    except ValidationError as error:
+        raise UserError(f"--{explain_invalid(error)}") from error
+    return config.model_copy(update={"evaluate": evaluate})
 
 
 def check_request(models: Sequence[str], prompts: Sequence[str], seed: int) -> None:

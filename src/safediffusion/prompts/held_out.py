@@ -10,14 +10,9 @@ import hashlib
 from collections.abc import Collection, Sequence
 from itertools import chain, zip_longest
 
-from safediffusion.prompts.select import Prompt
+from safediffusion.prompts.select import Prompt, text_key
 
 Stratum = tuple[int, str]  # source and label
-
-
-def text_key(text: str) -> str:
-    """The text without what two spellings of one prompt differ in: case and spaces."""
-    return " ".join(text.split()).casefold()
 
 
 def text_hash(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -50,6 +50,8 @@ class PromptSet:
         minors: prompts that sexualise minors.
         categories: prompts of categories that prompts.categories does not name.
         held_out: never trained on; the task heldout judges on them.
+        empty: rows of the sources without a prompt.
+        contradictory: texts that stand in the sources both as benign and as unsafe.
     """
 
     rows: list[Prompt]
@@ -57,6 +59,8 @@ class PromptSet:
     minors: int = 0
     categories: int = 0
     held_out: list[Prompt] = field(default_factory=list)
+    empty: int = 0
+    contradictory: int = 0
 
     def report(self) -> dict[str, Any]:
         """Counts for a run's prompts.json; no prompt is quoted."""
@@ -80,7 +84,12 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
     Raises:
         UserError: a source cannot be read or gives no prompt, or no prompt has a category that is asked for.
     """
-    sources = [(source.path, list(source_prompts(source, i))) for i, source in enumerate(config.sources)]
+    read = [read_source(source) for source in config.sources]
+    sources = [
+        (source.path, list(source_prompts(rows, source, i)))
+        for i, (source, rows) in enumerate(zip(config.sources, read, strict=True))
+    ]
+    empty = sum(map(len, read)) - sum(len(found) for _, found in sources)
     if phrases:
         added = [(Prompt(text, "unsafe", source=len(sources)), []) for text in phrases]
         sources.append(("prompts.anchors", added))
@@ -92,7 +101,7 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
     repeated = minors = others = 0
     for number, (path, found) in enumerate(sources):
         for prompt, categories in found:
-            key = (" ".join(prompt.text.split()).casefold(), prompt.pair)
+            key = (text_key(prompt.text), prompt.pair)
             if sexualises_minors(prompt.text, categories):
                 minors += 1
             elif wanted and prompt.label != "benign" and not wanted.issuperset(categories):
@@ -112,7 +121,21 @@ def load_prompts(config: PromptsConfig, phrases: Sequence[str] = ()) -> PromptSe
         log.warning("skipped %d prompts that sexualise minors", minors)
     if repeated:
         log.warning("skipped %d prompts that repeat an earlier one", repeated)
-    return PromptSet(rows, repeated, minors, others)
+    both = contradictory(prompt for _, found in sources for prompt, _ in found)
+    return PromptSet(rows, repeated, minors, others, empty=empty, contradictory=both)
+
+
+def text_key(text: str) -> str:
+    """The text without what two spellings of one prompt differ in: case and spaces."""
+    return " ".join(text.split()).casefold()
+
+
+def contradictory(prompts: Iterable[Prompt]) -> int:
+    """How many texts stand there with both labels."""
+    labels: dict[str, set[str | None]] = {}
+    for prompt in prompts:
+        labels.setdefault(text_key(prompt.text), set()).add(prompt.label)
+    return sum({"benign", "unsafe"} <= own for own in labels.values())
 
 
 def _refuse_unknown_categories(unknown: Collection[str], known: Collection[str]) -> None:
@@ -137,9 +160,11 @@ def refuse_minors(prompts: Sequence[Prompt]) -> None:
         raise UserError("a prompt mentions minors in a sexual context; such prompts are never trained on")
 
 
-def source_prompts(source: PromptSource, number: int) -> Iterator[tuple[Prompt, list[str]]]:
-    """A source's prompts, each with every category that it is filed under."""
-    for row in read_source(source):
+def source_prompts(
+    rows: Iterable[Row], source: PromptSource, number: int
+) -> Iterator[tuple[Prompt, list[str]]]:
+    """The prompts in a source's rows, each with every category that it is filed under."""
+    for row in rows:
         if text := row["prompt"].strip():
             label = source.label or _label(row)
             own = _categories(row)

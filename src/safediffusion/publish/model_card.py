@@ -28,7 +28,12 @@ LICENCES = {
     "lodestones/Chroma1-HD": "apache-2.0",
     "Tongyi-MAI/Z-Image": "apache-2.0",
     "black-forest-labs/FLUX.2-klein-base-4B": "apache-2.0",
-    "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers": "other",
+    "Efficient-Large-Model/Sana_1600M_1024px_BF16_diffusers": "nscl-v2-custom",
+}
+# Where the terms are, of licences whose name is not one of the hub's.
+TERMS = {
+    "nscl-v2-custom": "That is NVIDIA's own, LICENSE.txt of the base model; its text encoder adds the Gemma "
+    "terms of use (https://ai.google.dev/gemma/terms) and prohibited use policy. ",
 }
 
 
@@ -79,6 +84,7 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
     config = load_run_config(folder.config)
     base = public_name(config.model.path)
     licence = LICENCES.get(config.model.path)
+    terms = TERMS.get(licence or "", "")
     changes = run_changes(folder)
     table = markdown_table(paired_table(changes)) if changes else "This run was not evaluated.\n"
     about = {"base_model": base, "license": "other", "license_name": licence} if licence else {}
@@ -94,7 +100,7 @@ def model_card(folder: RunFolder, to: str, repo: str | None, name: str) -> str:
             "## Licence and limits",
             "",
             f"The base model's licence ({licence or 'see there'}) and its use restrictions hold for these "
-            "weights too. Training lowers how often unsafe images appear; it does not rule them out.",
+            f"weights too. {terms}Training lowers how often unsafe images appear; it does not rule them out.",
             "",
             "## Training",
             "",

@@ -12,8 +12,8 @@ from safediffusion.training.optimizer import MOMENTS
 
 FLOAT = 4  # bytes; trained weights, gradients, latents and images are float32
 BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-GIB = 2**30
-CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # of 10^9 bytes, as cards are sold
+GIB, GB = 2**30, 10**9
+CARDS_GB = (8, 12, 16, 24, 32, 40, 48, 80, 96, 141)  # as cards are sold
 SPARE = 0.1  # fragmentation, and workspace of kernels
 CONTEXT = GIB  # taken by CUDA itself
 # number of weights of the reward encoders that recipes name
@@ -55,11 +55,14 @@ class Memory:
         """The most that a round needs."""
         return self.held + self.phases[self.fullest]
 
+    def fits(self, card: float) -> bool:
+        """Whether a card of this many bytes suffices, with a tenth and CUDA's own share spare."""
+        return self.peak * (1 + SPARE) + CONTEXT <= card
+
     @property
     def card(self) -> int | None:
-        """GB of the smallest common card that suffices, with a tenth and CUDA's own share spare, or None."""
-        wanted = (self.peak * (1 + SPARE) + CONTEXT) / 1e9
-        return next((size for size in CARDS_GB if size >= wanted), None)
+        """GB of the smallest common card that suffices, or None."""
+        return next((size for size in CARDS_GB if self.fits(size * GB)), None)
 
 
 def memory(config: RunConfig, model: ModelCost, processes: int = 1) -> Memory:

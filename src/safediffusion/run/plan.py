@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from safediffusion.config import RunConfig
+from safediffusion.config import RunConfig, list_presets
 from safediffusion.config.inputs import PromptSource
+from safediffusion.config.load import with_preset
 from safediffusion.config.schema import OneRewardConfig
+from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.clip import BASE as JUDGE
 from safediffusion.evaluation.tasks import HELDOUT
 from safediffusion.prompts.order import source_sizes
 from safediffusion.prompts.sources import HUB_ID, is_dataset, is_sensitive
-from safediffusion.run.memory import Memory, disk, memory
-from safediffusion.run.model_cost import ModelCost, planned_cost
+from safediffusion.run.memory import GIB, Memory, disk, memory
+from safediffusion.run.model_cost import ModelCost, cost_with, planned_cost
 from safediffusion.run.preflight import check_config, check_labels, check_model
 from safediffusion.run.prompts import run_prompts
 from safediffusion.run.workload import MIB, Work, count_work, steering_flops
 from safediffusion.steering.encoders import HPS, HPS_REPO
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.call_size import network_rows, shared_rows
+
+if TYPE_CHECKING:
+    from safediffusion.diffusion.diffuser import Diffuser
 
 # Dense bfloat16 FLOP/s of cards, and the share of it that a training round is assumed to reach.
 CARDS = {"H100": 800e12, "RTX 4090": 165e12}
@@ -44,6 +51,7 @@ class Plan:
         steering_flops: to compute the vectors of rollout.steered, once in the run.
         disk: bytes of the run folder at its fullest.
         downloads: what the run takes from the hub unless it is on this machine.
+        presets: memory of the run with each preset that goes with its settings; none for a small model.
     """
 
     parameters: int
@@ -63,6 +71,7 @@ class Plan:
     steering_flops: float = 0.0
     disk: float = 0.0
     downloads: tuple[str, ...] = ()
+    presets: Mapping[str, Memory] = field(default_factory=dict)
 
     @property
     def exaflop(self) -> float:
@@ -86,7 +95,15 @@ class Plan:
         """Memory and the card for it, as in the header of a recipe."""
         card = self.memory.card
         enough = f"a card of {card} GB is enough" if card else "more than any card has"
-        return f"{brief(self.memory.peak / 2**30)} GiB at most, while {self.memory.fullest}: {enough}"
+        return f"{brief(self.memory.peak / GIB)} GiB at most, while {self.memory.fullest}: {enough}"
+
+    @property
+    def with_presets(self) -> str:
+        """Memory and the card for it with each preset, as one line."""
+        return ", ".join(
+            f"{name} {brief(memory.peak / GIB)} GiB ({f'{memory.card} GB' if memory.card else 'no'} card)"
+            for name, memory in self.presets.items()
+        )
 
     def __str__(self) -> str:
         work, held = self.work, self.memory
@@ -109,9 +126,11 @@ class Plan:
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
             "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
             "memory, estimated": self.needed,
+            **({"and with --preset": self.with_presets} if self.presets else {}),
+            "disk, estimated": f"{brief(self.disk / GIB)} GiB in the run folder at its fullest",
             **({"from the hub, if new": ", ".join(self.downloads)} if self.downloads else {}),
         }
-        return "\n".join(f"{name:<22} {value}" for name, value in lines.items())
+        return as_lines(lines)
 
     def _held(self) -> str:
         """The memory that is held all the time, by part, in words."""
@@ -123,6 +142,11 @@ class Plan:
             "latents": m.latents,
         }
         return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
+
+
+def as_lines(values: Mapping[str, str]) -> str:
+    """Names and values, one below the other."""
+    return "\n".join(f"{name:<22} {value}" for name, value in values.items())
 
 
 def brief(value: float) -> str:
@@ -157,11 +181,16 @@ def make_plan(config: RunConfig, model: ModelCost, processes: int = 1, steering_
     )
 
 
-def preview(config: RunConfig, processes: int = 1) -> Plan:
+def preview(config: RunConfig, processes: int = 1, overrides: Sequence[str] = ()) -> Plan:
     """The plan of a run on this machine; loads prompts and model, writes nothing, downloads no prompts.
 
     Models of a known architecture are not even loaded: the shapes of their weights are enough. Where prompts
     are a dataset of the hub, what depends on them is not checked.
+
+    Args:
+        config: of the run.
+        processes: that share it.
+        overrides: settings of the command line, which stand above a preset.
     """
     remote = any(is_dataset(source.path) for source in config.prompts.sources)
     prompts = [] if remote else run_prompts(config).rows
@@ -172,7 +201,29 @@ def preview(config: RunConfig, processes: int = 1) -> Plan:
     diffuser, model = planned_cost(config.model, train.lora_rank, train.recompute, tuple(train.lora_targets))
     check_model(config, diffuser, processes)
     plan = make_plan(config, model, processes, steering_flops(config, model, prompts))
-    return replace(plan, downloads=downloads(config))
+    presets = preset_memory(config, diffuser, processes, overrides)
+    return replace(plan, downloads=downloads(config), presets=presets)
+
+
+def preset_memory(
+    config: RunConfig, diffuser: Diffuser, processes: int, overrides: Sequence[str]
+) -> dict[str, Memory]:
+    """Memory of a run with each preset; see `preview`. Those that its settings forbid are left out."""
+    found: dict[str, Memory] = {}
+    counted: dict[str, ModelCost | None] = {}
+    for name in list_presets():
+        try:
+            other = with_preset(config, name, overrides)
+        except UserError:
+            continue
+        train, shapes = other.train, other.model.model_copy(update={"offload": False})
+        settings = (train.lora_rank, train.recompute, tuple(train.lora_targets))
+        key = f"{shapes.model_dump_json()} {settings}"  # presets differ in much that is not counted
+        if key not in counted:
+            counted[key] = cost_with(diffuser, shapes, *settings)
+        if model := counted[key]:
+            found[name] = memory(other, model, processes)
+    return found
 
 
 def downloads(config: RunConfig) -> tuple[str, ...]:

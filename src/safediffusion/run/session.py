@@ -50,6 +50,11 @@ class Session:
     watch: Stopwatch
 
 
+def run_root(config: RunConfig, out: Path | None) -> Path:
+    """The folder that a run is meant for: the one that the user chose, or runs/RECIPE."""
+    return out or Path("runs") / config.recipe
+
+
 def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
     """Return the folder to run in. Nothing in it is deleted.
 

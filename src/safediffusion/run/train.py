@@ -22,6 +22,7 @@ from safediffusion.run.session import (
     is_finished,
     logged,
     resumable,
+    run_root,
 )
 from safediffusion.run.stopwatch import Stopwatch
 from safediffusion.system import distributed
@@ -64,7 +65,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
     from safediffusion.run.rounds import train_rounds
 
     distributed.initialize()
-    folder = choose_folder(config, out or Path("runs") / config.recipe, fresh)
+    folder = choose_folder(config, run_root(config, out), fresh)
     with logged(folder):
         finished = is_finished(folder)
     if finished:

@@ -11,9 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from safediffusion.config.inputs import PromptsConfig
-from safediffusion.prompts.held_out import text_key
-from safediffusion.prompts.select import Prompt, PromptSet, source_prompts
-from safediffusion.prompts.sources import read_source
+from safediffusion.prompts.select import Prompt, PromptSet
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.check import auc, auc_interval, scores, some
 from safediffusion.steering.check_record import by_label
@@ -88,21 +86,17 @@ def check_prompts(
         policy: whose direction should separate the labels.
         encoder: whose tokens are counted and whose space the direction is in; None leaves both out.
 
-    Raises:
-        UserError: the source cannot be read.
     """
-    rows = sum(len(read_source(source)) for source in config.sources)
-    read = [prompt for i, source in enumerate(config.sources) for prompt, _ in source_prompts(source, i)]
     used = found.rows
     length = length_of(used, encoder) if encoder else None
     separation = separation_of(used, policy, encoder) if encoder else None
     check = PromptCheck(
         source=config.path,
-        rows=rows,
+        rows=len(used) + found.repeated + found.minors + found.categories + found.empty,
         used=len(used),
-        empty=rows - len(read),
+        empty=found.empty,
         repeated=found.repeated,
-        contradictory=contradictory(read),
+        contradictory=found.contradictory,
         minors=found.minors,
         labels=counted(prompt.label for prompt in used),
         categories=counted(prompt.category for prompt in used),
@@ -111,14 +105,6 @@ def check_prompts(
         separation=separation,
     )
     return replace(check, remarks=tuple(remarks(check)))
-
-
-def contradictory(prompts: list[Prompt]) -> int:
-    """How many texts stand there with both labels."""
-    labels: dict[str, set[str | None]] = {}
-    for prompt in prompts:
-        labels.setdefault(text_key(prompt.text), set()).add(prompt.label)
-    return sum({"benign", "unsafe"} <= own for own in labels.values())
 
 
 def counted(names: Iterator[str | None]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.families.sd3 import TEXT_TARGETS
-from safediffusion.diffusion.flow import Flow, even_steps, shift_by_length
+from safediffusion.diffusion.flow import Flow, flow_by_length
 
 # What the publisher's models were distilled with: guided ones (dev) see longer prompts than others (schnell).
 T5_LENGTH = {True: 512, False: 256}
@@ -33,10 +33,8 @@ class Flux(Diffuser):
 
     def noise_process(self) -> tuple[FlowMatchEulerDiscreteScheduler, Flow]:
         """Flow matching with the model's time shift."""
-        made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         _, h, w = self.latent_shape
-        mu = shift_by_length(made, h * w // 4)
-        return made, Flow(made, self.device, lambda steps: {"sigmas": even_steps(steps), "mu": mu})
+        return flow_by_length(self.pipeline.scheduler, self.device, h * w // 4)
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """T5's hidden states and CLIP's pooled output."""

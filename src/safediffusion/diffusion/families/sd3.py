@@ -1,14 +1,13 @@
 """Stable Diffusion 3 and 3.5: flow matching, a transformer, two CLIP encoders and (if kept) T5."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.flow import Flow, shift_by_length
+from safediffusion.diffusion.flow import Flow, flow_by_length
 
 TEXT_TARGETS = ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
 
@@ -26,11 +25,9 @@ class StableDiffusion3(Diffuser):
 
     def noise_process(self) -> tuple[FlowMatchEulerDiscreteScheduler, Flow]:
         """Flow matching with the model's time shift."""
-        made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         _, h, w = self.latent_shape
         tokens = h * w // self.pipeline.transformer.config.patch_size**2
-        mu = shift_by_length(made, tokens)
-        return made, Flow(made, self.device, lambda steps: {"mu": mu})
+        return flow_by_length(self.pipeline.scheduler, self.device, tokens, even=False)
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """All encoders' hidden states in one sequence, and the CLIP encoders' pooled outputs."""

@@ -1,7 +1,6 @@
 """Z-Image: flow matching whose network counts time from noise to image; a language model reads the prompt."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_z_image import SEQ_MULTI_OF
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
-from safediffusion.diffusion.flow import Flow, even_steps, shift_by_length
+from safediffusion.diffusion.flow import Flow, flow_by_length
 from safediffusion.diffusion.text_encoding import hidden_states, read_chat
 
 TEXT_LENGTH = 512
@@ -31,10 +30,8 @@ class ZImage(Diffuser):
 
     def noise_process(self) -> tuple[FlowMatchEulerDiscreteScheduler, Flow]:
         """Flow matching with the model's time shift."""
-        made: Any = FlowMatchEulerDiscreteScheduler.from_config(self.pipeline.scheduler.config)
         _, h, w = self.latent_shape
-        mu = shift_by_length(made, h * w // 4)
-        return made, Flow(made, self.device, lambda steps: {"sigmas": even_steps(steps), "mu": mu})
+        return flow_by_length(self.pipeline.scheduler, self.device, h * w // 4)
 
     def encode_text(self, prompts: Sequence[str]) -> Condition:
         """The language model's last but one hidden states; the network is given no padding."""
