@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from safediffusion.cli import commands
+from safediffusion.cli import entry
 from safediffusion.files.atomic import write_text
 from safediffusion.report import plots
 
@@ -93,7 +93,7 @@ def _become(words: Sequence[str], folder: Path, output: Path, disturb: Disturb |
         sys.argv = ["safediffusion", *words]
         if disturb:
             disturb()
-        commands.run()
+        entry.run()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     except BaseException:
@@ -156,7 +156,7 @@ def preload(draw: bool) -> None:
     """Import what commands use; without `draw`, reports hold empty plots."""
     for name in USED:
         import_module(name)
-    commands.quiet()
+    entry.quiet()
     if not draw:
         plots.svg = lambda figure: "<svg></svg>"
         plots.save_png = lambda figure, path: write_text(path, "no picture")

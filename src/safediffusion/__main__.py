@@ -1,6 +1,6 @@
 """`python -m safediffusion` is the command line."""
 
-from safediffusion.cli.commands import main
+from safediffusion.cli.entry import main
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from safediffusion.cli import commands
+from safediffusion.cli import entry
 from tests.held import LIMIT
 from tests.pipelines import tiny_pipeline
 
@@ -75,7 +75,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captu
         monkeypatch.setattr(sys, "argv", ["safediffusion", *map(str, args)])
         code = 0
         try:
-            commands.run()
+            entry.run()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
         return Done(code, *capfd.readouterr())

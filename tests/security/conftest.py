@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from safediffusion.cli import commands
+from safediffusion.cli import entry
 from safediffusion.files.run_folder import RunFolder
 from tests.pipelines import tiny_pipeline
 from tests.report.conftest import synthetic_run
@@ -27,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def run(*words: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["safediffusion", *words])
         with pytest.raises(SystemExit) as end:
-            commands.run()
+            entry.run()
         seen = capsys.readouterr()
         return int(end.value.code or 0), seen.out, seen.err
 

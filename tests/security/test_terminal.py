@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import safediffusion
-from safediffusion.cli import commands
+from safediffusion.cli import entry
 from safediffusion.cli.tables import describe
 from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors.nudenet import PAPERS
@@ -151,12 +151,12 @@ def test_a_log_line_stays_one_line_on_screen_and_in_log_txt(
         with log_file(tmp_path / "log.txt"):
             logging.getLogger("safediffusion.test").warning("skipped %s", HOSTILE)
 
-    monkeypatch.setattr(commands, "app", command)
+    monkeypatch.setattr(entry, "app", command)
     monkeypatch.setattr(sys, "argv", ["safediffusion"])
     logger = logging.getLogger("safediffusion")
     handlers = logger.handlers
     with pytest.raises(SystemExit):
-        commands.run()
+        entry.run()
     logger.handlers = handlers
     for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text(encoding="utf-8")):
         assert text.endswith(f"skipped {plain(HOSTILE)}\n") and text.count("\n") == 1
@@ -207,6 +207,6 @@ def test_an_error_of_several_lines_is_shown_as_one(run: Run, monkeypatch: pytest
     def fail(**rest: object) -> None:
         raise UserError(f"first\n{EVERY}")
 
-    monkeypatch.setattr(commands, "app", fail)
+    monkeypatch.setattr(entry, "app", fail)
     code, _, err = run("doctor")
     assert code == 2 and err.count("\n") == 1 and harmless(err)

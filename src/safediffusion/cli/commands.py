@@ -1,21 +1,13 @@
-"""The command line: one small function per command, errors as one line and an exit code.
+"""The command line: one small function per command.
 
 Heavy modules are imported inside the functions, so that `--help` is fast.
-
-Exit codes: 0 done, 1 the run failed, 2 wrong usage, 3 a broken limit, 130 Ctrl-C, 143 SIGTERM.
--v adds the traceback.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import sys
-import traceback
-import warnings
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -56,9 +48,8 @@ from safediffusion.cli.ui import ui
 from safediffusion.errors import UserError
 from safediffusion.files.paths import image_path, name_list, read_path, source
 from safediffusion.publish.export import Target
-from safediffusion.system.launched import is_launched, launched_count, launched_rank
-from safediffusion.text.terminal import PlainFormatter, complain, say, show
-from safediffusion.unexpected import tell
+from safediffusion.system.launched import is_launched, launched_rank
+from safediffusion.text.terminal import say, show
 from safediffusion.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -342,63 +333,3 @@ def doctor(
 
 for command in (report, ui):
     app.command()(command)
-
-
-def quiet() -> None:
-    """Silence the libraries, before they are imported: warnings, logs, progress bars."""
-    warnings.filterwarnings("ignore")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # hides the bars of libraries; our own line is shown anyway
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-
-
-def main() -> None:
-    """Entry point of the command line, for one process."""
-    try:
-        run()
-    except SystemExit as end:
-        if launched_count() > 1 and isinstance(end.code, int):
-            # a thread of gloo that outlives the interpreter would abort the process
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code)
-        raise
-
-
-def run() -> NoReturn:
-    """Run a command and turn its errors into one line and an exit code."""
-    arguments = sys.argv[1:]
-    verbose = [word for word in arguments if word in ("-v", "--verbose")]  # accepted anywhere on the line
-    if not verbose:
-        quiet()
-    # all processes meet the same warnings, so only the main one prints them
-    handler = logging.StreamHandler() if launched_rank() == 0 else logging.NullHandler()
-    handler.setFormatter(PlainFormatter())
-    logging.getLogger("safediffusion").handlers = [handler]
-    try:
-        code = app(args=[word for word in arguments if word not in verbose], standalone_mode=False)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, such as `head`, closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except Exception as error:
-        if verbose:
-            complain(*traceback.format_exc().rstrip().split("\n"))
-        sys.exit(explain(error, bool(verbose)))
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def explain(error: Exception, verbose: bool) -> int:
-    """Print an error in one line; returns the exit code."""
-    usage = getattr(error, "format_message", None)  # of the parser of the command line
-    if usage:
-        if text := usage().strip():  # empty where help was printed instead
-            where = getattr(getattr(error, "ctx", None), "command_path", "safediffusion")
-            complain(f"Error: {text} See: {where} --help")
-        return 2
-    told = tell(error, verbose)
-    complain(f"Error: {told.text}")
-    return told.code
