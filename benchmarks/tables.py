@@ -102,12 +102,10 @@ def world_table(result: dict[str, Any]) -> str:
         before = row.show(before["value"]) + unit
         n = "" if row.metric.count("/") > 1 else str(result["pictures"][row.metric.split("/")[0]])
         rows.append((row.name, n, before, f"**{row.show(after['value'])}{unit}** {interval}", aim))
-    minutes = estimates["train_seconds"]["value"] / 60
     seeds = ", ".join(map(str, result["seeds"]))
     return (
         markdown(("World", "images", "before", "after [95% over seeds]", "aim"), rows)
-        + f"\nSeeds {seeds}; {minutes:.0f} minutes of training per run ({result['device']}); "
-        + f"`{result['command']}`.\n"
+        + f"\nSeeds {seeds}; {result['device']}; `{result['command']}`.\n"
     )
 
 

@@ -146,9 +146,7 @@ def main() -> None:
         summaries.append(train(recipe, settings, out))
         pictures = images_per_task(RunFolder(out))
     text, estimates = table(summaries, targets)
-    estimates["train_seconds"] = Estimate.of([s["train_seconds"] for s in summaries])
-    minutes = estimates["train_seconds"].value / 60
-    print(f"\n{text}\nminutes of training per run: {minutes:.1f} on {summaries[0]['device']}")
+    print(f"\n{text}")
     path = write_result(
         name,
         {
