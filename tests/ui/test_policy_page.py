@@ -36,7 +36,8 @@ def press(page: Any, text: str) -> None:
 
 def write(page: Any, label: str, text: str) -> None:
     """Replace the text of a field."""
-    page.get_by_label(re.compile(f"^{label}")).first.focus()  # the label holds what explains it, too
+    found = page.get_by_label(re.compile(label))  # a pattern tells Safe from Unsafe, a text does not
+    found.locator("visible=true").first.focus()
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(text)
 

@@ -32,7 +32,7 @@ def check_html(found: Record, alpha: float) -> str:
         markup.note(separation, kind="says")
         + markup.note(f"{recommended} {phrases}")
         + markup.charts(check_charts(found, alpha), "policy")
-        + markup.opened("What each phrase adds", markup.table(contributions(found), ADDS), hurting > 0)
+        + markup.opened("What each phrase adds", markup.table(contributions(found), ADDS), True)
     )
 
 

@@ -25,6 +25,7 @@ RECENT = 10  # rounds whose mean is the time of the next ones
 TAIL = 4096  # bytes of a log
 LINES = 6  # of a log
 LATELY = 900  # seconds
+MOST_RUNS = 50  # whose rows are kept
 
 kept = Kept()
 
@@ -92,41 +93,40 @@ class RunStates:
 
     def read(self, folder: RunFolder) -> RunState:
         """The state of a run now."""
-        process, note = process_of(folder), started(folder)
-        here, elsewhere = working(folder.root), worker_elsewhere(folder)
-        if not folder.root.is_dir() and process is None and note is None:
+        process, elsewhere = process_of(folder), worker_elsewhere(folder)
+        if not (folder.root.is_dir() or process or started(folder)):
             return RunState(folder, "missing")
         reader = Reader()
         config = reader.optional(load_run_config, folder.config)
         summary = reader.optional(read_summary, folder.summary)
         progress = reader.optional(read_progress, folder.progress) or {}
-        rows = self._rows.setdefault(folder.metrics, Rows(folder.metrics))
-        found = tuple(reader.rows(rows))
-        error = None
-        if process is not None:
-            status = "stopping" if is_stopping(process) else "running" if here and config else "starting"
-        elif elsewhere and not summary:
-            status = "running"
+        if len(self._rows) > MOST_RUNS:
+            self._rows.clear()
+        rows = tuple(reader.rows(self._rows.setdefault(folder.metrics, Rows(folder.metrics))))
+        error = last_error(folder)
+        if process and not (summary and working(folder.root) is None):
+            loading = config is None or working(folder.root) is None
+            status = "stopping" if is_stopping(process) else "starting" if loading else "running"
         elif summary:
             status = "collapsed" if summary["status"] == "collapsed" else "finished"
+        elif elsewhere:
+            status = "running"
+        elif not folder.root.is_dir() and error is None:
+            status = "missing"
         else:
-            error = last_error(folder) if note else None
-            status = "failed" if error or not config else "stopped"
-            if not folder.root.is_dir() and config is None and error is None:
-                return RunState(folder, "missing")
-        if len(self._rows) > 50:
-            self._rows.clear()
+            status = "failed" if error else "stopped"
+        phase = phase_of(folder, None if status == "starting" else config, rows, progress)
         return RunState(
             folder,
             status,
             config,
-            None if summary else phase_of(folder, None if status == "starting" else config, found, progress),
+            None if summary or status == "missing" else phase,
             f"process {process.pid} of this machine" if process else elsewhere,
-            alarm_of(found, summary),
-            error,
+            alarm_of(rows, summary),
+            error if status == "failed" else None,
             tuple(reader.notes),
             tuple(log_lines(folder.log)),
-            found,
+            rows,
             summary,
         )
 
@@ -256,7 +256,7 @@ def alarm_of(rows: tuple[dict[str, Any], ...], summary: dict[str, Any] | None) -
 def last_error(folder: RunFolder) -> str | None:
     """Why the last process that the page started ended, if it said so; None after a stop."""
     note = started(folder)
-    lines = log_lines(log_path(folder), note["log_from"] if note else 0)
+    lines = log_lines(log_path(folder), note["log_from"]) if note else []
     errors = [line for line in lines if line.startswith("Error: ")]
     return errors[-1].removeprefix("Error: ") if errors else None
 

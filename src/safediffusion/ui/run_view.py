@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safediffusion.files.checked import read_optional
+from safediffusion.errors import RunError
+from safediffusion.files.checked import read_json, read_optional
 from safediffusion.files.contents import Samples, Step
 from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
@@ -29,7 +30,7 @@ SAYS = {
     "starting": "is starting",
     "running": "is running",
     "stopping": "stops after this round and keeps a checkpoint",
-    "stopped": "is stopped; it can go on from its last checkpoint",
+    "stopped": "is stopped and can go on",
     "failed": "has failed",
     "finished": "is finished",
     "collapsed": "is finished, with signs of reward hacking",
@@ -126,9 +127,6 @@ def result_html(state: RunState) -> str:
 
 def read_verdict(summary: Path) -> list[str]:
     """The verdict of a finished run; none where a result is damaged."""
-    from safediffusion.errors import RunError
-    from safediffusion.files.checked import read_json
-
     try:
         found = verdict(run_changes(RunFolder(summary.parent)), read_json(summary))
     except (RunError, KeyError, TypeError):
