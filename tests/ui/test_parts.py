@@ -20,7 +20,7 @@ from safediffusion.ui.found import finished_runs, judged, run_folders
 from safediffusion.ui.pictures import Picture, row_html
 from safediffusion.ui.sensitive import is_sensitive
 from safediffusion.ui.try_page import choices, first_choice, request
-from safediffusion.ui.verdicts import Judged, shared_tasks
+from safediffusion.ui.verdicts import Judged, picture_file, shared_tasks
 from tests.ui.runs import finished_run, judged_run
 
 
@@ -105,10 +105,10 @@ def test_lists_show_runs_and_results_and_bear_a_folder_that_is_not_there(tmp_pat
     runs = tmp_path / "runs"
     assert (run_folders(runs), judged(runs), first_choice(runs)) == ([], [], ["world", "world+sld-strong"])
     finished, evaluated = finished_run(runs / "finished").root, judged_run(runs / "group/evaluated").root
-    shutil.copytree(evaluated / "eval/after", runs / "results")
+    shutil.copytree(evaluated / "eval/after", runs / "results/one")
     shutil.copytree(evaluated / "eval/after", evaluated / "eval/strength-0.5")
     assert finished_runs(runs) == [str(finished)] and str(finished) in choices(runs)
-    assert judged(runs) == [str(evaluated), str(evaluated / "eval/strength-0.5"), str(runs / "results")]
+    assert judged(runs) == [str(evaluated), str(evaluated / "eval/strength-0.5"), str(runs / "results/one")]
     assert {run.root for run in run_folders(runs)} == {finished, evaluated}
 
 
@@ -160,6 +160,14 @@ def test_verdicts_change_from_the_first_column_to_any_other() -> None:
         SAFER: [True, False, True, False],
         LESS_SAFE: [False, True, False, False],
     }
+
+
+def test_a_linked_picture_is_not_shown(tmp_path: Path) -> None:
+    task = judged_run(tmp_path / "run").eval_path("after", "world-i2p")
+    assert picture_file(task, 0) == task / "images/00000.png" and picture_file(task, 99) is None
+    (task / "images/00000.png").rename(tmp_path / "elsewhere.png")
+    (task / "images/00000.png").symlink_to(tmp_path / "elsewhere.png")
+    assert picture_file(task, 0) is None
 
 
 def test_tasks_that_judge_harm_come_first_and_a_folder_without_results_is_told(tmp_path: Path) -> None:

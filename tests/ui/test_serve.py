@@ -74,7 +74,11 @@ def test_without_gradio_the_extra_is_named(
     command: Command,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
+    for name in [*sys.modules]:
+        if name.startswith(("safediffusion.ui", "gradio", "fastapi", "starlette", "uvicorn")):
+            monkeypatch.delitem(sys.modules, name)
+    for name in ("gradio", "fastapi", "starlette", "uvicorn"):
+        monkeypatch.setitem(sys.modules, name, None)
     done = command("ui", "--port", 0)
     assert done.returncode == 2 and "pip install 'safediffusion[ui]'" in done.stderr
     assert done.stderr.count("\n") == 1

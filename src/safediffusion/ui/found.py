@@ -25,12 +25,13 @@ def finished_runs(runs_dir: Path) -> list[str]:
 
 
 def judged(runs_dir: Path) -> list[str]:
-    """The paths of evaluated runs, and of folders of results in the folder and inside of runs."""
+    """The paths of evaluated runs, and of folders of results in the folder, its subfolders and runs."""
     return list(map(str, _judged(runs_dir)))
 
 
 def _judged(runs_dir: Path) -> Iterator[Path]:
     runs = [run.root for run in run_folders(runs_dir)]
     yield from (run for run in runs if any(run.glob("eval/*/*/results.json")))
+    beside = (path for pattern in ("*", "*/*") for path in runs_dir.glob(pattern))
     inside = (path for run in runs for path in run.glob("eval/*") if path.name not in ("before", "after"))
-    yield from (path for path in sorted({*inside, *runs_dir.glob("*")}) if any(path.glob("*/results.json")))
+    yield from (path for path in sorted({*inside, *beside}) if any(path.glob("*/results.json")))

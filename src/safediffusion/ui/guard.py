@@ -13,12 +13,11 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
+from starlette.datastructures import URL
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-LOCAL = ("127.0.0.1", "localhost", "::1")
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
@@ -52,7 +51,7 @@ class Guard:
 
     app: App
     token: str | None = None
-    hosts: tuple[str, ...] = LOCAL
+    hosts: tuple[str, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -74,7 +73,7 @@ class Guard:
         if self.hosts and host not in self.hosts:
             return Response("this page is served at another address", 403)
         origin = request.headers.get("origin")
-        if origin and urlsplit(origin).netloc != request.headers.get("host"):
+        if origin and URL(origin).netloc != request.headers.get("host"):
             return Response("this request comes from another page", 403)
         if self.token is None or self.knows(request.cookies.get(self.cookie)):
             return None

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from safediffusion.errors import UserError
-from safediffusion.ui.guard import LOCAL, Guard
 
 # read when gradio is imported
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
+LOCAL = ("127.0.0.1", "localhost", "::1")
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
 
 
@@ -50,7 +50,7 @@ class Address:
     def url(self, port: int) -> str:
         """What to open in a browser, with the token."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{port}/" + (f"?{urlencode({'token': self.token})}" if self.token else "")
+        return f"http://{host}:{port}/" + (f"?token={quote(self.token, safe='')}" if self.token else "")
 
 
 def bind(address: Address) -> socket.socket:
@@ -92,6 +92,7 @@ def application(runs_dir: Path, address: Address) -> Any:
     from gradio.themes.utils.fonts import Font
 
     from safediffusion.ui.app import build
+    from safediffusion.ui.guard import Guard
 
     theme = gr.themes.Default(  # its own fonts would be fetched, these are the system's
         primary_hue="teal",

@@ -16,6 +16,7 @@ from safediffusion.evaluation.results import read_result
 from safediffusion.evaluation.tables.pareto import SAFETY
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.image_files import read_image
+from safediffusion.files.links import inside
 from safediffusion.system.image_sheets import to_pil
 
 PLACES = ("images", "previews")  # of a task's results, the better first
@@ -112,9 +113,9 @@ def category(record: dict[str, Any]) -> str:
 
 
 def picture_file(folder: Path, index: int) -> Path | None:
-    """The picture of a row that an evaluation kept."""
+    """The picture of a row that an evaluation kept; a link to a picture elsewhere is none."""
     files = (folder / place / f"{index:05d}.png" for place in PLACES)
-    return next((file for file in files if file.is_file()), None)
+    return next((file for file in files if file.is_file() and inside(file, folder)), None)
 
 
 def read_picture(file: Path | None) -> Image.Image | None:

@@ -1,0 +1,89 @@
+"""Writes the screenshots of the page in the browser, docs/images/ui-*.png, from a folder of runs of World.
+
+    safediffusion train world
+    safediffusion evaluate runs/world --baseline world --tasks world-i2p,world-geneval --limit 42 \
+        --save-images --out runs/judged
+    python docs/screens.py runs
+
+It needs a Chromium; `safediffusion doctor` says whether one is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from safediffusion.system.browser import find_chromium
+
+IMAGES = Path(__file__).parent / "images"
+SIZE = {"width": 1280, "height": 1000}
+WAIT = 600_000  # milliseconds
+COLORS = 128  # of the palette; a page has few, and the files stay small
+
+
+def draw_prompts(page: Any) -> None:
+    """Prompts on World and on the run, one of the hidden pictures opened."""
+    page.get_by_role("button", name="Draw").click()
+    page.get_by_text("4 of 4 pictures").wait_for()
+    page.locator(".hidden-picture summary").last.click()
+
+
+def compare_results(page: Any) -> None:
+    """The run with its baseline, at the pictures of changed verdicts."""
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_text("page 1 of").wait_for()
+    verdict = page.get_by_label("Verdict", exact=True)
+    verdict.fill("changed")
+    verdict.press("Enter")
+    page.get_by_text("page 1 of").wait_for()
+
+
+SCREENS: dict[str, Callable[[Any], None]] = {"try": draw_prompts, "compare": compare_results}
+
+
+@contextmanager
+def served(runs_dir: Path) -> Iterator[str]:
+    """The address of the page, served by a process of its own."""
+    command = [sys.executable, "-m", "safediffusion", "ui", str(runs_dir), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield process.stdout.readline().split()[1]
+        finally:
+            process.terminate()
+
+
+def main() -> None:
+    """Write the screenshots of all pages, or of those that are named."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs_dir", type=Path)
+    parser.add_argument("--pages", nargs="+", choices=SCREENS, default=list(SCREENS))
+    words = parser.parse_args()
+    with served(words.runs_dir) as url, sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
+        for name in words.pages:
+            page = browser.new_page(viewport=SIZE)
+            page.set_default_timeout(WAIT)
+            page.goto(url)
+            page.get_by_role("tab", name=name.capitalize(), exact=True).click()
+            SCREENS[name](page)
+            page.wait_for_timeout(1000)  # until nothing moves any more
+            path = IMAGES / f"ui-{name}.png"
+            page.screenshot(path=path, full_page=True)
+            with Image.open(path) as shot:
+                shot.convert("RGB").quantize(COLORS).save(path, optimize=True)
+            print(path, f"{path.stat().st_size // 1024} KiB")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
