@@ -59,9 +59,9 @@ COMMANDS = """
 # Commands
 
 `safediffusion COMMAND --help` prints the text of this page in a terminal, and `safediffusion --version`
-prints the version. `safediffusion --install-completion` lets the shell (bash, zsh, fish, PowerShell)
-complete commands, options and recipes with Tab; `--show-completion` prints what it would add to the shell's
-settings. `-v` is accepted anywhere on the line; with it, an error is printed with its traceback.
+prints the version. `-v` is accepted anywhere on the line; with it, an error is printed with its traceback.
+`safediffusion --install-completion` lets the shell (bash, zsh, fish, PowerShell) complete commands, options
+and recipes with Tab; `--show-completion` prints what it adds to the shell's settings.
 
 | exit code | meaning |
 |---|---|
