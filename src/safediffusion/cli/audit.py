@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from safediffusion.errors import UserError
 from safediffusion.prompts.minors import sexualises_minors
@@ -136,7 +136,7 @@ def embed_images(files: list[Path], encoder: Encoder) -> Array:
     return np.concatenate(rows)
 
 
-def describe(found: Audit) -> Iterator[str | Table]:
+def describe(found: Audit) -> Iterator[RenderableType]:
     """The result of an audit as lines and a table, the verdict first."""
     from safediffusion.report.bias import LEGEND, bias_sentences, bias_table
     from safediffusion.report.tables import terminal_table
