@@ -10,11 +10,9 @@ from typing import Any
 import gradio as gr
 
 from safediffusion.steering.anchors import list_policies
-from safediffusion.ui import policy_measures
 from safediffusion.ui.errors import as_sentence
 from safediffusion.ui.markup import note
 from safediffusion.ui.policy_edit import Draft, place, save, start_from, without
-from safediffusion.ui.policy_view import audit_html, check_html
 
 FIRST = "scaled"  # the anchors of the recipe `world`
 ENCODERS = ("world", "hpsv2.1", "openai/clip-vit-large-patch14")
@@ -99,6 +97,9 @@ def drafted(*fields: Any) -> Draft:
 
 def run_check(*given: Any) -> tuple[Any, ...]:
     """The check as HTML, and what it suggests to leave out."""
+    from safediffusion.ui import policy_measures
+    from safediffusion.ui.policy_view import check_html
+
     *fields, encoder, prompts, found = given
     policy = drafted(*fields).policy(NAME)
     result = policy_measures.check(policy, encoder, prompts)
@@ -107,6 +108,9 @@ def run_check(*given: Any) -> tuple[Any, ...]:
 
 def run_audit(*given: Any) -> tuple[Any, ...]:
     """The audit as HTML, and what it suggests to leave out."""
+    from safediffusion.ui import policy_measures
+    from safediffusion.ui.policy_view import audit_html
+
     *fields, encoder, prompts, found = given
     result = policy_measures.audit(drafted(*fields).policy(NAME), encoder, prompts)
     return audit_html(result), *suggested(found | {"audit": result})
@@ -114,7 +118,9 @@ def run_audit(*given: Any) -> tuple[Any, ...]:
 
 def suggested(found: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """The list of phrases to leave out, shown where there are some; and what was measured."""
-    phrases = policy_measures.hurting(found.get("check"), found.get("audit"))
+    from safediffusion.ui.policy_measures import hurting
+
+    phrases = hurting(found.get("check"), found.get("audit"))
     return gr.update(choices=phrases, value=[]), gr.update(visible=bool(phrases)), found
 
 
