@@ -25,7 +25,7 @@ from safediffusion.system.browser import find_chromium
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1280, "height": 1000}
 WAIT = 600_000  # milliseconds
-HEIGHT = 1500  # pixels that are kept of a longer page
+HEIGHT = 1900  # pixels that are kept of a longer page
 
 
 def draw_prompts(page: Any, runs_dir: Path) -> None:

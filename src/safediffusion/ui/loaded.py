@@ -95,7 +95,7 @@ _WARM: list[bool] = []
 
 
 def warm() -> None:
-    """Import what draws and judges, and load World; a second caller waits for the first, a later one does not.
+    """Import what draws and judges, and load World, once; whoever calls it meanwhile waits.
 
     Two threads that import these libraries at once would meet modules that are half imported.
     """
