@@ -141,9 +141,7 @@ def test_a_run_of_a_file_goes_on_with_a_copy_of_its_settings(folder: RunFolder, 
     write_text(folder.config, sealed(dump(config)))
     (copy,) = run_start.words_of(folder)
     assert load_config(copy) == config
-    assert run_names(folder.root.parent) == [
-        "mine"
-    ]  # the copy is no run
+    assert run_names(folder.root.parent) == ["mine"]  # the copy is no run
 
 
 def test_only_what_had_a_dry_run_is_started(tmp_path: Path, waiting: None) -> None:

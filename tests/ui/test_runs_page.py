@@ -60,10 +60,10 @@ def test_a_run_is_started_watched_stopped_and_resumed_to_its_end(
     status.get_by_text("tiny is finished").wait_for(timeout=LONG)
     assert [row["step"] for row in read_jsonl(folder.metrics)] == [1, 2, 3]
     assert "resumed after round 2" in folder.log.read_text(encoding="utf-8")
-    page.locator("#run-samples").get_by_text("after round 3").wait_for()
+    page.get_by_role("heading", name="after round 3").wait_for()
     page.get_by_label("Samples over the rounds").last.focus()
     page.keyboard.press("ArrowLeft")
-    page.locator("#run-samples").get_by_text("after round 2").wait_for()
+    page.get_by_role("heading", name="after round 2").wait_for()
     assert page.locator("#run-samples details").count() > 0
     assert page.locator("#run-samples details[open]").count() == 0
     assert page.locator("#run-curves svg").count() > 0
