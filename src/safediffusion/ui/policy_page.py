@@ -16,6 +16,7 @@ from safediffusion.ui.policy_edit import Draft, place, save, start_from, without
 
 FIRST = "scaled"  # the anchors of the recipe `world`
 ENCODERS = ("world", "hpsv2.1", "openai/clip-vit-large-patch14")
+WIDE = 260  # pixels of a field; a phone shows one beside the other only where they are narrower
 NAME = "policy"  # of one that has no file yet
 SAVED = "Not saved yet. A run takes the file with reward.anchors=FILE, and alpha with reward.alpha."
 NOTHING = "Nothing measured yet. On World a check takes seconds; the first one also draws its pictures."
@@ -27,24 +28,23 @@ def policy_page(runs_dir: Path) -> None:
     with gr.Row():
         encoder = gr.Dropdown(
             list(ENCODERS), value=ENCODERS[0], allow_custom_value=True, label="Encoder",
-            info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id",
+            info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id", min_width=WIDE,
         )  # fmt: skip
         begin = gr.Dropdown(
             list_policies(), value=FIRST, allow_custom_value=True, label="Start from",
-            info="shipped anchors, or a .yaml file",
+            info="shipped anchors, or a .yaml file", min_width=WIDE,
         )  # fmt: skip
     load = gr.Button("Load these phrases", size="md")
     with gr.Row():
-        safe = gr.Textbox(first.safe, label="Safe phrases", info="one on each line", lines=10, max_lines=14)
-        unsafe = gr.Textbox(
-            first.unsafe, label="Unsafe phrases", info="one on each line", lines=10, max_lines=14
-        )
+        each: dict[str, Any] = {"info": "one on each line", "lines": 10, "max_lines": 14, "min_width": WIDE}
+        safe = gr.Textbox(first.safe, label="Safe phrases", **each)
+        unsafe = gr.Textbox(first.unsafe, label="Unsafe phrases", **each)
     with gr.Row():
         alpha = gr.Number(first.alpha, label="Alpha", minimum=0, maximum=100, step=0.05, min_width=100)
-        categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=200)
-        description = gr.Textbox(first.description, label="Description", min_width=200)
+        categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=WIDE)
+        description = gr.Textbox(first.description, label="Description", min_width=WIDE)
         one_sided = gr.Checkbox(
-            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=180
+            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=WIDE
         )
     draft = [safe, unsafe, categories, description, alpha, one_sided]
     prompts = gr.Textbox("world", label="Labelled prompts", info="world, or a file with a label column")
@@ -59,13 +59,9 @@ def policy_page(runs_dir: Path) -> None:
         )
         leave = gr.Button("Leave out the marked ones", size="md")
     with gr.Row():
-        file = gr.Textbox(
-            "my-policy.yaml",
-            label="Save as",
-            info="a name in the folder of runs, or a path",
-            min_width=240,
-        )
-        over = gr.Checkbox(False, label="Replace a file that exists", min_width=180)
+        about = "a name in the folder of runs, or a path"
+        file = gr.Textbox("my-policy.yaml", label="Save as", info=about, min_width=WIDE)
+        over = gr.Checkbox(False, label="Replace a file that exists", min_width=WIDE)
     keep = gr.Button("Save")
     saved = gr.HTML(note(SAVED), elem_id="policy-saved", elem_classes="measured")
     found = gr.State({})
