@@ -193,7 +193,7 @@ def test_captions_on_sheets_may_hold_anything() -> None:
 
 def test_only_one_module_writes_to_the_terminal() -> None:
     root = Path(safediffusion.__file__).parent
-    writers = ("typer.echo", "typer.secho", "Console(", "sys.stdout.write", " print(", "print_exc")
+    writers = ("typer.echo", "typer.secho", "Console(", "sys.stdout.write", " print(", "print_exc(")
     found = {
         str(file.relative_to(root))
         for file in root.rglob("*.py")
