@@ -25,18 +25,24 @@ from safediffusion.system.browser import find_chromium
 IMAGES = Path(__file__).parent / "images"
 SIZE = {"width": 1280, "height": 1000}
 WAIT = 600_000  # milliseconds
-COLORS = 128  # of the palette; a page has few, and the files stay small
+HEIGHT = 1900  # pixels that are kept of a longer page
 
 
-def draw_prompts(page: Any) -> None:
+def draw_prompts(page: Any, runs_dir: Path) -> None:
     """Prompts on World and on the run, one of the hidden pictures opened."""
     page.get_by_role("button", name="Draw").click()
     page.get_by_text("4 of 4 pictures").wait_for()
     page.locator(".hidden-picture summary").last.click()
 
 
-def compare_results(page: Any) -> None:
-    """The run with its baseline, at the pictures of changed verdicts."""
+def compare_results(page: Any, runs_dir: Path) -> None:
+    """The baseline and the run, at the pictures of changed verdicts."""
+    chosen = page.get_by_label("Runs and results")
+    chosen.press("Backspace")
+    for name in ("world", "runs-world-model"):
+        chosen.fill(str(runs_dir / "judged" / name))
+        chosen.press("Enter")
+    chosen.press("Escape")  # the list lies over the button
     page.get_by_role("button", name="Compare").click()
     page.get_by_text("page 1 of").wait_for()
     verdict = page.get_by_label("Verdict", exact=True)
@@ -45,7 +51,7 @@ def compare_results(page: Any) -> None:
     page.get_by_text("page 1 of").wait_for()
 
 
-def measure_policy(page: Any) -> None:
+def measure_policy(page: Any, runs_dir: Path) -> None:
     """The anchors of the recipe `world`, checked and audited."""
     page.get_by_role("button", name="Check", exact=True).click()
     page.locator("#policy-check .card svg").nth(1).wait_for()
@@ -53,13 +59,13 @@ def measure_policy(page: Any) -> None:
     page.locator("#policy-audit table").wait_for()
 
 
-def watch_run(page: Any) -> None:
+def watch_run(page: Any, runs_dir: Path) -> None:
     """The newest run."""
     page.locator("#run-curves svg").first.wait_for()
     page.locator("#run-samples img").first.wait_for()
 
 
-SCREENS: dict[str, Callable[[Any], None]] = {
+SCREENS: dict[str, Callable[[Any, Path], None]] = {
     "try": draw_prompts,
     "policy": measure_policy,
     "runs": watch_run,
@@ -94,12 +100,13 @@ def main() -> None:
             page.set_default_timeout(WAIT)
             page.goto(url)
             page.get_by_role("tab", name=name.capitalize(), exact=True).click()
-            SCREENS[name](page)
+            SCREENS[name](page, words.runs_dir)
             page.wait_for_timeout(1000)  # until nothing moves any more
             path = IMAGES / f"ui-{name}.png"
             page.screenshot(path=path, full_page=True)
             with Image.open(path) as shot:
-                shot.convert("RGB").quantize(COLORS).save(path, optimize=True)
+                kept = shot.convert("RGB").crop((0, 0, shot.width, min(shot.height, HEIGHT)))
+            kept.quantize(256).save(path, optimize=True)  # a page has few colours, and the file stays small
             print(path, f"{path.stat().st_size // 1024} KiB")
         browser.close()
 

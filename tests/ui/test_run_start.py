@@ -19,7 +19,7 @@ from safediffusion.ui import run_start
 from safediffusion.ui.dry_run import dry_run
 from safediffusion.ui.run_start import Asked
 from safediffusion.ui.run_state import RunStates
-from safediffusion.ui.runs_page import folder_of, planned_run, start
+from safediffusion.ui.runs_page import folder_of, planned_run, run_names, start
 
 SETTINGS = "train.steps=2\nevaluate.tasks=[]"
 
@@ -136,11 +136,12 @@ def test_a_run_goes_on_with_words_that_make_its_own_settings(settings: list[str]
 
 
 def test_a_run_of_a_file_goes_on_with_a_copy_of_its_settings(folder: RunFolder, tmp_path: Path) -> None:
-    write_text(tmp_path / "own.yaml", "extends: world\nseed: 4\n")
-    config = load_config(str(tmp_path / "own.yaml"))
+    write_text(tmp_path / "config.yaml", "extends: world\nseed: 4\n")
+    config = load_config(str(tmp_path / "config.yaml"))
     write_text(folder.config, sealed(dump(config)))
     (copy,) = run_start.words_of(folder)
     assert load_config(copy) == config
+    assert run_names(folder.root.parent) == ["mine"]  # the copy is no run
 
 
 def test_only_what_had_a_dry_run_is_started(tmp_path: Path, waiting: None) -> None:

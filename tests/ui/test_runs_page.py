@@ -13,7 +13,7 @@ from tests.ui.conftest import LIMIT, NARROW, low_contrast, overflow, said
 from tests.ui.test_policy_page import press, write
 
 SETTINGS = (
-    "train.steps=2",
+    "train.steps=3",
     "train.updates=1",
     "train.sample_every=1",
     "train.lora_rank=1",
@@ -39,10 +39,10 @@ def test_a_run_is_started_watched_stopped_and_resumed_to_its_end(
     write(page, "Settings", "\n".join(SETTINGS))
     write(page, "Name", "tiny")
     press(page, "Dry run")
-    page.locator("#run-plan").get_by_text("optimizer steps in all 2").wait_for(timeout=LONG)
+    page.locator("#run-plan").get_by_text("optimizer steps in all 3").wait_for(timeout=LONG)
     assert not folder.root.exists()
     press(page, "Start")
-    status.get_by_text("train: 1 of 2 rounds").wait_for(timeout=LONG)
+    status.get_by_text("train: 1 of 3 rounds").wait_for(timeout=LONG)
     assert "left" in status.inner_text()
     while not (runs_dir / MARK).exists():  # in its second round, where it waits
         page.wait_for_timeout(100)
@@ -53,17 +53,17 @@ def test_a_run_is_started_watched_stopped_and_resumed_to_its_end(
     status.get_by_text("tiny is running").wait_for(timeout=LONG)
     press(page, "Stop")
     status.get_by_text("tiny is stopped").wait_for(timeout=LONG)
-    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1] and not folder.summary.exists()
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1, 2] and not folder.summary.exists()
 
     monkeypatch.delenv(FOLDER)
     press(page, "Go on")
     status.get_by_text("tiny is finished").wait_for(timeout=LONG)
-    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1, 2]
-    assert "resumed after round 1" in folder.log.read_text(encoding="utf-8")
-    page.locator("#run-samples").get_by_text("after round 2").wait_for()
+    assert [row["step"] for row in read_jsonl(folder.metrics)] == [1, 2, 3]
+    assert "resumed after round 2" in folder.log.read_text(encoding="utf-8")
+    page.get_by_role("heading", name="after round 3").wait_for()
     page.get_by_label("Samples over the rounds").last.focus()
     page.keyboard.press("ArrowLeft")
-    page.locator("#run-samples").get_by_text("after round 1").wait_for()
+    page.get_by_role("heading", name="after round 2").wait_for()
     assert page.locator("#run-samples details").count() > 0
     assert page.locator("#run-samples details[open]").count() == 0
     assert page.locator("#run-curves svg").count() > 0

@@ -29,7 +29,7 @@ def test_pictures_are_drawn_and_sensitive_ones_opened_by_keyboard_alone(browse: 
     keys.press("Control+A")
     keys.type("a red square")
     keys.press("Enter")
-    keys.type("a naked person")
+    keys.type("a skull")
     while page.evaluate("document.activeElement.innerText") != "Draw":
         keys.press("Tab")
     keys.press("Enter")

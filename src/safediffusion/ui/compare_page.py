@@ -37,7 +37,7 @@ def compare_page(runs_dir: Path) -> None:
     )  # fmt: skip
     with gr.Row():
         button = gr.Button("Compare", variant="primary")
-        again = gr.Button("List runs again", scale=0, min_width=160)
+        again = gr.Button("List runs again", scale=0, min_width=190)
     table = gr.HTML(note("The table appears here."), elem_classes="compared")
     plot = gr.HTML("", elem_classes="compared")
     with gr.Row():
@@ -51,7 +51,11 @@ def compare_page(runs_dir: Path) -> None:
     filters = [compared, task, kind, show, page]
     draw: Any = {"fn": as_sentence(pictures_html), "inputs": filters, "outputs": pictures, **quiet}
     button.click(
-        as_sentence(compare), chosen, [compared, table, plot, task, kind, page], api_visibility="private"
+        as_sentence(compare),
+        chosen,
+        [compared, table, plot, task, kind, page],
+        show_progress_on=table,
+        api_visibility="private",
     ).success(**draw)
     task.input(as_sentence(kinds), [compared, task], [kind, page], **quiet).success(**draw)
     gr.on([kind.input, show.input], lambda: 1, None, page, **quiet).success(**draw)

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from safediffusion.text.escaping import plain
+from safediffusion.ui.loaded import warm
 from safediffusion.unexpected import tell
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ def as_sentence(handler: Callable[..., Any]) -> Callable[..., Any]:
 @contextmanager
 def sentences() -> Iterator[None]:
     """Any error in here is one that gradio shows, without a traceback, until the reader closes it."""
+    warm()
     try:
         yield
     except gr.Error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -89,8 +90,17 @@ def written(name: str) -> int:
 
 
 MODELS = LoadedModels()
+_WARMING = Lock()
+_WARM: list[bool] = []
 
 
 def warm() -> None:
-    """Load World, so that the first click need not wait for it."""
-    MODELS.draw("world", None, ["a red square"], 0, EvaluateConfig(steps=1))
+    """Import what draws and judges, and load World, once; whoever calls it meanwhile waits.
+
+    Two threads that import these libraries at once would meet modules that are half imported.
+    """
+    with _WARMING:
+        if not _WARM:
+            _WARM.append(True)
+            with suppress(Exception):  # whoever draws a picture is told
+                MODELS.draw("world", None, ["a red square"], 0, EvaluateConfig(steps=1))

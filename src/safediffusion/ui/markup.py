@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
-from safediffusion.report import plots
-from safediffusion.report.charts import Chart
-from safediffusion.report.tables import Cell, ResultTable
 from safediffusion.ui.errors import html_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from safediffusion.report.charts import Chart
+    from safediffusion.report.tables import Cell, ResultTable
 
 drawing = threading.Lock()  # matplotlib's settings are the whole process', and every event has its thread
 INERT = {"$": "&#36;", "`": "&#96;", "\\": "&#92;", "{{": "&#123;&#123;"}  # what gradio's templates would run
@@ -18,6 +20,8 @@ INERT = {"$": "&#36;", "`": "&#96;", "\\": "&#92;", "{{": "&#123;&#123;"}  # wha
 
 def svg(figure: Figure, key: str) -> str:
     """A figure whose texts are texts for gradio's templates too."""
+    from safediffusion.report import plots
+
     with drawing:
         text = plots.svg(figure, key)
     for characters, entity in INERT.items():

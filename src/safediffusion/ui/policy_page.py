@@ -10,14 +10,13 @@ from typing import Any
 import gradio as gr
 
 from safediffusion.steering.anchors import list_policies
-from safediffusion.ui import policy_measures
 from safediffusion.ui.errors import as_sentence
 from safediffusion.ui.markup import note
 from safediffusion.ui.policy_edit import Draft, place, save, start_from, without
-from safediffusion.ui.policy_view import audit_html, check_html
 
 FIRST = "scaled"  # the anchors of the recipe `world`
 ENCODERS = ("world", "hpsv2.1", "openai/clip-vit-large-patch14")
+WIDE = 260  # pixels of a field; a phone shows one beside the other only where they are narrower
 NAME = "policy"  # of one that has no file yet
 SAVED = "Not saved yet. A run takes the file with reward.anchors=FILE, and alpha with reward.alpha."
 NOTHING = "Nothing measured yet. On World a check takes seconds; the first one also draws its pictures."
@@ -29,24 +28,23 @@ def policy_page(runs_dir: Path) -> None:
     with gr.Row():
         encoder = gr.Dropdown(
             list(ENCODERS), value=ENCODERS[0], allow_custom_value=True, label="Encoder",
-            info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id",
+            info="world, hpsv2.1, or a CLIP or SigLIP folder or hub id", min_width=WIDE,
         )  # fmt: skip
         begin = gr.Dropdown(
             list_policies(), value=FIRST, allow_custom_value=True, label="Start from",
-            info="shipped anchors, or a .yaml file",
+            info="shipped anchors, or a .yaml file", min_width=WIDE,
         )  # fmt: skip
     load = gr.Button("Load these phrases", size="md")
     with gr.Row():
-        safe = gr.Textbox(first.safe, label="Safe phrases", info="one on each line", lines=10, max_lines=14)
-        unsafe = gr.Textbox(
-            first.unsafe, label="Unsafe phrases", info="one on each line", lines=10, max_lines=14
-        )
+        each: dict[str, Any] = {"info": "one on each line", "lines": 10, "max_lines": 14, "min_width": WIDE}
+        safe = gr.Textbox(first.safe, label="Safe phrases", **each)
+        unsafe = gr.Textbox(first.unsafe, label="Unsafe phrases", **each)
     with gr.Row():
         alpha = gr.Number(first.alpha, label="Alpha", minimum=0, maximum=100, step=0.05, min_width=100)
-        categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=200)
-        description = gr.Textbox(first.description, label="Description", min_width=200)
+        categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=WIDE)
+        description = gr.Textbox(first.description, label="Description", min_width=WIDE)
         one_sided = gr.Checkbox(
-            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=180
+            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=WIDE
         )
     draft = [safe, unsafe, categories, description, alpha, one_sided]
     prompts = gr.Textbox("world", label="Labelled prompts", info="world, or a file with a label column")
@@ -61,13 +59,9 @@ def policy_page(runs_dir: Path) -> None:
         )
         leave = gr.Button("Leave out the marked ones", size="md")
     with gr.Row():
-        file = gr.Textbox(
-            "my-policy.yaml",
-            label="Save as",
-            info="a name in the folder of runs, or a path",
-            min_width=240,
-        )
-        over = gr.Checkbox(False, label="Replace a file that exists", min_width=180)
+        about = "a name in the folder of runs, or a path"
+        file = gr.Textbox("my-policy.yaml", label="Save as", info=about, min_width=WIDE)
+        over = gr.Checkbox(False, label="Replace a file that exists", min_width=WIDE)
     keep = gr.Button("Save")
     saved = gr.HTML(note(SAVED), elem_id="policy-saved", elem_classes="measured")
     found = gr.State({})
@@ -99,6 +93,9 @@ def drafted(*fields: Any) -> Draft:
 
 def run_check(*given: Any) -> tuple[Any, ...]:
     """The check as HTML, and what it suggests to leave out."""
+    from safediffusion.ui import policy_measures
+    from safediffusion.ui.policy_view import check_html
+
     *fields, encoder, prompts, found = given
     policy = drafted(*fields).policy(NAME)
     result = policy_measures.check(policy, encoder, prompts)
@@ -107,6 +104,9 @@ def run_check(*given: Any) -> tuple[Any, ...]:
 
 def run_audit(*given: Any) -> tuple[Any, ...]:
     """The audit as HTML, and what it suggests to leave out."""
+    from safediffusion.ui import policy_measures
+    from safediffusion.ui.policy_view import audit_html
+
     *fields, encoder, prompts, found = given
     result = policy_measures.audit(drafted(*fields).policy(NAME), encoder, prompts)
     return audit_html(result), *suggested(found | {"audit": result})
@@ -114,7 +114,9 @@ def run_audit(*given: Any) -> tuple[Any, ...]:
 
 def suggested(found: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
     """The list of phrases to leave out, shown where there are some; and what was measured."""
-    phrases = policy_measures.hurting(found.get("check"), found.get("audit"))
+    from safediffusion.ui.policy_measures import hurting
+
+    phrases = hurting(found.get("check"), found.get("audit"))
     return gr.update(choices=phrases, value=[]), gr.update(visible=bool(phrases)), found
 
 

@@ -12,7 +12,7 @@ from safediffusion.ui import markup
 
 Record = dict[str, Any]
 CHANCE = "0.5 is chance, 1 separates every pair"
-ADDS = "AUC with all phrases less the AUC without this one; below zero it hurts"
+ADDS = "AUC with all phrases less the AUC without this one; ✗ where the phrase hurts"
 
 
 def check_html(found: Record, alpha: float) -> str:
@@ -58,16 +58,14 @@ def check_charts(found: Record, alpha: float) -> list[Chart]:
 def contributions(found: Record) -> ResultTable:
     """The phrases, those that hurt first."""
     rows = sorted(found["contributions"], key=lambda row: row["contribution"])
-    cells = [
-        [
-            Cell(row["phrase"]),
-            Cell(row["side"]),
-            Cell(f"{row['contribution']:+.4f}".replace("-", "−"), False if row["contribution"] < 0 else None),
-            Cell("hurts" if row["contribution"] < 0 else ""),
-        ]
-        for row in rows
-    ]
-    return ResultTable(("phrase", "side", "adds to AUC", ""), {"": cells})
+    cells = [[Cell(row["phrase"]), Cell(row["side"]), contribution(row["contribution"])] for row in rows]
+    return ResultTable(("phrase", "side", "adds to AUC"), {"": cells})
+
+
+def contribution(value: float) -> Cell:
+    """What a phrase adds to the AUC, with a mark where that is less than nothing."""
+    text = f"{value:+.4f}".replace("-", "−")
+    return Cell(f"{text} ✗", False) if value < 0 else Cell(text)
 
 
 def audit_html(found: Record) -> str:

@@ -201,7 +201,7 @@ def words_of(folder: RunFolder) -> list[str]:
     if words and is_same(config, words):
         return words
     # of a file that only its user knows; a recipe is called as its file
-    copy = note_path(folder).with_suffix("") / f"{config.recipe}.yaml"
+    copy = note_path(folder).with_suffix("") / "settings" / f"{config.recipe}.yaml"
     write_text(copy, dump(config))
     return [str(copy)]
 

@@ -131,6 +131,9 @@ class RunStates:
         )
 
 
+STATES = RunStates()
+
+
 class Reader:
     """Reads files of which each may be missing or damaged; what is wrong with them is kept as sentences."""
 

@@ -6,29 +6,29 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from safediffusion.config import list_recipes
-from safediffusion.errors import UserError
+from safediffusion.errors import RunError, UserError
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.ui import run_start
-from safediffusion.ui.dry_run import DryRun, dry_run
 from safediffusion.ui.errors import as_sentence, html_text
 from safediffusion.ui.found import run_folders
 from safediffusion.ui.markup import note, opened
 from safediffusion.ui.run_start import Asked
-from safediffusion.ui.run_state import RunStates
-from safediffusion.ui.run_view import Sheets, curves_html, status_html
+from safediffusion.unexpected import tell
+
+if TYPE_CHECKING:
+    from safediffusion.ui.dry_run import DryRun
+    from safediffusion.ui.run_view import Sheets
 
 POLL = 1.5  # seconds
 REDRAWN = 6.0  # seconds between two drawings of the curves of a run that goes on; one takes about a second
 NO_PLAN = "The dry run says what a run is going to do; only then it can be started."
 NO_RUN = "Choose a run to watch it, or start one above."
 Update = Any  # of a component
-
-states = RunStates()
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,11 @@ def runs_page(runs_dir: Path) -> None:
     watched = [run, status, sheet, samples, curves, stop, go_on, shown]
 
     def look(chosen: str | None, at: float, seen: Shown) -> tuple[Update, ...]:
-        return refreshed(runs_dir, chosen, int(at or 0), seen)
+        try:
+            return refreshed(runs_dir, chosen, int(at or 0), seen)
+        except (UserError, RunError, OSError) as error:  # a message every second would bury the page
+            why = note(tell(error, verbose=True).text, kind="alarm")
+            return gr.skip(), why, *[gr.skip()] * 5, replace(seen, status=why)
 
     begin.click(
         as_sentence(lambda plan, *words: start(runs_dir, plan, Asked(*words))), [dry, *asked],
@@ -130,6 +134,8 @@ def folder_of(runs_dir: Path, name: str | None) -> RunFolder:
 
 def planned_run(runs_dir: Path, *words: str) -> tuple[str, Update, DryRun]:
     """The plan of a run as HTML; the run can be started."""
+    from safediffusion.ui.dry_run import dry_run
+
     found = dry_run(Asked(*words), runs_dir)
     parts = [
         note(f"{found.begins[:1].upper()}{found.begins[1:]}.", kind="says"),
@@ -180,6 +186,8 @@ def end(runs_dir: Path, name: str | None) -> Update:
 
 def sheet_html(runs_dir: Path, name: str | None, at: int) -> str:
     """One sheet of samples."""
+    from safediffusion.ui.run_view import Sheets
+
     return Sheets.of(folder_of(runs_dir, name)).html(at) if name else ""
 
 
@@ -201,8 +209,11 @@ def refreshed(runs_dir: Path, chosen: str | None, at: int, seen: Shown) -> tuple
             *[gr.skip()] * 6,
             now,
         )
+    from safediffusion.ui.run_state import STATES  # what draws is slow to import, the page need not wait
+    from safediffusion.ui.run_view import Sheets, curves_html, status_html
+
     folder = folder_of(runs_dir, chosen)
-    state, sheets = states.read(folder), Sheets.of(folder)
+    state, sheets = STATES.read(folder), Sheets.of(folder)
     another = chosen != seen.name
     now = replace(
         now,

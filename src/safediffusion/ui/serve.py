@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -141,8 +140,7 @@ def warm_up() -> None:
     """Load what the first picture needs, while the reader looks at the page."""
     from safediffusion.ui.loaded import warm
 
-    with suppress(Exception):  # whoever draws a picture is told
-        warm()
+    warm()
 
 
 def server_of(app: Any) -> Any:

@@ -25,7 +25,7 @@ from safediffusion.ui.sensitive import is_sensitive
 MOST_PICTURES = 64  # at once
 LONGEST = 2000  # characters of a prompt; text encoders read fewer
 LARGEST_SEED = 2**53 - 1  # a browser knows no larger integer
-PROMPTS = "a person at the beach\na naked person at the beach"
+PROMPTS = "a person at the beach\na skull at the beach"
 NOTHING = '<p class="note">Pictures appear here. Those of prompts not known to be harmless are blurred.</p>'
 
 
@@ -77,7 +77,7 @@ def try_page(runs_dir: Path) -> None:
                 guidance = gr.Number(default.guidance, label="Guidance", step=0.5, min_width=80)
     with gr.Row():
         button = gr.Button("Draw", variant="primary")
-        again = gr.Button("List runs again", scale=0, min_width=160)
+        again = gr.Button("List runs again", scale=0, min_width=190)
     pictures = gr.HTML(NOTHING, elem_classes="pictures")
     first = gr.State(None)
     button.click(
