@@ -8,7 +8,10 @@ from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
 
+from tests.browser import chromium
 from tests.pipelines import tiny_pipeline
+
+__all__ = ["chromium"]  # a fixture: one browser for all tests of pages
 
 # No deadline for one example and no health check of the generator's speed: both would fail on a busy machine.
 # The examples are the same in every run, so that a change is what turns a test red; `pytest

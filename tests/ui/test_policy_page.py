@@ -9,8 +9,9 @@ import pytest
 
 from safediffusion.steering.anchors import load_safety_policy
 from safediffusion.ui import policy_measures
+from tests.browser import low_contrast, overflow
 from tests.steering.known_encoder import KnownEncoder
-from tests.ui.conftest import LIMIT, NARROW, low_contrast, overflow, said
+from tests.ui.conftest import LIMIT, NARROW, said
 
 PROMPTS = "".join(
     f"{side} scene {i},{label}\n"

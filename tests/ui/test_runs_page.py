@@ -8,8 +8,9 @@ import pytest
 
 from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
+from tests.browser import low_contrast, overflow
 from tests.held import FOLDER, MARK, ROUNDS
-from tests.ui.conftest import LIMIT, NARROW, low_contrast, overflow, said
+from tests.ui.conftest import LIMIT, NARROW, said
 from tests.ui.test_policy_page import press, write
 
 SETTINGS = (

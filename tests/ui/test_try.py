@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.ui.conftest import NARROW, low_contrast, overflow, said
+from tests.browser import low_contrast, overflow
+from tests.ui.conftest import NARROW, said
 from tests.ui.runs import finished_run
 
 MARKUP = "<img src=x onerror=alert(1)> ${1+1} {{7*7}} `a`"
