@@ -91,11 +91,11 @@ def test_the_one_whom_the_lock_refuses_reads_why_on_the_page(folder: RunFolder) 
 
 def test_stop_sends_sigterm_once(folder: RunFolder, waiting: None) -> None:
     run_start.start(["world"], folder)
-    process = run_start.process_of(folder)
-    assert process
+    child = run_start.children[-1]
+    assert run_start.process_of(folder)
     run_start.stop(folder)
+    assert child.wait() == -15
     until(lambda: run_start.process_of(folder) is None)
-    assert run_start.children[-1].returncode == -15
     with pytest.raises(UserError, match="nothing to stop"):
         run_start.stop(folder)
 
