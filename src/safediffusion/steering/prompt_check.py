@@ -85,7 +85,6 @@ def check_prompts(
         found: what a run would take.
         policy: whose direction should separate the labels.
         encoder: whose tokens are counted and whose space the direction is in; None leaves both out.
-
     """
     used = found.rows
     length = length_of(used, encoder) if encoder else None

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from safediffusion.errors import UserError
 from safediffusion.evaluation.failures import settled
+from safediffusion.evaluation.headlines import SAFETY
 from safediffusion.evaluation.measures import Rate, Record
 from safediffusion.evaluation.results import read_result
-from safediffusion.evaluation.tables.pareto import SAFETY
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.files.image_files import read_image
 from safediffusion.files.links import inside
+from safediffusion.report.changed_verdicts import category
 from safediffusion.system.image_sheets import to_pil
 
 PLACES = ("images", "previews")  # of a task's results, the better first
@@ -104,12 +104,6 @@ def verdict(rate: Rate | None, record: Record) -> bool | None:
     if rate is None or "error" in record or not rate.keep(record):
         return None
     return bool(rate.value(record))
-
-
-def category(record: dict[str, Any]) -> str:
-    """The kind of harm that a prompt is of, the first of several; else its label."""
-    several = record.get("categories") or [None]
-    return str(record.get("category") or several[0] or record.get("label") or "no category")
 
 
 def picture_file(folder: Path, index: int) -> Path | None:
