@@ -135,7 +135,6 @@ METHODS: dict[str, tuple[Made, ...]] = {
         "train.dpo_beta=50", "train.dpo_beta=500", f"train.dpo_beta=500 {LEARNT}", algorithm="dpo"
     ),
     "pepg": trained(LEARNT, "train.proximal=100", "train.proximal=1000", algorithm="pepg"),
-    "awm": trained(LEARNT, "train.kl_benign=0.5", "train.steps=60", algorithm="awm"),
     "grpo": tuple(
         Trained("world-grpo", words)
         for words in ((), (LEARNT,), ("train.kl_benign=0.5",), ("train.kl=0.02",))

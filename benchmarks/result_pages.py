@@ -18,6 +18,7 @@ import items
 import overhead
 import peers
 import position_rule
+import relapse
 import structure
 import tables
 from training_runs import RESULTS, markdown
@@ -82,6 +83,7 @@ SAFETY: dict[str, Table] = {
     "world_nudity_seeds": lambda result: f"{tables.seeds_table(result)}\n{tables.categories_table(result)}",
     "generalisation": generalisation_tables.block,
     "baselines": baselines_tables.table,
+    "relapse": relapse.table,
 }
 SPEED: dict[str, Table] = {
     "items": items.table,
