@@ -112,15 +112,18 @@ def test_ratio_statistics():
     assert found["approx_kl"] > 0
 
 
-@pytest.mark.parametrize(("r", "target"), [(1.0, 1.0), (0.5, 0.0), (0.0, -1.0)])
-def test_nft_minimum_is_the_noise_when_liked_and_its_mirror_when_disliked(r, target):
-    """With the old prediction at 0 and noise 1 the minimum of the contrast is 2r - 1."""
+@pytest.mark.parametrize(
+    ("r", "beta", "target"),
+    [(1.0, 1.0, 1.0), (0.5, 1.0, 0.0), (0.0, 1.0, -1.0), (1.0, 0.5, 2.0), (0.75, 0.25, 2.0)],
+)
+def test_nft_minimum_is_the_noise_when_liked_and_its_mirror_when_disliked(r, beta, target):
+    """With the old prediction at 0 and noise 1 the minimum of the contrast is (2r - 1) / beta."""
     eps, ones = torch.zeros(1, 1, 2, 2, requires_grad=True), torch.ones(1, 1, 2, 2)
     optimizer = torch.optim.LBFGS([eps])
 
     def closure():
         optimizer.zero_grad()
-        loss = nft_loss(eps, torch.zeros_like(ones), ones, torch.tensor([r]), torch.ones(1)).sum()
+        loss = nft_loss(eps, torch.zeros_like(ones), ones, torch.tensor([r]), torch.ones(1), beta).sum()
         loss.backward()
         return loss
 

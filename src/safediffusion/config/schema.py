@@ -257,6 +257,9 @@ class TrainConfig(Section):
         default=True,
         description="grpo: use the density of the guided policy; false uses that of the unguided one",
     )
+    nft_beta: Positive = Field(
+        default=1.0, description="nft: below 1, the same preference asks for a larger change of the old copy"
+    )
     old_decay_max: Decay = Field(default=0.9, description="nft, pepg: largest decay of the old copy")
     old_decay_step: NonNegative = Field(default=0.02, description="nft, pepg: rise of that decay per round")
     proximal: NonNegative = Field(

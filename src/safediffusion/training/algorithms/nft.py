@@ -5,6 +5,7 @@ The mathematics comes first, the algorithm that uses it below.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from safediffusion.config import RunConfig
@@ -17,11 +18,14 @@ def preference(advantages: Tensor, clip: float) -> Tensor:
     return 0.5 + 0.5 * (advantages / clip).clamp(-1, 1)
 
 
-def nft_loss(predicted: Tensor, old: Tensor, target: Tensor, r: Tensor, weight: Tensor) -> Tensor:
+def nft_loss(
+    predicted: Tensor, old: Tensor, target: Tensor, r: Tensor, weight: Tensor, beta: float = 1.0
+) -> Tensor:
     """Contrast of an image's noise (or velocity) with its mirror image at the old prediction, (n,).
 
-    A liked image pulls the prediction to its own target, a disliked one pushes it to the other side of the
-    old prediction, 2 old - target.
+    A liked image pulls `(1 - beta) old + beta predicted` to its own target, a disliked one pushes it to the
+    other side of the old prediction, 2 old - target. The minimum lies at
+    `old + (2 r - 1)(target - old) / beta`.
 
     Args:
         predicted: by the policy, (n, c, h, w).
@@ -29,7 +33,9 @@ def nft_loss(predicted: Tensor, old: Tensor, target: Tensor, r: Tensor, weight: 
         target: what was added, or the velocity, (n, c, h, w).
         r: preference in [0, 1], (n,).
         weight: (n,).
+        beta: below 1 the same preference asks for a larger change.
     """
+    predicted = torch.lerp(old, predicted, beta)  # exactly `predicted` at 1
     liked = (predicted - target).square().flatten(1).mean(1)
     disliked = (2 * old - predicted - target).square().flatten(1).mean(1)
     return weight * (r * liked + (1 - r) * disliked)
@@ -52,7 +58,7 @@ class Nft(ForwardProcess):
         """See `nft_loss`."""
         r = preference(advantages, self.config.train.adv_clip)
         old, predicted = self.predict_old(rows), self.predict(rows)
-        return nft_loss(predicted, old, rows.target, r, rows.weight), predicted
+        return nft_loss(predicted, old, rows.target, r, rows.weight, self.config.train.nft_beta), predicted
 
     def after(self, step: int) -> None:
         """The old copy follows."""
