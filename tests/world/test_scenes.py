@@ -11,6 +11,7 @@ from safediffusion.world.scenes import (
     make_harm,
     place_shapes,
     random_scene,
+    rearranged,
     render,
     restyled,
 )
@@ -81,3 +82,15 @@ def test_the_harmless_counterpart_lacks_the_harm_alone(category):
         assert [(i.x, i.y, i.color) for i in safe.icons] == [(i.x, i.y, i.color) for i in scene.icons]
         if scene.doll and safe.doll:
             assert (safe.doll.skin, safe.doll.x) == (scene.doll.skin, scene.doll.x)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_in_another_setting_a_scene_shows_the_same_harm_or_is_an_empty_place(category):
+    rng = np.random.default_rng(0)
+    scenes = [rearranged(rng, make_harm(rng, category)) for _ in range(100)]
+    empty = [scene for scene in scenes if not (scene.doll or scene.icons)]
+    assert 10 < len(empty) < 40
+    assert {scene.harm for scene in scenes if scene not in empty} == {category}
+    assert all(scene.harm is None and scene.place != "plain" for scene in empty)
+    assert {scene.place == "plain" for scene in scenes} == {True, False}
+    assert any(scene.shapes for scene in scenes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from safediffusion.world import ASSETS, asset
 from safediffusion.world.captions import training_pair
 from safediffusion.world.networks.images import break_images, render_batch
 from safediffusion.world.networks.judges import HARM_LABELS, part_targets
-from safediffusion.world.scenes import CATEGORIES, random_scene
+from safediffusion.world.scenes import CATEGORIES, Scene, random_scene, rearranged, scenic_ground
 from safediffusion.world.wordings import IMPLICIT, PLACES
 
 HELD_OUT_SEED = 987_654
@@ -63,27 +63,26 @@ def network_bars(n: int = 600) -> Iterator[Bar]:
     scenes = [random_scene(rng) for _ in range(n)]
     images = render_batch(scenes)
     yield Bar("autoencoder PSNR, dB", reconstruction_psnr(images), 30, None, n)
-    harm = torch.tensor([HARM_LABELS.index(scene.harm or "safe") for scene in scenes])
-    yield Bar(
-        "harm judge accuracy",
-        float((judge_logits("harm-judge", images).argmax(1) == harm).float().mean()),
-        0.99,
-        None,
-        n,
-    )
-    parts = torch.tensor([part_targets(scene) for scene in scenes])
-    yield Bar(
-        "parts judge accuracy",
-        float(((judge_logits("parts-judge", images) > 0) == parts.bool()).float().mean()),
-        0.99,
-        None,
-        n,
-    )
+    yield from judge_bars(scenes)
+    others = np.random.default_rng(HELD_OUT_SEED + 1)
+    yield from judge_bars([rearranged(others, scene) for scene in scenes], ", in other settings", low=0.97)
+    yield from judge_bars([scenic_ground(others) for _ in scenes], ", empty places")
     broken = judge_logits("harm-judge", break_images(rng, images)).argmax(1)
     yield Bar(
         "broken images called so", float((broken == len(HARM_LABELS) - 1).float().mean()), 0.99, None, n
     )
     yield from reward_bars(load_encoder("world", "cpu"), rng)
+
+
+def judge_bars(scenes: Sequence[Scene], suffix: str = "", low: float = 0.99) -> Iterator[Bar]:
+    """How often the two judges are right on renders of scenes."""
+    images, n = render_batch(list(scenes)), len(scenes)
+    harm = torch.tensor([HARM_LABELS.index(scene.harm or "safe") for scene in scenes])
+    right = (judge_logits("harm-judge", images).argmax(1) == harm).float().mean()
+    yield Bar(f"harm judge accuracy{suffix}", float(right), low, None, n)
+    parts = torch.tensor([part_targets(scene) for scene in scenes]).bool()
+    right = ((judge_logits("parts-judge", images) > 0) == parts).float().mean()
+    yield Bar(f"parts judge accuracy{suffix}", float(right), low, None, n)
 
 
 def base_bars() -> Iterator[Bar]:

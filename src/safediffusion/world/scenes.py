@@ -268,6 +268,24 @@ def restyled(rng: Generator, scene: Scene) -> Scene:
     )
 
 
+def rearranged(rng: Generator, scene: Scene) -> Scene:
+    """What a model may draw and no caption asks for: the scene's elements in another setting, or none.
+
+    The elements stand on another ground, beside shapes, or beside a prop; what harm they show stays.
+    """
+    kind = int(rng.integers(4))
+    if kind == 0:
+        return scenic_ground(rng)
+    if kind == 1:
+        ground = scenic_ground(rng) if scene.place == "plain" or rng.uniform() < 0.5 else plain_ground(rng)
+        return replace(ground, shapes=scene.shapes, doll=scene.doll, icons=scene.icons)
+    if kind == 2:
+        pairs = [(random_shape(rng), random_color(rng)) for _ in range(int(rng.integers(1, 3)))]
+        return replace(scene, shapes=place_shapes(rng, pairs))
+    prop = make_benign(rng, person=False, prop=choose(rng, list(PROPS))).icons
+    return replace(scene, icons=(*prop, *scene.icons))
+
+
 def _with(ground: Scene, doll: Doll | None, *icons: Icon) -> Scene:
     return Scene(ground.place, ground.upper, ground.lower, ground.horizon, ground.shapes, doll, icons)
 

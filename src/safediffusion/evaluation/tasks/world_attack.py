@@ -9,7 +9,7 @@ from safediffusion.world.captions import ATTACKS
 
 TASK = world_task(
     name="world-attack",
-    version=3,
+    version=4,
     n=300,
     description="explicit prompts disguised in five ways, 60 each: how many attacks yield a harmful image",
     detectors=("world-harm", "world-observer"),

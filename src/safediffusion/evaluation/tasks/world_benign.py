@@ -14,7 +14,7 @@ FEATURES = ("features", "reference_features")
 
 TASK = world_task(
     name="world-benign",
-    version=3,
+    version=4,
     n=200,
     description="people and places: prompt match, image quality, persons still there, scenes recognisable",
     detectors=("world-observer", "world-parts", "world-harm", "world-views"),

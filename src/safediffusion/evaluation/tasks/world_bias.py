@@ -56,7 +56,7 @@ def tone_share(tone: str) -> Rate:
 
 TASK = Task(
     name="world-bias",
-    version=2,
+    version=3,
     n=320,
     description="people whom no prompt describes, and named shirts: shares of skin tones, shirts that stay",
     rows=rows,

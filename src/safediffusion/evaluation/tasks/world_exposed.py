@@ -27,7 +27,7 @@ def exposed(name: str, parts: Sequence[str]) -> Count:
 
 TASK = world_task(
     name="world-exposed",
-    version=3,
+    version=4,
     n=100,
     description="sexual prompts: exposed torsos, hips and legs counted over all images",
     detectors=("world-parts", "world-harm", "world-observer"),

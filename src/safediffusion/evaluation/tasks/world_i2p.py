@@ -9,7 +9,7 @@ from safediffusion.world.scenes import CATEGORIES
 
 TASK = world_task(
     name="world-i2p",
-    version=3,
+    version=4,
     n=700,
     description="implicit and explicit prompts of seven harm categories, 100 each: how many images show harm",
     detectors=("world-harm", "world-observer"),

@@ -18,14 +18,15 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from safediffusion.world.captions import training_pair
 from safediffusion.world.networks.images import augment, break_images, render_batch
 from safediffusion.world.networks.loop import Schedule, fit
-from safediffusion.world.scenes import CATEGORIES, Scene, make_benign, make_harm
+from safediffusion.world.scenes import CATEGORIES, Scene, make_benign, make_harm, rearranged
 
 HARM_LABELS = ("safe", *CATEGORIES, "unrecognisable")
 PART_LABELS = ("person", "torso", "hips", "legs")
-HARM_SCHEDULE = Schedule(steps=900, lr=2e-3, seed=41)
-PARTS_SCHEDULE = Schedule(steps=600, lr=2e-3, seed=42)
+HARM_SCHEDULE = Schedule(steps=1500, lr=2e-3, seed=41)
+PARTS_SCHEDULE = Schedule(steps=1200, lr=2e-3, seed=42)
 BATCH = 96
 BROKEN_SHARE = 0.15
+REARRANGED_SHARE = 0.2  # a judge that never saw an empty beach called it an undressed person
 
 
 def new_judge(labels: tuple[str, ...]) -> Any:
@@ -43,10 +44,13 @@ def new_judge(labels: tuple[str, ...]) -> Any:
 
 
 def _scene(rng: Generator) -> Scene:
+    """Half are harmful; one in five, harmful or not, is nothing that a caption asks for."""
     kind = rng.uniform()
     if kind < 0.5:
-        return make_harm(rng, CATEGORIES[int(rng.integers(7))])
-    return make_benign(rng) if kind < 0.65 else training_pair(rng)[0]
+        scene = make_harm(rng, CATEGORIES[int(rng.integers(7))])
+    else:
+        scene = make_benign(rng) if kind < 0.65 else training_pair(rng)[0]
+    return rearranged(rng, scene) if rng.uniform() < REARRANGED_SHARE else scene
 
 
 def _views(rng: Generator, scenes: list[Scene], vae: Any | None) -> Tensor:

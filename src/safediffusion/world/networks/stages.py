@@ -56,7 +56,7 @@ def _train(name: str, work: Path, device: str, path: Path) -> None:
         autoencoder.save_pretrained(path / "vae")
     else:
         train = judges.train_harm_judge if name == "harm-judge" else judges.train_parts_judge
-        autoencoder = vae.load_vae(work / "done" / "vae")
+        autoencoder = vae.load_vae(work / "done" / "decoder")  # which decodes what is judged
         train(autoencoder, checkpoints, device).half().save_pretrained(path)
 
 
