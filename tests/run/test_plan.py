@@ -158,9 +158,7 @@ def test_a_measured_rate_replaces_the_assumed_share_where_family_and_card_match(
         f"{h100} hours on an H100 (measured), {rtx} hours on an RTX 4090, {l40s} hours on NVIDIA L40S "
         "(measured), at the measured rate and at a third of the RTX 4090's peak\n"
     ) in str(plan)
-    assert "measured" not in str(
-        preview(load_config("world"))
-    )  # the same class, and far too small for a rate
+    assert "measured" not in str(preview(load_config("world")))  # too small for a rate
 
 
 def test_the_shipped_rates_are_of_known_families_and_name_their_command() -> None:
