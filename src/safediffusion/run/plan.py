@@ -157,7 +157,8 @@ class Plan:
             "reward": m.encoders,
             "latents": m.latents,
         }
-        return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
+        large = [f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB]
+        return ", ".join(large) or "no part takes a whole one"
 
 
 def as_lines(values: Mapping[str, str]) -> str:
