@@ -164,8 +164,8 @@ def test_the_published_tasks_are_a_verdict_too_and_names_keep_their_capitals(run
     assert verdict([replace(seen, better=True), made], {"status": "finished"}).headline == (
         "The model became safer, at a cost in composition."
     )
-    (_, still) = verdict([made, seen], {"status": "finished"}).sentences
-    assert still == "No clear change in exposed parts seen by NudeNet, I2P."
+    (still,) = verdict([replace(made, better=None), seen], {"status": "finished"}).sentences
+    assert still == "No clear change in exposed parts seen by NudeNet, I2P; composition."
 
 
 def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):

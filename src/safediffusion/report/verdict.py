@@ -98,6 +98,8 @@ def _headline(chosen: Sequence[MetricChange]) -> tuple[str, str]:
 
 
 def _listed(words: Sequence[str]) -> str:
+    if any("," in word for word in words):
+        return "; ".join(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
