@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from safediffusion.config import RunConfig, dump
+from safediffusion.evaluation.results import read_results, write_results
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.charts import result_charts
@@ -154,6 +155,18 @@ def test_a_detector_that_is_the_rewards_own_is_never_the_headline(run_folder):
     beside = verdict([own, seen, blank], {"status": "finished"})
     assert headline_changes([own, seen, blank]) == [seen] and "became safer" in beside.headline
     assert not any("independent" in sentence for sentence in beside.sentences)
+
+
+def test_the_page_says_of_no_detector_of_the_reward_that_it_took_no_part(page, run_folder, tmp_path):
+    claim = "The detectors that judge took no part in training."
+    assert claim in page
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run_folder.root, folder.root)
+    task = folder.eval_path("after", "world-i2p")
+    results = read_results(task.parent)["world-i2p"].results
+    write_results(task, results | {"judged_by_reward": {"inappropriate_rate": "world"}})
+    changed = write_report(folder).read_text(encoding="utf-8")
+    assert claim not in changed and "The reward was computed with world" in changed
 
 
 def test_the_published_tasks_are_a_verdict_too_and_names_keep_their_capitals(run_folder):
