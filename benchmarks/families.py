@@ -7,7 +7,8 @@
 The reward is the mean brightness: this measures the diffusion side. Each family runs in a process of its
 own, so that its peak memory is its own. Prints one JSON row per family and writes
 benchmarks/results/families.json; with --keep the rows of other settings stay in it, which
-benchmarks/cost_model.py needs.
+benchmarks/cost_model.py needs. With --full on a GPU it also writes the FLOP/s of each family on this card
+into the table that plans read, src/safediffusion/run/rates.yaml.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from safediffusion.diffusion.load import DTYPES, as_diffuser, load_model, native
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt
 from safediffusion.run.model_cost import model_cost, planned_cost
+from safediffusion.run.rates import RATES, Rate, add_rates, card_of
 from safediffusion.run.workload import Work, count_work
-from safediffusion.system.device import pick_device
+from safediffusion.system.device import device_name, pick_device
 from safediffusion.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +54,7 @@ RECIPES = {
 SMALL = ["train.lora_rank=4", "rollout.steps=4", "rollout.group_size=4", "rollout.prompts=2"]
 TINY = ("sd", "sd-v", "sdxl", "sd3", "flux", "chroma", "z-image", "flux2", "sana")
 WORLD = "world"
+PHASES = ("sample", "decode", "update")  # whose FLOPs are counted
 WARM_UP = 1  # rounds that are not counted: kernels are chosen and memory is found in them
 
 
@@ -157,6 +160,17 @@ def kept_rows(path: Path, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def rates(rows: Sequence[dict[str, Any]], card: str, command: str) -> list[Rate]:
+    """FLOP/s of each family, over all measured rounds of its true architectures."""
+    found = []
+    for pipeline in {row["pipeline"]: None for row in rows}:
+        own = [row for row in rows if row["pipeline"] == pipeline]
+        flops = sum(Work(**row["work"]).flops for row in own)
+        seconds = sum(row["seconds"][phase] for row in own for phase in PHASES)
+        found.append(Rate(pipeline, card, round(flops / seconds / 1e12, 1), command))
+    return found
+
+
 def main() -> None:
     """Measure each family in a process of its own."""
     parser = argparse.ArgumentParser(description="Speed and memory of a training round of each family.")
@@ -191,6 +205,9 @@ def main() -> None:
     command = " ".join(["python benchmarks/families.py", *words.names, *options])
     result = {"command": command, "rows": [*earlier, *rows], "device": str(pick_device())}
     print(write_result(name, result))
+    if words.full and pick_device() == "cuda":
+        add_rates(RATES, rates(result["rows"], card_of(device_name("cuda")), command))
+        print(f"{RATES}\nnow: python docs/plans.py")
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     SCALING: {
         "rounds": lambda: tables.rounds_table(read("families_world")),
         "errors": lambda: tables.errors_table(read("cost_model")),
+        "true_size": lambda: result_pages.section("true_size", result_pages.size_table),
     },
     WORLD: {
         "comparison": tables.comparison_table,

@@ -69,12 +69,14 @@ def families_table(result: Result) -> str:
 
 
 def size_table(result: Result) -> str:
-    """Planned and measured memory of a model of true size."""
-    rows = [
-        (f"`{row['model']}`", *(f"{row[key]:,.0f}" for key in ("planned", "measured")), f"{row['ratio']:.2f}")
-        for row in result["rows"]
-    ]
-    return markdown(("recipe", "planned, MiB", "measured, MiB", "measured by planned"), rows)
+    """Planned and measured memory of a model of true size, less what the imported libraries take."""
+    rows = []
+    for row in result["rows"]:
+        rounds, end = (row[key] - row["imports"] for key in ("measured", "ended"))
+        sizes = (f"{mib:,.0f}" for mib in (row["planned"], rounds, end))
+        rows.append((f"`{row['model']}`", *sizes, f"{row['ratio']:.2f}"))
+    header = ("recipe", "planned, MiB", "in the rounds", "until the end", "rounds by planned")
+    return markdown(header, rows)
 
 
 SAFETY: dict[str, Table] = {

@@ -6,7 +6,7 @@ Of each model it builds a pipeline folder (2 to 7 GB), prints the plan, trains t
 (kill -9) after the first checkpoint, gives it again, exports an adapter for other programs and samples from
 the result. The peak memory of the rounds, less what a process has after its imports, is held against the
 plan's; the end of a run, which writes the merged model, is measured beside it. Needs Linux; SDXL needs 25 GB
-of disk and, to sample from its result in float32, some 14 GiB of memory. Writes
+of disk and, to sample from its result in float32, some 12 GiB of memory. Writes
 benchmarks/results/true_size.json, where rows of other models stay; exit code 1 if the plan is more than 20%
 off or the run takes more than 16 GiB.
 """

@@ -102,10 +102,10 @@ def family_pages() -> dict[Path, str]:
 
 
 def family(name: str) -> tuple[str, str]:
-    """The family of a recipe and its page: the one that names it; recipes of World belong to World."""
+    """The family of a recipe and its page: the one with its plan; recipes of World belong to World."""
     if name.startswith("world"):
         return "World", "world.md"
-    named = re.compile(rf"(?<![\w-]){re.escape(name)}(?![\w-])")
+    named = re.compile(rf"safediffusion train {re.escape(name)} --dry-run")
     ((page, text),) = (item for item in family_pages().items() if named.search(item[1]))
     return text.splitlines()[0].removeprefix("# "), page.relative_to(DOCS).as_posix()
 

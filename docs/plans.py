@@ -30,7 +30,8 @@ BLOCK = re.compile(
     re.DOTALL,
 )
 HEADER = re.compile(
-    r"# Needs \(estimate\): bfloat16, and .*?\n# Expect \(estimate\): .*?,\n(?=# at a third)", re.DOTALL
+    r"# Needs \(estimate\): bfloat16, and .*?\n# Expect \(estimate\): .*?,\n# at .*?(?= and without eval)",
+    re.DOTALL,
 )
 
 
@@ -55,7 +56,10 @@ def filled_page(page: str, recipe: str, plan: Plan, measured: Sequence[str] = ()
 
 def filled_header(text: str, plan: Plan) -> str:
     """A recipe's file with memory and hours of its plan in the header."""
-    header = f"# Needs (estimate): bfloat16, and {plan.needed}.\n# Expect (estimate): {plan.expected},\n"
+    header = (
+        f"# Needs (estimate): bfloat16, and {plan.needed}.\n"
+        f"# Expect (estimate): {plan.expected},\n# {plan.basis}"
+    )
     return HEADER.sub(lambda _: header, text)
 
 

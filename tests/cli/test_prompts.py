@@ -76,7 +76,10 @@ def test_without_an_encoder_the_rest_is_still_told(command: Command, tmp_path: P
         (["i2p.csv"], "prompts.accept_sensitive=true"),
         (["captions.pdf"], "not understood"),
         (["fine.csv", "--anchors", "scalde", "--encoder", "world"], "no anchors called"),
-        (["fine.csv", "--encoder", "nowhere/clip"], "is not an encoder"),
+        (
+            ["fine.csv", "--encoder", "nowhere/clip"],
+            "get it with: hf download nowhere/clip; or",
+        ),
         (["fine.csv", "--column", ""], "column='' is not accepted"),
     ],
 )

@@ -7,9 +7,11 @@ import torch
 
 from safediffusion.diffusion.load import as_diffuser
 from safediffusion.errors import UserError
+from safediffusion.evaluation.options import EvaluationOptions
 from safediffusion.evaluation.sampler import FLOW, SCHEDULERS, Sampler, fitted, sample_rows
+from safediffusion.evaluation.sources.pipeline import PipelineSource
 from safediffusion.evaluation.tasks import get_task
-from tests.pipelines import FAMILIES, RESOLUTION, tiny_pipeline
+from tests.pipelines import FAMILIES, RESOLUTION, tiny_flux2, tiny_pipeline
 
 PUBLISHED = Sampler(3, 2.0, name="pndm", size=512, generator="cuda")
 ROW = {"prompt": "a red square", "seed": 5, "guidance": 4.0, "width": 512, "height": 512}
@@ -73,6 +75,33 @@ def test_a_model_of_the_published_size_is_drawn_as_published() -> None:
 def test_worlds_own_sampler_is_never_changed() -> None:
     sampler = Sampler(16, 3.0)
     assert fitted(sampler, [ROW], model("flux")) == (sampler, [ROW])
+
+
+def test_guidance_of_every_family_counts_from_1_where_it_is_off() -> None:
+    ours = {family: fitted(PUBLISHED, [ROW], model(family))[0].guidance for family in ("sd3", "z-image")}
+    assert ours == {"sd3": 7.0, "z-image": 6.0}  # their pipelines' own are 7 and 5, and Z-Image's is off at 0
+    diffuser = model("z-image")
+    sampler, (row,) = EvaluationOptions(every_task={"steps": 3, "guidance": 1.0}).applied(
+        *fitted(PUBLISHED, [ROW], diffuser)
+    )
+    (image,) = sample_rows(diffuser, sampler, [row])
+    plain: Any = FAMILIES["z-image"]()
+    plain.set_progress_bar_config(disable=True)
+    alone = plain(
+        prompt=ROW["prompt"], generator=torch.Generator().manual_seed(5), height=RESOLUTION, width=RESOLUTION,
+        num_inference_steps=3, guidance_scale=0.0, output_type="pt",
+    ).images[0]  # fmt: skip
+    torch.testing.assert_close(image, alone, atol=1e-5, rtol=0)
+
+
+def test_a_distilled_flux2_is_drawn_as_published_without_guidance() -> None:
+    diffuser = as_diffuser(tiny_flux2(distilled=True), resolution=RESOLUTION)
+    sampler, _ = fitted(PUBLISHED, [ROW], diffuser)
+    assert sampler.guidance == 1.0
+    source = PipelineSource(diffuser)
+    source.check_sampler(sampler)
+    with pytest.raises(UserError, match="is distilled"):
+        source.check_sampler(PUBLISHED)
 
 
 def test_a_flow_model_has_no_other_schedulers() -> None:

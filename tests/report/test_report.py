@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from safediffusion.config import RunConfig, dump
+from safediffusion.evaluation.results import read_results, write_results
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.charts import result_charts
@@ -15,7 +16,7 @@ from safediffusion.report.report import duration, write_report
 from safediffusion.report.run_data import RunData
 from safediffusion.report.sample_strips import spread, strips
 from safediffusion.report.tables import run_changes
-from safediffusion.report.verdict import verdict
+from safediffusion.report.verdict import headline_changes, verdict
 from safediffusion.training.sample_sheets import GAP
 from safediffusion.world.scenes import CATEGORIES
 from tests.report.conftest import write_metrics
@@ -137,6 +138,47 @@ def test_the_verdict_names_what_safety_cost(run_folder):
     ]
     found = verdict(rows, {"status": "finished"})
     assert found.tone == "mixed" and "composition" in found.headline
+
+
+def test_a_detector_that_is_the_rewards_own_is_never_the_headline(run_folder):
+    line = next(line for line in run_changes(run_folder) if line.name == "world-i2p/inappropriate_rate")
+    own = replace(line, task="heldout", metric="zero-shot/unsafe", by_reward=True, better=True)
+    blank = replace(own, metric="blank_rate", by_reward=False, better=None)
+    assert headline_changes([own, blank]) == [blank]
+    found = verdict([own, blank], {"status": "finished"})
+    assert (found.headline, found.tone) == ("Safety was not measured.", "plain")
+    assert found.sentences == (
+        "No clear change in blank or failed images, heldout.",
+        "Harm was judged only through the encoder of the reward, which is no independent evidence.",
+    )
+    seen = replace(own, metric="q16/unsafe", by_reward=False)
+    beside = verdict([own, seen, blank], {"status": "finished"})
+    assert headline_changes([own, seen, blank]) == [seen] and "became safer" in beside.headline
+    assert not any("independent" in sentence for sentence in beside.sentences)
+
+
+def test_the_page_says_of_no_detector_of_the_reward_that_it_took_no_part(page, run_folder, tmp_path):
+    claim = "The detectors that judge took no part in training."
+    assert claim in page
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(run_folder.root, folder.root)
+    task = folder.eval_path("after", "world-i2p")
+    results = read_results(task.parent)["world-i2p"].results
+    write_results(task, results | {"judged_by_reward": {"inappropriate_rate": "world"}})
+    changed = write_report(folder).read_text(encoding="utf-8")
+    assert claim not in changed and "The reward was computed with world" in changed
+
+
+def test_the_published_tasks_are_a_verdict_too_and_names_keep_their_capitals(run_folder):
+    line = next(line for line in run_changes(run_folder) if line.name == "world-i2p/inappropriate_rate")
+    seen = replace(line, task="i2p", metric="rece-rate", better=None)
+    made = replace(line, task="geneval", metric="overall", better=False)
+    assert verdict([seen, made], {"status": "finished"}).headline == "No clear change in safety."
+    assert verdict([replace(seen, better=True), made], {"status": "finished"}).headline == (
+        "The model became safer, at a cost in composition."
+    )
+    (still,) = verdict([replace(made, better=None), seen], {"status": "finished"}).sentences
+    assert still == "No clear change in exposed parts seen by NudeNet, I2P; composition."
 
 
 def test_safety_without_a_quality_metric_is_not_called_a_success(run_folder):

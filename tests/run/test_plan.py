@@ -12,11 +12,14 @@ import torch
 
 from safediffusion.config import list_presets, load_config, recipe_path
 from safediffusion.diffusion.architectures import ARCHITECTURES
+from safediffusion.diffusion.load import FAMILIES
 from safediffusion.errors import UserError
+from safediffusion.run import rates
 from safediffusion.run.machine import at_hand, card_line, disk_line
 from safediffusion.run.memory import memory
 from safediffusion.run.model_cost import planned_cost
 from safediffusion.run.plan import CARDS, SHARE, brief, preview
+from safediffusion.run.rates import Rate, add_rates, card_of, read_rates
 from safediffusion.steering.safe_twins import MOST
 
 # What the publishers state of the trained network, in millions.
@@ -105,11 +108,12 @@ def test_plans_are_put_in_their_places_and_what_was_measured_below(tmp_path: Pat
     assert plans.filled_page(filled, "one", plan, ["by X: 5 MiB."]) == filled
     assert "Measured" not in plans.filled_page(filled, "one", plan)
     header = (
-        "# A.\n#\n# Needs (estimate): bfloat16, and 1.5 GiB.\n# Expect (estimate): 3,\n# at a third\n#\n# B\n"
+        "# A.\n#\n# Needs (estimate): bfloat16, and 1.5 GiB.\n# Expect (estimate): 3,\n"
+        "# at the old rate and without evaluations.\n#\n# B\n"
     )
     assert plans.filled_header(header, plan) == (
         f"# A.\n#\n# Needs (estimate): bfloat16, and {plan.needed}.\n"
-        f"# Expect (estimate): {plan.expected},\n# at a third\n#\n# B\n"
+        f"# Expect (estimate): {plan.expected},\n# {plan.basis} and without evaluations.\n#\n# B\n"
     )
     row = {"recipe": "one", "settings": [], "peak_memory_mib": 4096, "seconds": {"sample": 1.5, "update": 2}}
     content = {"command": "python x", "env": {"device": "A card"}, "rows": [row, row | {"recipe": "two"}]}
@@ -124,6 +128,43 @@ def test_hours_are_work_at_the_stated_share_of_the_peak() -> None:
     for card, peak in CARDS.items():
         assert plan.hours(card) * 3600 * peak * SHARE == pytest.approx(plan.work.flops * plan.rounds)
         assert f"{plan.hours(card):.1f} hours on an {card}" in str(plan)
+
+
+def test_a_measured_rate_replaces_the_assumed_share_where_family_and_card_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = preview(load_config("sd14-lora-12gb", []))
+    assert plain.basis == "at a third of their peak" and "measured" not in str(plain)
+    table = tmp_path / "rates.yaml"
+    table.write_text("# How\nrates: []\n", encoding="utf-8")
+    other = Rate("StableDiffusionXLPipeline", "RTX 4090", 1.0, "c")
+    add_rates(table, [other, Rate("StableDiffusionPipeline", "H100", 1.0, "old")])
+    own = [
+        Rate("StableDiffusionPipeline", card_of("NVIDIA H100 80GB HBM3"), 400.0, "python x"),
+        Rate("StableDiffusionPipeline", card_of("NVIDIA L40S"), 100.0, "python x"),
+    ]
+    add_rates(table, own)
+    assert table.read_text(encoding="utf-8").startswith(
+        "# How\nrates:\n- pipeline: StableDiffusionPipeline\n"
+    )
+    assert read_rates(table) == [*own, other]
+    monkeypatch.setattr(rates, "RATES", table)
+    plan = preview(load_config("sd14-lora-12gb", []))
+    assert plan.hours("H100") * 3600 * 400e12 == pytest.approx(plan.work.flops * plan.rounds)
+    assert plan.hours("NVIDIA L40S") == pytest.approx(4 * plan.hours("H100"))
+    assert plan.hours("RTX 4090") == plain.hours("RTX 4090")
+    h100, rtx, l40s = (brief(plan.hours(card)) for card in ("H100", "RTX 4090", "NVIDIA L40S"))
+    assert (
+        f"{h100} hours on an H100 (measured), {rtx} hours on an RTX 4090, {l40s} hours on NVIDIA L40S "
+        "(measured), at the measured rate and at a third of the RTX 4090's peak\n"
+    ) in str(plan)
+    assert "measured" not in str(preview(load_config("world")))  # too small for a rate
+
+
+def test_the_shipped_rates_are_of_known_families_and_name_their_command() -> None:
+    found = read_rates(rates.RATES)
+    assert len({(rate.pipeline, rate.card) for rate in found}) == len(found)
+    assert all(rate.pipeline in FAMILIES and rate.tflops > 0 and rate.command for rate in found)
 
 
 def test_every_preset_has_its_own_memory_and_words_of_the_command_stand_above_it() -> None:

@@ -1,14 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
-from transformers import CLIPImageProcessorPil
+from transformers import AutoConfig, CLIPImageProcessorPil
 
 from safediffusion.config import RewardConfig, load_config
 from safediffusion.errors import UserError
 from safediffusion.steering.anchors import SafetyPolicy
 from safediffusion.steering.build import build_rewards
 from safediffusion.steering.direction import SafetyDirection
+from safediffusion.steering.encoders import load_encoder
 from safediffusion.steering.preprocess import preprocess
 from safediffusion.steering.reward import (
     ClipReward,
@@ -103,6 +105,15 @@ def test_rewards_are_built_from_a_configuration(clip_folder, images):
         build_rewards(RewardConfig(kind="stering"), "cpu")
     with pytest.raises(UserError, match="is not an encoder"):
         build_rewards(RewardConfig(encoder=str(clip_folder.parent)), "cpu")
+
+
+def test_an_encoder_that_is_not_here_offline_is_named_with_the_command_that_gets_it(monkeypatch):
+    def offline(name, **options):
+        raise OSError("no connection") from LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr(AutoConfig, "from_pretrained", offline)
+    with pytest.raises(UserError, match="cannot be reached; get it with: hf download a/b; or set"):
+        load_encoder("a/b")
 
 
 def test_several_rewards_are_built_with_their_weights_and_share_an_encoder(clip_folder, images):

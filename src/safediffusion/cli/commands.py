@@ -20,6 +20,7 @@ from safediffusion.cli.options import (
     DryRun,
     FailIf,
     Fresh,
+    Guidance,
     Images,
     Junit,
     Limit,
@@ -33,9 +34,8 @@ from safediffusion.cli.options import (
     Protocols,
     Reference,
     Run,
-    SampleGuidance,
-    SampleSteps,
     SaveImages,
+    Steps,
     Strength,
     Strengths,
     Tasks,
@@ -146,12 +146,15 @@ def evaluate(
     junit: Junit = None,
     strength: Strengths = None,
     load: Load = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
 ) -> None:
     """Evaluate a model or images, alone or against a baseline on the same prompts and seeds."""
     from safediffusion.cli.dial import evaluate_strengths, show_curve
     from safediffusion.cli.evaluate import EvaluateRequest, check_one_source, evaluate_folder, evaluate_models
     from safediffusion.cli.gate import BROKEN, gate, read_limits
     from safediffusion.cli.strength import read_strengths
+    from safediffusion.models.images import Sampler
 
     check_one_source(model, images)
     request = EvaluateRequest(
@@ -167,6 +170,7 @@ def evaluate(
         parts=given_parts(unet, text_encoder),
         limits=read_limits(fail_if or (), junit),
         load=load or (),
+        sampler=Sampler(steps, guidance),
     )
     if nproc > 1:
         from safediffusion.launch import launch
@@ -227,8 +231,8 @@ def sample(
     text_encoder: TextEncoder = None,
     strength: Strength = None,
     load: Load = None,
-    steps: SampleSteps = None,
-    guidance: SampleGuidance = None,
+    steps: Steps = None,
+    guidance: Guidance = None,
 ) -> None:
     """Sample one image per prompt."""
     from safediffusion.cli.sample import draw
@@ -266,13 +270,22 @@ def relapse(
     accept_sensitive: AcceptSensitive = False,
     out: Out = None,
     load: Load = None,
+    denoising: Annotated[
+        int | None,
+        typer.Option(
+            "--denoising-steps", min=1, max=10_000, help="Steps of the sampler; default: as in evaluations."
+        ),
+    ] = None,
+    guidance: Guidance = None,
 ) -> None:
     """Fine-tune a model on harmless pictures, and judge on the way whether it stays safe."""
     from safediffusion.cli.relapse import run_relapse
     from safediffusion.evaluation.results import shortfalls
+    from safediffusion.models.images import Sampler
     from safediffusion.run.relapse.relapse import RelapseSettings
 
-    settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images)
+    sampler = Sampler(denoising, guidance)
+    settings = RelapseSettings(steps, batch, lr, seed, split_names(names), limit, captions, images, sampler)
     folder, done = run_relapse(model, base, settings, out, accept_sensitive, load or ())
     compare(done)
     say(*shortfalls(done), folder)

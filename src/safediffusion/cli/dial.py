@@ -9,7 +9,6 @@ from pathlib import Path
 from safediffusion.cli.evaluate import ONLY_MODELS, EvaluateRequest, evaluate_model
 from safediffusion.errors import UserError
 from safediffusion.models.loaded import run_of
-from safediffusion.models.named import run_config
 from safediffusion.text.terminal import say
 
 
@@ -33,7 +32,7 @@ def evaluate_strengths(
     if request.limits and len(dial) > 1:
         raise UserError("--fail-if judges one model; give one --strength with it")
     run = run_of(model)
-    config = run_config(model, request.load)
+    config = request.config_of(model)
     tasks = request.tasks or config.evaluate.tasks
     request.check_limits(tasks)
     options = EvaluationOptions.of(config.evaluate, request.limit)

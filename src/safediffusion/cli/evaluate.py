@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from safediffusion.config import RunConfig
 from safediffusion.errors import UserError
+from safediffusion.models.images import Sampler, with_sampler
 from safediffusion.models.loaded import Parts, load_with, name_with
 from safediffusion.models.named import loading, model_path, run_config
 from safediffusion.text.words import as_file_name
@@ -38,6 +39,7 @@ class EvaluateRequest:
         limits: that the last result is held against.
         load: how the model is loaded, see `run_config`.
         held_out: what the judged run held out.
+        sampler: steps and guidance of all tasks.
     """
 
     tasks: tuple[str, ...] = ()
@@ -53,10 +55,11 @@ class EvaluateRequest:
     limits: tuple[Limit, ...] = ()
     load: Sequence[str] = ()
     held_out: HeldOut | None = None
+    sampler: Sampler = field(default_factory=Sampler)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The options of `evaluate` that the command line sets; seed and sampler come from the run."""
+        """The options of `evaluate` that the command line sets; seed and eta come from the run."""
         return {
             "n": self.limit,
             "prompts": self.prompts,
@@ -67,7 +70,16 @@ class EvaluateRequest:
             "save_images": self.save_images,
             "required": [limit.metric for limit in self.limits],
             "held_out": self.held_out,
+            "every_task": self.sampler.given,
         }
+
+    def config_of(self, model: str) -> RunConfig:
+        """The settings of a run, or the defaults, with what the command says about model and sampler.
+
+        Raises:
+            UserError: a setting is not accepted.
+        """
+        return with_sampler(run_config(model, self.load), self.sampler)
 
     def check_limits(self, tasks: Sequence[str]) -> None:
         """Refuse limits on metrics that these tasks do not have, before anything is sampled."""
@@ -102,8 +114,10 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
         get_protocol(name)
     for name in filter(None, (model, baseline)):
         check_suffix(name)
-    config = run_config(model, request.load)
-    if not holds_results(model):
+    config = request.config_of(model)
+    if holds_results(model):
+        refuse_sampler(model, request.sampler)
+    else:
         request.check_limits(request.tasks or config.evaluate.tasks)
     request = replace(request, held_out=held_out_of(Path(split_suffix(model)[0])))
     done = [evaluate_model(baseline, config, replace(request, parts={}))] if baseline else []
@@ -134,6 +148,16 @@ def evaluate_model(name: str, config: RunConfig, request: EvaluateRequest) -> Pa
     return folder
 
 
+def refuse_sampler(name: str, sampler: Sampler) -> None:
+    """Refuse settings of the sampler for images that exist already."""
+    if sampler.given:
+        options = " and ".join(f"--{option}" for option in sampler.given)
+        raise UserError(
+            f"{options} would change how images are sampled, and {name} holds images or results that exist "
+            f"already; leave {options} out"
+        )
+
+
 def holds_results(name: str) -> bool:
     """Whether a path is a folder of results, whose records are scored again."""
     from safediffusion.evaluation.results import result_folders
@@ -148,6 +172,7 @@ def evaluate_folder(images: Path, request: EvaluateRequest) -> list[Path]:
 
     if request.parts:
         raise UserError(f"{ONLY_MODELS}, and --images {images} holds images")
+    refuse_sampler(f"--images {images}", request.sampler)
     request.check_limits(request.tasks or ("images",))
     folder = request.folder(images.name)
     failed: list[AllFailed] = []

@@ -117,14 +117,15 @@ Strength = Annotated[
         help="Of a run: 0 is its base, 1 its result; or between, or beyond.",
     ),
 ]
-SampleSteps = Annotated[
-    int | None, typer.Option("--steps", help="Denoising steps; default: those that evaluations have.")
+Steps = Annotated[
+    int | None, typer.Option("--steps", help="Denoising steps of all images; default: as in evaluations.")
 ]
-SampleGuidance = Annotated[
+Guidance = Annotated[
     float | None,
     typer.Option(
         "--guidance",
-        help="Guidance; 1 is off, which models distilled to few steps need. Default: as in evaluations.",
+        help="Guidance of all images; 1 is off, which models distilled to few steps need. Default: as in "
+        "evaluations.",
     ),
 ]
 FailIf = Annotated[

@@ -11,6 +11,7 @@ from safediffusion.errors import UserError
 from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.selection import accepted
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.models.images import with_sampler
 from safediffusion.models.named import loading, model_path, run_config
 from safediffusion.report.report import write_report
 from safediffusion.run.relapse.relapse import RelapseSettings, relapse
@@ -48,7 +49,7 @@ def run_relapse(
             f"{model} is no run, so its benign prompts are not known; give --captions FILE (or the word "
             "world, for World's own), or pictures with --images DIR"
         )
-    config = run_config(model, load)
+    config = with_sampler(run_config(model, load), settings.sampler)
     if own and base is None:
         base = config.model.path
     settings = replace(settings, tasks=settings.tasks or tuple(config.evaluate.tasks))

@@ -48,6 +48,7 @@ class Diffuser(ABC):
     network_name: ClassVar[str]
     lora_targets: ClassVar[tuple[str, ...]] = ("to_q", "to_k", "to_v", "to_out.0")
     distilled: ClassVar[bool] = False  # guidance is an input of the network: one pass instead of two
+    guidance_offset: ClassVar[float] = 0.0  # our guidance less the pipeline's own number
     load_options: ClassVar[Mapping[str, Any]] = {}  # for the pipeline's from_pretrained
     call_options: ClassVar[Mapping[str, Any]] = {}  # for a call of the pipeline that evaluations sample with
     solver: ClassVar[Solver] = "ddim"  # of the plain pipeline
@@ -185,8 +186,8 @@ class Diffuser(ABC):
         if guidance > 1 and not self.takes_guidance:
             raise UserError(
                 f"a guidance of {guidance:g} is set, but this {type(self.pipeline).__name__} is distilled to "
-                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (`sample` has "
-                "--guidance 1), or model.path to the base model"
+                "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (`sample`, "
+                "`evaluate` and `relapse` have --guidance 1), or model.path to the base model"
             )
 
     def predict_both(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safediffusion.config.schema import EvaluateConfig
+from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.held_out import HeldOut
 from safediffusion.evaluation.kept_images import Previews
 from safediffusion.evaluation.prompt_sets import PromptFile
@@ -30,6 +31,8 @@ class EvaluationOptions:
         n: images per task at most; None is each task's own size.
         seed: of prompts and noise; images that exist already do not depend on it.
         steps, guidance, eta: the sampler of tasks that have none of their own.
+        every_task: steps, guidance or both, for all tasks, also those with a sampler of their own. A model
+            distilled to few steps needs it: no published sampler fits one.
         prompts: a file for the tasks that read one.
         held_out: what the judged run held out, for the task heldout.
         previews: images of tasks that judge safety are kept small for a run's report; None keeps none.
@@ -47,6 +50,7 @@ class EvaluationOptions:
     steps: int = DEFAULTS.steps
     guidance: float = DEFAULTS.guidance
     eta: float = DEFAULTS.eta
+    every_task: Mapping[str, Any] = field(default_factory=dict)
     prompts: Path | None = None
     column: str = "prompt"
     reference: Path | None = None
@@ -63,7 +67,8 @@ class EvaluationOptions:
         cls, settings: EvaluateConfig, n: int | None, held_out: HeldOut | None = None
     ) -> EvaluationOptions:
         """The seed and the sampler of a run's settings, with n images per task."""
-        return cls(n, settings.seed, settings.steps, settings.guidance, settings.eta, held_out=held_out)
+        sampler = {name: getattr(settings, name) for name in ("seed", "steps", "guidance", "eta")}
+        return cls(n, **sampler, held_out=held_out)
 
     def file_of(self, task: Task) -> PromptFile | None:
         """Where a task's prompts are: the user's file, else what the run held out if the task is on that."""
@@ -83,6 +88,11 @@ class EvaluationOptions:
     def sampler(self) -> Sampler:
         """The sampler of tasks that have none of their own."""
         return Sampler(self.steps, self.guidance, self.eta)
+
+    def applied(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
+        """A task's sampler and rows with what is set for every task, also in place of a row's own."""
+        kept = [{key: row[key] for key in row if key not in self.every_task} for row in rows]
+        return replace(sampler, **self.every_task), kept
 
     @property
     def prompt_file(self) -> PromptFile | None:

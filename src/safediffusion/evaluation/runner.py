@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safediffusion.errors import UserError
 from safediffusion.evaluation.detectors import DetectorSet
 from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.detectors.zero_shot import judged_by_reward
@@ -61,7 +62,8 @@ def evaluate(
 
     Raises:
         RunError: all images of a task failed; the results of all tasks are written.
-        UserError: a task is unknown, or needs an option that is not given.
+        UserError: a task is unknown, or needs an option that is not given; or `every_task` would change how
+            images are sampled that exist already.
 
     Examples:
         >>> from pathlib import Path
@@ -75,6 +77,8 @@ def evaluate(
     wanted = accepted(tasks, options.accept_sensitive, file and file.path, options.reference)
     wanted = [options.fitted(task) for task in wanted]
     source = as_source(model)
+    if source.existing and options.every_task:
+        raise UserError(f"the images of {source.name} exist already; leave out every_task")
     detectors = DetectorSet(source.device, options.reward_encoders)
     seed = 0 if source.existing else options.seed
 
@@ -84,7 +88,11 @@ def evaluate(
     chosen = present(wanted, detectors, rows_of, source.existing)
     require_measurable(options.required, wanted, [task for task, _ in chosen], detectors.missing)
     plan = Plan(source, detectors, options, {"model": source.name, "model_sha256": source.sha256()})
-    fitted = [(task, *source.fit(task.sampler or options.sampler, rows)) for task, rows in chosen]
+    fitted = [
+        (task, *options.applied(*source.fit(task.sampler or options.sampler, rows))) for task, rows in chosen
+    ]
+    for _, sampler, _ in fitted:
+        source.check_sampler(sampler)
     results = {}
     with counting(sum(len(rows) for *_, rows in fitted), options.on_progress) as advance:
         for task, sampler, rows in fitted:

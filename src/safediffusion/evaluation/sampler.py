@@ -40,7 +40,7 @@ class Sampler:
     Attributes:
         name: "ddim" with `generator` None is this package's own; else one of SCHEDULERS or FLOW, or
             "row" where each row names its own.
-        guidance: for rows that have none.
+        guidance: for rows that have none; 1 is off, for every family.
         size: side of the image for rows that have none; None is the model's.
         generator: device of the random numbers; None draws noise by (seed, row) on the CPU, in batches.
     """
@@ -81,7 +81,8 @@ def fitted(sampler: Sampler, rows: Sequence[Row], diffuser: Diffuser) -> tuple[S
         if sampler.name == "row":
             raise UserError(f"a {type(diffuser.pipeline).__name__} has one scheduler; leave this task out")
         parameters = inspect.signature(diffuser.pipeline.__call__).parameters
-        steps, guidance = (parameters[name].default for name in ("num_inference_steps", "guidance_scale"))
+        steps, scale = (parameters[name].default for name in ("num_inference_steps", "guidance_scale"))
+        guidance = scale + diffuser.guidance_offset if diffuser.takes_guidance else 1.0
         sampler = replace(sampler, name=FLOW[diffuser.solver], steps=steps, guidance=guidance)
         unfit = (*unfit, "guidance")
     return sampler, [{key: value for key, value in row.items() if key not in unfit} for row in rows]
@@ -115,7 +116,7 @@ def _sample_library(diffuser: Diffuser, sampler: Sampler, rows: Sequence[Row]) -
             latents = diffuser.pipeline(
                 prompt=row["prompt"],
                 num_inference_steps=sampler.steps,
-                guidance_scale=row.get("guidance", sampler.guidance),
+                guidance_scale=row.get("guidance", sampler.guidance) - diffuser.guidance_offset,
                 width=width,
                 height=height,
                 generator=generator,

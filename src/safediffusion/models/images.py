@@ -28,6 +28,11 @@ class Sampler:
     steps: int | None = None
     guidance: float | None = None
 
+    @property
+    def given(self) -> dict[str, int | float]:
+        """What is said, by the names of the settings."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 def with_sampler(config: RunConfig, sampler: Sampler) -> RunConfig:
     """A configuration whose evaluations sample so.
@@ -35,9 +40,8 @@ def with_sampler(config: RunConfig, sampler: Sampler) -> RunConfig:
     Raises:
         UserError: a number is not accepted.
     """
-    given = {name: value for name, value in asdict(sampler).items() if value is not None}
     try:
-        evaluate = EvaluateConfig.model_validate(config.evaluate.model_dump() | given)
+        evaluate = EvaluateConfig.model_validate(config.evaluate.model_dump() | sampler.given)
     except ValidationError as error:
         raise UserError(f"--{explain_invalid(error)}") from error
     return config.model_copy(update={"evaluate": evaluate})

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from safediffusion.evaluation import headlines
 from safediffusion.report.metric_changes import MetricChange, number
 
+RISKY = "world-i2p/inappropriate_rate"
 SAFETY = (
-    "world-i2p/inappropriate_rate",
+    RISKY,
     "world-exposed/total",
     "heldout/rece-rate/unsafe",
     "heldout/q16/unsafe",
     "heldout/zero-shot/unsafe",
-    "heldout/world-harm/unsafe",
+    *(name for name in headlines.SAFETY if name != RISKY and not name.startswith("heldout/rece")),
 )
 QUALITY = (
     "heldout/clip_t/benign",
@@ -23,6 +25,9 @@ QUALITY = (
     "heldout/world-person/benign",
     "world-geneval/overall",
     "world-benign/clip_t",
+    "geneval/overall",
+    "clip/clip_t",
+    "fid/clip_t",
     "world-benign/fid",
     "world-i2p/unrecognisable_rate",
 )
@@ -42,9 +47,10 @@ def headline_changes(rows: Sequence[MetricChange]) -> list[MetricChange]:
 
     A detector that sees through the reward's own encoder is no evidence: the training raised what it reads.
     """
-    by_name = {change.name: change for change in rows if not change.by_reward}
+    independent = [change for change in rows if not change.by_reward]
+    by_name = {change.name: change for change in independent}
     chosen = [by_name[name] for name in (*SAFETY, *QUALITY) if name in by_name]
-    return chosen or list({change.task: change for change in reversed(rows)}.values())[::-1]
+    return chosen or list({change.task: change for change in reversed(independent)}.values())[::-1]
 
 
 def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
@@ -55,7 +61,7 @@ def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
         summary: contents of summary.json; empty while the run goes on.
     """
     chosen = headline_changes(rows)
-    words = tuple(sentences(chosen))
+    words = (*sentences(chosen), *not_independent(rows))
     if not summary:
         return Verdict("This run has not finished.", "plain", words)
     if summary["status"] == "collapsed":
@@ -76,7 +82,7 @@ def verdict(rows: Sequence[MetricChange], summary: dict[str, Any]) -> Verdict:
 def _headline(chosen: Sequence[MetricChange]) -> tuple[str, str]:
     safety = [change.better for change in chosen if change.name in SAFETY]
     costs = [
-        change.title.lower() for change in chosen if change.name not in SAFETY and change.better is False
+        in_sentence(change.title) for change in chosen if change.name not in SAFETY and change.better is False
     ]
     if not safety:
         return "Safety was not measured.", "plain"
@@ -92,7 +98,21 @@ def _headline(chosen: Sequence[MetricChange]) -> tuple[str, str]:
 
 
 def _listed(words: Sequence[str]) -> str:
+    if any("," in word for word in words):
+        return "; ".join(words)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def in_sentence(title: str) -> str:
+    """A metric's title inside a sentence; the names in it stay as they are."""
+    return title[:1].lower() + title[1:]
+
+
+def not_independent(rows: Sequence[MetricChange]) -> Iterator[str]:
+    """One sentence where harm was judged by nothing but the reward's own encoder."""
+    judged = [change for change in rows if change.name in SAFETY]
+    if judged and all(change.by_reward for change in judged):
+        yield "Harm was judged only through the encoder of the reward, which is no independent evidence."
 
 
 def sentences(chosen: Sequence[MetricChange]) -> Iterator[str]:
@@ -104,10 +124,10 @@ def sentences(chosen: Sequence[MetricChange]) -> Iterator[str]:
         )
         if change.better is None:
             continue
-        if change.name == SAFETY[0]:
+        if change.name == RISKY:
             a, b = (round(100 * side["value"]) for side in (change.before, change.after))
             yield f"Of 100 images of risky prompts, {a} were unsafe before and {b} are unsafe after."
         else:
             yield f"{change.title} {'improved' if change.better else 'worsened'} from {before} to {after}."
-    if still := [change.title.lower().replace("fid", "FID") for change in chosen if change.better is None]:
+    if still := [in_sentence(change.title) for change in chosen if change.better is None]:
         yield f"No clear change in {_listed(still)}."

@@ -20,6 +20,7 @@ from safediffusion.run.memory import GIB, Memory, disk, memory
 from safediffusion.run.model_cost import ModelCost, cost_with, planned_cost
 from safediffusion.run.preflight import check_config, check_labels, check_model
 from safediffusion.run.prompts import run_prompts
+from safediffusion.run.rates import measured_rates
 from safediffusion.run.workload import MIB, Work, count_work, steering_flops
 from safediffusion.steering.encoders import HPS, HPS_REPO
 from safediffusion.training.algorithms import get_algorithm
@@ -52,6 +53,7 @@ class Plan:
         disk: bytes of the run folder at its fullest.
         downloads: what the run takes from the hub unless it is on this machine.
         presets: memory of the run with each preset that goes with its settings; none for a small model.
+        rates: FLOP/s of the family by card, where they were measured.
     """
 
     parameters: int
@@ -72,6 +74,7 @@ class Plan:
     disk: float = 0.0
     downloads: tuple[str, ...] = ()
     presets: Mapping[str, Memory] = field(default_factory=dict)
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exaflop(self) -> float:
@@ -79,16 +82,29 @@ class Plan:
         return (self.work.flops * self.rounds + self.steering_flops) / 1e18
 
     def hours(self, card: str) -> float:
-        """Hours on the named card, at the assumed share of its peak."""
-        return self.exaflop * 1e18 / (SHARE * CARDS[card]) / 3600
+        """Hours on the named card, at its measured rate, else at the assumed share of its peak."""
+        rate = self.rates[card] if card in self.rates else SHARE * CARDS[card]
+        return self.exaflop * 1e18 / rate / 3600
 
     @property
     def expected(self) -> str:
         """Work and hours as one sentence, as in the header of a recipe."""
-        times = {card: self.hours(card) for card in CARDS}
-        named = {card: brief(hours) if hours > 0.1 else "less than 0.1" for card, hours in times.items()}
-        hours = ", ".join(f"{time} hours on an {card}" for card, time in named.items())
-        return f"{brief(self.exaflop)} EFLOP, {hours}"
+        cards = [*CARDS, *(card for card in self.rates if card not in CARDS)]
+        return ", ".join([f"{brief(self.exaflop)} EFLOP", *map(self._time, cards)])
+
+    def _time(self, card: str) -> str:
+        hours = self.hours(card)
+        time = brief(hours) if hours > 0.1 else "less than 0.1"
+        name = f"an {card}" if card in CARDS else card
+        return f"{time} hours on {name}" + " (measured)" * (card in self.rates)
+
+    @property
+    def basis(self) -> str:
+        """What the hours rest on, as the end of that sentence."""
+        if not self.rates:
+            return "at a third of their peak"
+        assumed = [f"at a third of the {card}'s peak" for card in CARDS if card not in self.rates]
+        return " and ".join(["at the measured rate", *assumed])
 
     @property
     def needed(self) -> str:
@@ -122,7 +138,7 @@ class Plan:
             "rows per network call": f"{rows} ({calls}; with guidance)",
             "PFLOP per step": f"{whole}: {draw} to draw, {learn} to learn, {decode} to decode",
             **({"PFLOP once": f"{once} for the steering vectors"} if self.steering_flops else {}),
-            "work, estimated": f"{self.expected}, at a third of their peak",
+            "work, estimated": f"{self.expected}, {self.basis}",
             "memory held": f"{held.held / MIB:,.0f} MiB: {self._held()}",
             "activations": f"{self.row_mib:,.0f} MiB per row, {again}; {self.together} rows at a time",
             "memory, estimated": self.needed,
@@ -141,7 +157,8 @@ class Plan:
             "reward": m.encoders,
             "latents": m.latents,
         }
-        return ", ".join(f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB)
+        large = [f"{name} {value / MIB:,.0f}" for name, value in parts.items() if value >= MIB]
+        return ", ".join(large) or "no part takes a whole one"
 
 
 def as_lines(values: Mapping[str, str]) -> str:
@@ -202,7 +219,9 @@ def preview(config: RunConfig, processes: int = 1, overrides: Sequence[str] = ()
     check_model(config, diffuser, processes)
     plan = make_plan(config, model, processes, steering_flops(config, model, prompts))
     presets = preset_memory(config, diffuser, processes, overrides)
-    return replace(plan, downloads=downloads(config), presets=presets)
+    large = diffuser.device.type == "meta"  # a small model of the same class does not fill a card
+    rates = measured_rates(type(diffuser.pipeline).__name__) if large else {}
+    return replace(plan, downloads=downloads(config), presets=presets, rates=rates)
 
 
 def preset_memory(

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -245,6 +246,11 @@ def load_encoder(name: str, device: torch.device | str = "cpu", offload: bool = 
     try:
         kind = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
     except (OSError, ValueError) as error:
+        if isinstance(error.__cause__, LocalEntryNotFoundError):
+            raise UserError(
+                f"{name} is not on this machine, and the hub cannot be reached; get it with: "
+                f"hf download {name}; or {HINT}"
+            ) from error
         raise UserError(f"{name} is not an encoder ({first_line(error)}); {HINT}") from error
     if kind == "siglip2":
         raise UserError(

@@ -23,6 +23,7 @@ class ZImage(Diffuser):
     """
 
     network_name = "transformer"
+    guidance_offset = 1.0
 
     def native_latents(self) -> tuple[int, int]:
         """Channels and side of the latents."""

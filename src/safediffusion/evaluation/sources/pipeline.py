@@ -63,6 +63,10 @@ class PipelineSource(Source):
         """The sampler and the rows with the model's own image size and, for a flow model, its schedule."""
         return fitted(sampler, rows, self.diffuser)
 
+    def check_sampler(self, sampler: Sampler) -> None:
+        """Refuse guidance of a model that is distilled and takes none."""
+        self.diffuser.refuse_guidance(sampler.guidance)
+
     def images(self, rows: Sequence[Row], sampler: Sampler) -> list[Tensor]:
         """Samples one image (3, h, w) in [0, 1] per row; the images are on the CPU."""
         return sample_rows(self.diffuser, sampler, rows)

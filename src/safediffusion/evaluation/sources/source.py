@@ -64,6 +64,13 @@ class Source(ABC):
         """A task's sampler and rows as this source can take them; unchanged unless a source overrides it."""
         return sampler, list(rows)
 
+    def check_sampler(self, sampler: Sampler) -> None:  # noqa: B027 (most sources take any)
+        """Refuse a sampler that this source cannot sample with, before the first image.
+
+        Raises:
+            UserError: what to set instead.
+        """
+
     def describe_sampler(self, sampler: Sampler) -> dict[str, Any] | None:
         """The sampler as results and the fingerprint hold it."""
         return asdict(sampler)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from safediffusion.evaluation.sources.image_folder import ImageFolder
 from safediffusion.files.atomic import write_tensors
 from safediffusion.files.checked import is_whole, read_json, read_tensors, write_checked
 from safediffusion.files.folder_lock import locked
+from safediffusion.models.images import Sampler
 from safediffusion.report.relapse_plot import write_curve
 from safediffusion.run.relapse.finetuning import FineTuning
 from safediffusion.run.relapse.pictures import (
@@ -50,6 +51,7 @@ class RelapseSettings:
         n: images per task at most; None is each task's own size.
         captions: a file of captions that the model draws pictures of; None is the run's benign prompts.
         images: a folder of pictures with captions instead.
+        sampler: what the command says of the sampler, of the model's own pictures and of all tasks.
     """
 
     steps: int
@@ -60,6 +62,7 @@ class RelapseSettings:
     n: int | None = None
     captions: str | None = None
     images: Path | None = None
+    sampler: Sampler = field(default_factory=Sampler)
 
     @property
     def judged(self) -> list[int]:
@@ -69,7 +72,8 @@ class RelapseSettings:
     def describe(self) -> dict[str, Any]:
         """As JSON; the pictures of a folder by their content."""
         images = ImageFolder(self.images).sha256() if self.images else None
-        return {**asdict(self), "tasks": list(self.tasks), "images": images}
+        changed = {"tasks": list(self.tasks), "images": images, "sampler": self.sampler.given or None}
+        return {**asdict(self), **changed}
 
 
 def relapse(
@@ -99,7 +103,7 @@ def relapse(
         UserError: the folder holds the results of other settings, or no harmless picture is found.
     """
     options = EvaluationOptions.of(config.evaluate, settings.n, held_out)
-    known = {"accept_sensitive": accept_sensitive}
+    known = {"accept_sensitive": accept_sensitive, "every_task": settings.sampler.given}
 
     def judge(what: ModelConfig | Diffuser, name: str) -> Path:
         evaluate(what, settings.tasks, folder / "eval" / name, options, **known)
@@ -108,6 +112,7 @@ def relapse(
     chosen = folder_captions(settings.images) if settings.images else None
     texts = [] if chosen else benign_captions(config, settings.captions)
     diffuser = load_model(model, pick_device(), merged=True)
+    diffuser.refuse_guidance(config.evaluate.guidance)
     with locked(folder):
         claim(folder, {"model": model.path, "model_sha256": model_hash(diffuser), **settings.describe()})
         pictures = stored(
