@@ -1,5 +1,6 @@
 """What every test shares: no network, property tests without a clock, tiny but genuine pipelines."""
 
+import gc
 import os
 
 import pytest
@@ -7,6 +8,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
+# Libraries are a million objects. Looking through them for garbage again and again, while they are imported
+# and while tests run, would take a tenth of the suite's time.
+gc.set_threshold(10_000, 10, 10)
 
 from tests.browser import chromium
 from tests.pipelines import tiny_pipeline
@@ -22,6 +26,11 @@ UNTIMED = settings(
 settings.register_profile("tests", UNTIMED, derandomize=True)
 settings.register_profile("search", UNTIMED, print_blob=True)
 settings.load_profile("tests")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays, so the collector leaves it aside."""
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
