@@ -8,14 +8,15 @@ import torch
 from hypothesis import HealthCheck, settings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
-# Libraries are a million objects. Looking through them for garbage again and again, while they are imported
-# and while tests run, would take a tenth of the suite's time.
-gc.set_threshold(10_000, 10, 10)
 
 from tests.browser import chromium
 from tests.pipelines import tiny_pipeline
 
 __all__ = ["chromium"]  # a fixture: one browser for all tests of pages
+
+# Libraries are a million objects. Looking through them for garbage again and again, while tests import them
+# and run, would take a tenth of the suite's time.
+gc.set_threshold(10_000, 10, 10)
 
 # No deadline for one example and no health check of the generator's speed: both would fail on a busy machine.
 # The examples are the same in every run, so that a change is what turns a test red; `pytest
