@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from safediffusion.cli import entry
+from safediffusion.files.atomic import write_text
+from safediffusion.report import plots
 from tests.held import LIMIT
 from tests.pipelines import tiny_pipeline
 
@@ -70,8 +72,13 @@ class Done:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run `safediffusion WORDS` in an empty folder, in this process: nothing is imported twice."""
+    """Run `safediffusion WORDS` in an empty folder, in this process: nothing is imported twice.
+
+    Plots are empty: drawing them takes most of a tiny run's time. Commands in a process of their own draw them.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "svg", lambda figure, key="": "<svg></svg>")
+    monkeypatch.setattr(plots, "save_png", lambda figure, path: write_text(path, "no picture"))
 
     def run(*args: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["safediffusion", *map(str, args)])
