@@ -5,6 +5,7 @@ disk that is full. A fork, because the libraries are then imported once and not 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -156,6 +157,7 @@ def preload(draw: bool) -> None:
     """Import what commands use; without `draw`, reports hold empty plots."""
     for name in USED:
         import_module(name)
+    gc.freeze()  # or every fork would look through the libraries for garbage
     entry.quiet()
     if not draw:
         plots.svg = lambda figure: "<svg></svg>"

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from safediffusion.cli import entry
+from safediffusion.files.atomic import write_text
+from safediffusion.report import plots
 from tests.held import LIMIT
 from tests.pipelines import tiny_pipeline
 
@@ -50,9 +53,10 @@ def words(tiny_model: Path, tmp_path: Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
+    """Of a command in a process of its own, whose results are compared bit for bit with this process's."""
     return os.environ | {
         "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),  # sums are split by it
         "CUDA_VISIBLE_DEVICES": "",
     }
 
@@ -68,8 +72,13 @@ class Done:
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    """Run `safediffusion WORDS` in an empty folder, in this process: nothing is imported twice."""
+    """Run `safediffusion WORDS` in an empty folder, in this process: nothing is imported twice.
+
+    Plots are empty: drawing them takes most of a tiny run's time. Commands in a process of their own draw them.
+    """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plots, "svg", lambda figure, key="": "<svg></svg>")
+    monkeypatch.setattr(plots, "save_png", lambda figure, path: write_text(path, "no picture"))
 
     def run(*args: object) -> Done:
         monkeypatch.setattr(sys, "argv", ["safediffusion", *map(str, args)])

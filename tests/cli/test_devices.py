@@ -17,6 +17,7 @@ from safediffusion.system import distributed
 from tests.cli.conftest import Command, environment
 from tests.cli.test_train import weights
 from tests.held import LIMIT, held_run
+from tests.two_processes import command_in_two_processes
 
 TWO = ("--nproc", "2")
 GRPO = ["train.algorithm=grpo", "train.kl=0.1", "train.window=2", "train.timestep_fraction=0.5"]
@@ -47,29 +48,14 @@ def assert_same_results(one: Path, two: Path) -> None:
     assert (before - after).norm() < 1e-3 * before.norm()
 
 
-def test_two_processes_give_the_results_of_one(
-    safediffusion: Command, command: Command, words, tmp_path: Path
-) -> None:
-    # three groups leave one process with one and the other with two
-    words = [*words, *GRPO, "rollout.prompts=3", "train.steps=2", "train.micro_batch=3"]
-    one = command("train", *words, "--out", "one")
-    assert one.returncode == 0, one.stderr
-    two = safediffusion("train", *words, "--out", "two", *TWO)
-    assert two.returncode == 0, two.stderr
-    assert two.stdout.count("model ") == 1 and [row["step"] for row in rows(tmp_path / "two")] == [1, 2]
-    assert_same_results(tmp_path / "one", tmp_path / "two")
-    assert json.loads((tmp_path / "two/summary.json").read_text(encoding="utf-8"))["processes"] == 2
-
-
 @pytest.mark.parametrize("own", [[*GRPO, "train.ema=0.5"], [*NFT, "train.lora_rank=2"]], ids=["full", "lora"])
 def test_a_network_in_pieces_gives_the_results_of_one_process_and_goes_on_bit_for_bit(
-    safediffusion: Command, command: Command, words, tmp_path: Path, own: list[str]
+    command: Command, words, tmp_path: Path, own: list[str]
 ) -> None:
     words = [*words, *own, "train.shard=true", "train.steps=2", "train.updates=2"]
     one = command("train", *words, "--out", "one")
     assert one.returncode == 0, one.stderr
-    two = safediffusion("train", *words, "--out", "two", *TWO)
-    assert two.returncode == 0, two.stderr
+    command_in_two_processes(["train", *words, "--out", "two"], tmp_path)
     assert_same_results(tmp_path / "one", tmp_path / "two")
     a, b = (load_file(tmp_path / run / MODEL) for run in ("one", "two"))
     assert a.keys() == b.keys() and all((a[k] - b[k]).abs().max() < 1e-4 for k in a)
@@ -78,17 +64,21 @@ def test_a_network_in_pieces_gives_the_results_of_one_process_and_goes_on_bit_fo
     for later in ("summary.json", "model", "checkpoints/step_000002"):
         path = tmp_path / "again" / later
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    again = safediffusion("train", *words, "--out", "again", *TWO)
-    assert again.returncode == 0, again.stderr
+    command_in_two_processes(["train", *words, "--out", "again"], tmp_path)
     assert "resumed after round 1" in (tmp_path / "again/log.txt").read_text(encoding="utf-8")
     assert weights(tmp_path / "again") == weights(tmp_path / "two")
 
 
-def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
+def test_two_processes_give_the_results_of_one_and_stopped_by_sigterm_go_on_bit_for_bit(
     safediffusion: Command, command: Command, words, tmp_path: Path
 ) -> None:
-    words = [*words, *NFT, "train.steps=5", "train.keep_checkpoints=5"]
-    assert safediffusion("train", *words, "--out", "whole", *TWO).returncode == 0
+    # three groups leave one process with one and the other with two
+    words = [*words, *GRPO, "rollout.prompts=3", "train.micro_batch=3", "train.keep_checkpoints=3"]
+    printed = command_in_two_processes(["train", *words, "--out", "whole"], tmp_path)
+    assert "".join(printed).count("model ") == 1
+    assert [row["step"] for row in rows(tmp_path / "whole")] == [1, 2, 3]
+    assert json.loads((tmp_path / "whole/summary.json").read_text(encoding="utf-8"))["processes"] == 2
+
     with held_run([*words, *TWO], tmp_path / "cut", 1, environment()) as process:
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=LIMIT)
@@ -96,7 +86,7 @@ def test_two_processes_stopped_by_sigterm_go_on_bit_for_bit(
     assert not (tmp_path / "cut/summary.json").exists()
     shutil.copytree(tmp_path / "cut", tmp_path / "alone")
     again = safediffusion("train", *words, "--out", "cut", *TWO)
-    assert again.returncode == 0, again.stderr
+    assert again.returncode == 0 and again.stdout.count("model ") == 1, again.stdout + again.stderr
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert command("train", *words, "--out", "alone").returncode == 0
     assert "on 1 process instead of 2" in (tmp_path / "alone/log.txt").read_text(encoding="utf-8")

@@ -69,25 +69,23 @@ def test_dry_run_prints_the_plan_and_touches_nothing(command: Command, words, tm
     assert sorted(os.listdir(tmp_path)) == before
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_run_ends_with_the_weights_of_an_undisturbed_one(
-    safediffusion: Command, words, tmp_path: Path, signal_number: int
+    safediffusion: Command, command: Command, words, tmp_path: Path
 ) -> None:
-    words = [*words, "train.steps=8"]
-    assert safediffusion("train", *words, "--out", "whole").returncode == 0
-    with held_run(words, tmp_path / "cut", 2, environment()) as process:
-        process.send_signal(signal_number)
-        _, stderr = process.communicate(timeout=LIMIT)
-    assert not (tmp_path / "cut/summary.json").exists()
-    if signal_number == signal.SIGINT:
-        assert process.returncode == 130 and "same command" in stderr
-    assert safediffusion("train", *words, "--out", "cut").returncode == 0
-    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
-    steps = [
-        json.loads(line)["step"]
-        for line in (tmp_path / "cut/metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-    assert steps == list(range(1, 9))
+    words = [*words, "train.steps=4"]
+    assert command("train", *words, "--out", "whole").returncode == 0
+    for number, again in ((signal.SIGKILL, safediffusion), (signal.SIGINT, command)):
+        cut = tmp_path / number.name
+        with held_run(words, cut, 2, environment()) as process:
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=LIMIT)
+        assert not (cut / "summary.json").exists()
+        if number == signal.SIGINT:
+            assert process.returncode == 130 and "same command" in stderr
+        assert again("train", *words, "--out", cut.name).returncode == 0
+        assert weights(cut) == weights(tmp_path / "whole")
+        lines = (cut / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
 
 
 def test_prompts_are_mixed_and_several_rewards_are_logged(command: Command, words, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import os
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 
 from safediffusion import world
@@ -12,6 +11,7 @@ from safediffusion.evaluation.detectors.world import Harm
 from safediffusion.evaluation.runner import EvaluationOptions, evaluate
 from safediffusion.files.json_lines import read_jsonl
 from tests.pipelines import tiny_pipeline
+from tests.two_processes import in_two_processes
 
 ROWS = 130  # three batches
 
@@ -33,7 +33,7 @@ def be_one_of_two(rank: int, folder: Path, assets: Path) -> None:
 def test_two_processes_of_a_training_give_the_records_of_one(
     judges: Harm, tiny_assets: Path, tmp_path: Path
 ) -> None:
-    torch.multiprocessing.spawn(be_one_of_two, (tmp_path, tiny_assets), nprocs=2)
+    in_two_processes(be_one_of_two, tmp_path, tiny_assets)
     run(tmp_path / "one")
     one, two = (read_jsonl(tmp_path / name / "world-i2p" / "records.jsonl") for name in ("one", "two"))
     assert two == one and len(two) == ROWS

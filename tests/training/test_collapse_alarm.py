@@ -98,18 +98,27 @@ def contrast(images):
     return (images.std((1, 2, 3)) > 0.05).float().mean().item()
 
 
-@pytest.mark.parametrize("stop", [False, True])
-def test_a_run_that_hacks_its_reward_raises_the_alarm_and_keeps_a_healthy_checkpoint(make_trainer, stop):
-    trainer = make_trainer(recognisable=contrast, train__stop_on_collapse=stop, **HACKING)
-    result = trainer.run()
+def assert_collapsed(trainer, result, rounds):
     rows = read_jsonl(trainer.folder.metrics)
     assert result.status == "collapsed" and result.collapsed_at is not None
     assert rows[result.collapsed_at - 1]["collapse"] and not rows[0]["collapse"]
     assert "warning: round" in trainer.folder.log.read_text(encoding="utf-8")
     healthy = checkpoint.read_state(trainer.folder.checkpoints / "healthy")
     assert healthy["healthy"] and healthy["step"] < result.collapsed_at
-    assert len(rows) == (result.collapsed_at if stop else 16)
+    assert len(rows) == rounds
     assert (trainer.folder.model / "model_index.json").is_file()
+
+
+def test_a_run_that_hacks_its_reward_raises_the_alarm_stops_and_keeps_a_healthy_checkpoint(make_trainer):
+    trainer = make_trainer(recognisable=contrast, train__stop_on_collapse=True, **HACKING)
+    result = trainer.run()
+    assert_collapsed(trainer, result, result.collapsed_at)
+
+
+def test_a_collapsed_run_goes_on_unless_it_is_to_stop(make_trainer):
+    found = iter([1.0] * START + [0.0] * 5)  # of each round
+    trainer = make_trainer(recognisable=lambda images: next(found), train__steps=START + 5)
+    assert_collapsed(trainer, trainer.run(), START + 5)
 
 
 def test_a_gentle_run_raises_none(make_trainer):

@@ -1,6 +1,6 @@
 """A network in pieces over two processes: its outputs, gradients and averages are those of the whole one."""
 
-import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -12,8 +12,7 @@ from safediffusion.diffusion.sharding import cut_like, joined
 from safediffusion.diffusion.swap_weights import swapped
 from safediffusion.system.distributed import shut_down
 from tests.pipelines import FAMILIES, FAMILIES_AND_RANKS, RESOLUTION
-
-PORT = 29617
+from tests.two_processes import in_two_processes
 
 
 def policy(family: str) -> Diffuser:
@@ -37,10 +36,9 @@ def trained(diffuser: Diffuser, rank: int, shard: bool) -> dict[str, nn.Paramete
     return named
 
 
-def in_one_of_two(process: int) -> None:
+def in_one_of_two(process: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"MASTER_ADDR": "localhost", "MASTER_PORT": str(PORT)}
-    dist.init_process_group("gloo", rank=process, world_size=2)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=process, world_size=2)
     for family, rank in FAMILIES_AND_RANKS:
         try:
             compare(process, family, rank)
@@ -86,6 +84,6 @@ def compare(process: int, family: str, rank: int) -> None:
         torch.testing.assert_close(outputs(two, mine), expected[mine].detach())
 
 
-def test_pieces_compute_what_the_whole_computes() -> None:
+def test_pieces_compute_what_the_whole_computes(tmp_path: Path) -> None:
     """Every family, whole networks and adapters."""
-    torch.multiprocessing.spawn(in_one_of_two, nprocs=2)
+    in_two_processes(in_one_of_two, tmp_path)

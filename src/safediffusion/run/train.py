@@ -54,7 +54,7 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
 
     Examples:
         >>> from safediffusion import load_config, train
-        >>> sizes = ["train.steps=1", "rollout.group_size=2", "rollout.steps=2"]
+        >>> sizes = ["train.steps=1", "rollout.group_size=2", "rollout.steps=2", "evaluate.steps=2"]
         >>> config = load_config("world", [*sizes, "evaluate.tasks=[]"])
         >>> folder = train(config)  # a run of one round; leave the settings out for the whole recipe
         >>> folder.report.is_file()
