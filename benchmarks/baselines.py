@@ -8,7 +8,7 @@ every rival has the same number of them, and the one with the lowest loss is its
 Recipe `world` has one setting: it was chosen by hand before, on more tries than a rival gets. Then
 default and tuned settings are judged, those made by training once per seed. A finished judgement is a line of
 benchmarks/results/baselines.jsonl and is not repeated while its settings and World's networks are the same.
-Several of these commands may run at once with other methods each; the whole one afterwards writes their table.
+Several of these commands may run at once with other methods each; a last one of all writes the table.
 Writes baselines.md, baselines.json and docs/images/baselines.png.
 """
 
