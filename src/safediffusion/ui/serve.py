@@ -19,6 +19,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
+SCRIPT = Path(__file__).parent / "page.js"
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,9 @@ def application(runs_dir: Path, address: Address) -> Any:
     )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
+    script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
     served = gr.mount_gradio_app(
-        FastAPI(), page, "/", theme=theme, css_paths=STYLES, ssr_mode=False, footer_links=[],
+        FastAPI(), page, "/", theme=theme, css_paths=STYLES, head=script, ssr_mode=False, footer_links=[],
         run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
     )  # fmt: skip
     return Guard(served, address.token, LOCAL if address.is_local else ())
