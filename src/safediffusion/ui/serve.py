@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -146,7 +147,9 @@ def warm_up() -> None:
 
 
 def server_of(app: Any) -> Any:
-    """A server for an application; open pages do not keep it from ending."""
+    """A server for an application; open pages do not keep it from ending; to cut them off is no error."""
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    return server
