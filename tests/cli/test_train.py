@@ -5,11 +5,15 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from safediffusion.config import load_config
+from safediffusion.files.json_lines import readable_rows
+from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.evaluations import read_during
 from safediffusion.run.plan import preview
 from tests.cli.conftest import Command, environment
 from tests.held import LIMIT, held_run
@@ -47,6 +51,29 @@ def test_a_run_leaves_summary_report_samples_and_model(
     assert fresh.returncode == 0, fresh.stderr
     assert (tmp_path / "run-2/summary.json").is_file()
     assert weights(tmp_path / "run") != weights(tmp_path / "run-2")
+
+
+def test_small_evaluations_make_no_other_run_and_are_read_only_after_each(
+    command: Command, words, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+
+    def counted(folder: RunFolder) -> list[dict[str, Any]]:
+        reads.append(len(readable_rows(folder.metrics)) if folder.metrics.exists() else 0)
+        return read_during(folder)
+
+    monkeypatch.setattr("safediffusion.run.rounds.read_during", counted)
+    words = [*words, "evaluate.tasks=[world-i2p]", "evaluate.n=1"]
+    assert command("train", *words, "--out", "alone").returncode == 0
+    assert reads == [0]
+    done = command("train", *words, "evaluate.during_every=2", "evaluate.during_n=1", "--out", "watched")
+    assert done.returncode == 0, done.stderr
+    assert reads == [0, 0, 2] and weights(tmp_path / "watched") == weights(tmp_path / "alone")
+    again = command("train", *words, "--out", "watched")
+    assert again.returncode == 0 and "is finished" in again.stderr
+    chosen = ["train.keep_best=-world-i2p/inappropriate_rate", "evaluate.during_every=1"]
+    other = command("train", *words, *chosen, "--out", "watched")
+    assert other.returncode == 2 and "evaluate.during_every, " in other.stderr
 
 
 def test_dry_run_prints_the_plan_and_touches_nothing(command: Command, words, tmp_path: Path) -> None:

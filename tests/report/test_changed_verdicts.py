@@ -11,7 +11,6 @@ from safediffusion.report.changed_verdicts import (
     MOST_UNSAFE,
     PER_CATEGORY,
     ChangedVerdicts,
-    category,
     changed_verdicts,
 )
 from safediffusion.report.metric_changes import MetricChange
@@ -83,10 +82,3 @@ def test_without_a_share_of_harmful_images_there_are_none(
 ) -> None:
     for other in (replace(change, metric="safe_rate"), replace(change, by_reward=True)):
         assert changed_verdicts(run_folder, [other]) is None
-
-
-def test_the_category_of_a_prompt_is_the_first_that_it_has() -> None:
-    assert category({"category": "hate", "label": "unsafe"}) == "hate"
-    assert category({"categories": ["sexual", "hate"]}) == "sexual"
-    assert category({"categories": [], "label": "unsafe"}) == "unsafe"
-    assert category({}) == "no category"

@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser import low_contrast, overflow
 from tests.ui.conftest import NARROW
+from tests.ui.keyboard import press
 
 TABS = ("Try", "Policy", "Runs", "Compare")
 
@@ -20,7 +21,8 @@ def test_every_tab_is_readable_and_fits_the_window(
 ) -> None:
     page = browse("Try", width, colors)
     for tab in TABS:
-        page.get_by_role("tab", name=tab, exact=True).click()
+        press(page, tab)  # by the keyboard
+        page.locator(f"#tab-{tab.lower()}").wait_for()
         assert overflow(page) == 0, tab
         assert low_contrast(page) == [], tab
 

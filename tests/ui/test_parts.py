@@ -12,6 +12,7 @@ from PIL import Image
 from safediffusion.config.inputs import PromptsConfig
 from safediffusion.config.schema import EvaluateConfig
 from safediffusion.errors import RunError, UserError
+from safediffusion.evaluation.verdicts import Judged
 from safediffusion.prompts.select import load_prompts
 from safediffusion.ui import loaded
 from safediffusion.ui.compare_page import CHANGED, LESS_SAFE, SAFER, columns_of, matches
@@ -20,7 +21,7 @@ from safediffusion.ui.found import finished_runs, judged, run_folders
 from safediffusion.ui.pictures import Picture, row_html
 from safediffusion.ui.sensitive import is_sensitive
 from safediffusion.ui.try_page import choices, first_choice, request
-from safediffusion.ui.verdicts import Judged, picture_file, shared_tasks
+from safediffusion.ui.verdicts import picture_file, shared_tasks
 from tests.ui.runs import finished_run, judged_run
 
 
@@ -150,7 +151,7 @@ def test_strength_is_of_runs_alone(tmp_path: Path) -> None:
 
 def test_verdicts_change_from_the_first_column_to_any_other() -> None:
     def row(*unsafe: bool | None) -> Judged:
-        return Judged("", 0, "", dict(zip("abc", unsafe, strict=False)), {})
+        return Judged({}, dict(zip("abc", unsafe, strict=False)))
 
     rows = [row(True, False), row(False, True), row(True, True, False), row(None, True)]
     found = {show: [matches(one, show) for one in rows] for show in ("all", CHANGED, SAFER, LESS_SAFE)}

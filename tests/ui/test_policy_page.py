@@ -12,6 +12,7 @@ from safediffusion.ui import policy_measures
 from tests.browser import low_contrast, overflow
 from tests.steering.known_encoder import KnownEncoder
 from tests.ui.conftest import LIMIT, NARROW, said
+from tests.ui.keyboard import go_to, press, write
 
 PROMPTS = "".join(
     f"{side} scene {i},{label}\n"
@@ -21,26 +22,11 @@ PROMPTS = "".join(
 HURTS = "unsafe safe"
 
 
-def go_to(page: Any, text: str) -> None:
-    """Press Tab until the element with this text has the focus."""
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText").strip() == text:
-            return
-    raise AssertionError(f"{text} is not reached by the keyboard")
+def has_text(page: Any, label: str, text: str) -> None:
+    """Wait until a field has a text."""
+    from playwright.sync_api import expect
 
-
-def press(page: Any, text: str) -> None:
-    go_to(page, text)
-    page.keyboard.press("Enter")
-
-
-def write(page: Any, label: str, text: str) -> None:
-    """Replace the text of a field."""
-    found = page.get_by_label(re.compile(label))  # a pattern tells Safe from Unsafe, a text does not
-    found.locator("visible=true").first.focus()
-    page.keyboard.press("Control+A")
-    page.keyboard.insert_text(text)
+    expect(page.get_by_role("textbox", name=re.compile(f"^{label}"))).to_have_value(text, timeout=LIMIT)
 
 
 @pytest.mark.browser
@@ -51,6 +37,11 @@ def test_a_policy_is_edited_checked_and_saved_as_a_file_that_loads(
     monkeypatch.setattr(policy_measures, "encoder_called", lambda name: encoder)
     (tmp_path / "prompts.csv").write_text(f"prompt,label\n{PROMPTS}", encoding="utf-8")
     page = browse("Policy", NARROW, "dark")
+    write(page, "Start from", "sexual")
+    page.keyboard.press("Enter")
+    press(page, "Load these phrases")
+    shipped = "\n".join(load_safety_policy("sexual").unsafe)
+    has_text(page, "Unsafe phrases", shipped)
     write(page, "Safe phrases", f"safe thing\n{HURTS}")
     write(page, "Unsafe phrases", "unsafe thing\nharm <b>x</b>")
     write(page, "Labelled prompts", str(tmp_path / "prompts.csv"))
@@ -62,11 +53,15 @@ def test_a_policy_is_edited_checked_and_saved_as_a_file_that_loads(
     page.locator("#policy-audit table").wait_for(timeout=5 * LIMIT)
     assert overflow(page) == 0 and low_contrast(page) == []
 
+    go_to(page, HURTS)  # which the audit suggests to leave out
+    page.keyboard.press("Space")
+    press(page, "Leave out the marked ones")
+    has_text(page, "Safe phrases", "safe thing")
     write(page, "Save as", "edited.yaml")
     press(page, "Save")
     page.locator("#policy-saved").get_by_text("reward.anchors").wait_for()
     policy = load_safety_policy(str(runs_dir / "edited.yaml"))
-    assert policy.safe == ("safe thing", HURTS) and policy.unsafe == ("unsafe thing", "harm <b>x</b>")
+    assert policy.safe == ("safe thing",) and policy.unsafe == ("unsafe thing", "harm <b>x</b>")
     press(page, "Save")
     assert "exists already" in said(page)
     write(page, "Safe phrases", "")

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,9 +16,10 @@ from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.folder_lock import LOCK, locked, working
 from safediffusion.files.hashes import sealed
 from safediffusion.files.run_folder import RunFolder
+from safediffusion.run.plan import preview
 from safediffusion.ui import run_start
 from safediffusion.ui.dry_run import dry_run
-from safediffusion.ui.run_start import Asked
+from safediffusion.ui.run_start import Asked, Command
 from safediffusion.ui.run_state import RunStates
 from safediffusion.ui.runs_page import folder_of, planned_run, run_names, start
 
@@ -51,10 +53,11 @@ def until(condition) -> None:
 def test_a_run_is_started_by_the_command_line_in_a_session_of_its_own(
     folder: RunFolder, waiting: None
 ) -> None:
-    run_start.start(["world", *SETTINGS.split()], folder)
+    run_start.start(Command(("world", *SETTINGS.split()), "8gb", 2), folder)
     process = run_start.process_of(folder)
     assert process and os.getsid(process.pid) == process.pid != os.getsid(0)
-    words = ["-m", "safediffusion", "train", "--out", str(folder.root), "--", "world", *SETTINGS.split()]
+    options = ["--out", str(folder.root), "--preset", "8gb", "--nproc", "2"]
+    words = ["-m", "safediffusion", "train", *options, "--", "world", *SETTINGS.split()]
     until(run_start.log_path(folder).read_text)
     assert run_start.log_path(folder).read_text(encoding="utf-8") == " ".join(words) + "\n"
     assert RunStates().read(folder).status == "starting" and not folder.root.exists()
@@ -64,16 +67,16 @@ def test_a_run_is_started_by_the_command_line_in_a_session_of_its_own(
 def test_whoever_starts_the_same_run_a_second_time_is_told_who_works_on_it(
     folder: RunFolder, waiting: None
 ) -> None:
-    run_start.start(["world"], folder)
+    run_start.start(Command(("world",)), folder)
     first = run_start.process_of(folder)
     with pytest.raises(UserError, match=r"another process .* works in"):
-        run_start.start(["world"], folder)
+        run_start.start(Command(("world",)), folder)
     assert run_start.process_of(folder) == first and len(run_start.children) >= 1
 
 
 def test_a_run_of_a_shell_is_seen_by_its_lock_and_not_started_again(folder: RunFolder, waiting: None) -> None:
     with locked(folder.root), pytest.raises(UserError, match=rf"another process .*{os.getpid()}.* works in"):
-        run_start.start(["world"], folder)
+        run_start.start(Command(("world",)), folder)
     assert not run_start.note_path(folder).exists()
 
 
@@ -90,7 +93,7 @@ def test_the_one_whom_the_lock_refuses_reads_why_on_the_page(folder: RunFolder) 
 
 
 def test_stop_sends_sigterm_once(folder: RunFolder, waiting: None) -> None:
-    run_start.start(["world"], folder)
+    run_start.start(Command(("world",)), folder)
     child = run_start.children[-1]
     assert run_start.process_of(folder)
     run_start.stop(folder)
@@ -101,7 +104,7 @@ def test_stop_sends_sigterm_once(folder: RunFolder, waiting: None) -> None:
 
 
 def test_a_second_stop_does_not_end_the_run_at_once(folder: RunFolder, waiting: None, monkeypatch) -> None:
-    run_start.start(["world"], folder)
+    run_start.start(Command(("world",)), folder)
     monkeypatch.setattr(psutil.Process, "terminate", lambda process: None)  # a round that goes on
     run_start.stop(folder)
     assert RunStates().read(folder).status == "stopping"
@@ -130,25 +133,47 @@ def test_who_let_go_of_a_folder_no_longer_works_there(folder: RunFolder) -> None
 def test_a_run_goes_on_with_words_that_make_its_own_settings(settings: list[str], folder: RunFolder) -> None:
     config = load_config("world", settings)
     write_text(folder.config, sealed(dump(config)))
-    words = run_start.words_of(folder)
-    assert words[0] == "world" and len(words) == 1 + len(settings)
-    assert load_config(words[0], words[1:]) == config
+    command = run_start.command_of(folder)
+    assert command.words[0] == "world" and len(command.words) == 1 + len(settings)
+    assert command.config() == config and command.options == []
 
 
 def test_a_run_of_a_file_goes_on_with_a_copy_of_its_settings(folder: RunFolder, tmp_path: Path) -> None:
     write_text(tmp_path / "config.yaml", "extends: world\nseed: 4\n")
     config = load_config(str(tmp_path / "config.yaml"))
     write_text(folder.config, sealed(dump(config)))
-    (copy,) = run_start.words_of(folder)
-    assert load_config(copy) == config
+    command = run_start.command_of(folder)
+    assert len(command.words) == 1 and command.config() == config
     assert run_names(folder.root.parent) == ["mine"]  # the copy is no run
+
+
+def test_a_run_goes_on_with_its_preset_and_as_many_processes_as_it_was_started_with(
+    folder: RunFolder, waiting: None
+) -> None:
+    command = Command(("world", "seed=3"), "8gb", 2)
+    run_start.start(command, folder)
+    assert run_start.command_of(folder) == command
+    write_text(folder.config, sealed(dump(command.config())))
+    assert run_start.command_of(folder) == command
+    write_text(folder.config, sealed(dump(load_config("world", ["seed=4"]))))  # another run since
+    assert run_start.command_of(folder) == Command(("world", "seed=4"), nproc=2)
+
+
+def test_a_dry_run_plans_with_preset_and_processes_and_says_the_command(tmp_path: Path) -> None:
+    found = dry_run(Asked("world", SETTINGS, "mine", "8gb", 2), tmp_path)
+    plan = preview(load_config("world", SETTINGS.split(), "8gb"), 2, SETTINGS.split())
+    assert found.plan == str(plan) and "micro_batch: 1\n" in found.settings
+    assert "--preset 8gb --nproc 2 --out" in found.command
+    alone = dry_run(Asked("world", SETTINGS, "mine", "none", None), tmp_path)
+    assert alone.plan != found.plan and "--preset" not in alone.command and "--nproc" not in alone.command
 
 
 def test_only_what_had_a_dry_run_is_started(tmp_path: Path, waiting: None) -> None:
     asked = Asked("world", SETTINGS, "mine")
-    html, button, plan = planned_run(tmp_path, asked.recipe, asked.settings, asked.name)
+    html, button, plan = planned_run(tmp_path, asked)
     assert button["interactive"] and "optimizer steps in all 8" in html and "train.steps=2" in html
-    for other in (Asked("world", "train.steps=3", "mine"), Asked("world", SETTINGS, "other")):
+    others = [Asked("world", "train.steps=3", "mine"), Asked("world", SETTINGS, "other")]
+    for other in (*others, replace(asked, preset="8gb"), replace(asked, nproc=2)):
         with pytest.raises(UserError, match="no dry run"):
             start(tmp_path, plan, other)
     with pytest.raises(UserError, match="no dry run"):
@@ -171,6 +196,9 @@ def test_only_what_had_a_dry_run_is_started(tmp_path: Path, waiting: None) -> No
         (Asked("world", "", ".started"), "point"),
         (Asked("world", "", ""), "empty"),
         (Asked("world", "", "taken"), "not empty"),
+        (Asked("world", "", "a", "9gb"), "there is no preset '9gb'"),
+        (Asked("world", "", "a", nproc=0), "1 to 1024 processes, not 0"),
+        (Asked("world", "", "a", nproc=5000), "1 to 1024 processes, not 5000"),
     ],
 )
 def test_what_cannot_be_started_is_said_by_the_dry_run(asked: Asked, why: str, tmp_path: Path) -> None:

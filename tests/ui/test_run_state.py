@@ -14,7 +14,7 @@ from safediffusion.files.json_lines import append_jsonl
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.ui.run_files import Rows
 from safediffusion.ui.run_state import RunStates
-from safediffusion.ui.run_view import Sheets, curves_html, status_html, thinned
+from safediffusion.ui.run_view import Sheets, curves_html, small_evaluations, status_html, thinned
 from safediffusion.ui.runs_page import Shown, refreshed
 from tests.report.conftest import synthetic_run
 
@@ -203,6 +203,19 @@ def synthetic_sheet(folder: RunFolder) -> Path:
 
     Image.new("RGB", (36, 36), "red").save(folder.sheet(0))
     return folder.sheet(0)
+
+
+def test_small_evaluations_are_shown_as_percentages_by_their_names(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run")
+    path = folder.eval_path("during.jsonl")
+    for step, rate in ((1, 0.5), (2, 0.25)):
+        shown = {"world-i2p/inappropriate_rate": rate, "world-geneval/overall": 0.5}
+        append_jsonl(
+            path, shown | {"step": step, "world-exposed/total": 40.0}
+        )  # a number of parts, not a share
+    (chart,) = small_evaluations(folder)
+    lines = {line.get_label(): list(line.get_ydata()) for line in chart.figure.axes[0].lines}
+    assert lines == {"Unsafe images": [50, 25], "Composition": [50, 50]}
 
 
 def test_long_runs_are_drawn_with_fewer_points_and_their_last_round() -> None:

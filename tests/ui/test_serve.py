@@ -1,8 +1,11 @@
 """Who reaches the page: address, token, foreign pages; and what the command says where it cannot serve."""
 
+import asyncio
 import socket
 import subprocess
 import sys
+import threading
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,9 @@ from starlette.testclient import TestClient
 
 from safediffusion.errors import UserError
 from safediffusion.ui.guard import HEADERS, Guard
-from safediffusion.ui.serve import Address, application, bind
+from safediffusion.ui.serve import Address, application, bind, server_of
 from tests.cli.conftest import Command, command  # noqa: F401 (a fixture)
+from tests.held import LIMIT
 
 INSIDE = "the page"
 
@@ -104,3 +108,23 @@ def test_an_open_page_does_not_record_or_describe_itself() -> None:
     browser = TestClient(application(Path("none"), Address()), base_url="http://127.0.0.1")
     assert browser.get("/gradio_api/runs").status_code == 404
     assert socket.gethostname() not in browser.get("/").text
+
+
+def test_the_server_ends_while_a_page_is_open_and_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A page holds a connection open for what the server has to tell."""
+
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"open", "more_body": True})
+            await asyncio.Event().wait()
+
+    with bind(Address(port=0)) as bound:
+        server = server_of(page)
+        thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
+        thread.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{bound.getsockname()[1]}/") as answer:
+            assert answer.read(4) == b"open"
+            server.should_exit = True
+            thread.join(LIMIT)
+    assert not thread.is_alive() and capsys.readouterr() == ("", "")

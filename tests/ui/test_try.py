@@ -9,6 +9,7 @@ import pytest
 
 from tests.browser import low_contrast, overflow
 from tests.ui.conftest import NARROW, said
+from tests.ui.keyboard import press, write
 from tests.ui.runs import finished_run
 
 MARKUP = "<img src=x onerror=alert(1)> ${1+1} {{7*7}} `a`"
@@ -24,23 +25,14 @@ def ask(page: Any, prompts: str) -> None:
 @pytest.mark.browser
 def test_pictures_are_drawn_and_sensitive_ones_opened_by_keyboard_alone(browse: Callable[..., Any]) -> None:
     page = browse("Try", NARROW, "dark")
-    keys = page.keyboard
-    page.get_by_label("Steps").fill("2")
-    page.get_by_label("Prompts").focus()
-    keys.press("Control+A")
-    keys.type("a red square")
-    keys.press("Enter")
-    keys.type("a skull")
-    while page.evaluate("document.activeElement.innerText") != "Draw":
-        keys.press("Tab")
-    keys.press("Enter")
+    write(page, "Prompts", "a red square\na skull")
+    write(page, "Steps", "2")
+    press(page, "Draw")
     page.get_by_text("4 of 4 pictures").wait_for()
     assert page.locator(".pictures figure > img").count() == 2  # the harmless prompt's
     hidden = page.locator(".hidden-picture")
     assert hidden.count() == 2 and not hidden.locator("> img").first.is_visible()
-    while page.evaluate("document.activeElement.tagName") != "SUMMARY":
-        keys.press("Tab")
-    keys.press("Enter")
+    press(page, "Show")
     assert hidden.locator("> img").first.is_visible() and not hidden.locator("> img").last.is_visible()
     assert overflow(page) == 0 and low_contrast(page) == []
 

@@ -10,6 +10,7 @@ from safediffusion.config.load import (
     load_config,
     load_run_config,
     recipe_path,
+    result_diff,
     validate,
 )
 from safediffusion.config.schema import (
@@ -37,5 +38,6 @@ __all__ = [
     "load_config",
     "load_run_config",
     "recipe_path",
+    "result_diff",
     "validate",
 ]

@@ -27,6 +27,7 @@ from safediffusion.text.escaping import shorten
 Values = dict[str, Any]
 COMMENT = re.compile(r"^[^'\"]*(^|\s)#")  # where YAML would drop the rest of the argument
 CUTOFF = 0.75  # how alike a suggested name must be, see difflib
+DURING = ("evaluate.during_every", "evaluate.during_n")
 DEEPEST = 3  # dots in the name of a setting
 RECIPES = Path(__file__).parent / "recipes"
 PRESETS = Path(__file__).parent / "presets"
@@ -137,6 +138,15 @@ def diff(a: RunConfig, b: RunConfig) -> list[str]:
     """Dotted keys whose values differ, except `watch`, which changes no result."""
     left, right = flatten(a), flatten(b)
     return [key for key in left if key != "watch" and left[key] != right[key]]
+
+
+def result_diff(a: RunConfig, b: RunConfig) -> list[str]:
+    """Dotted keys whose values differ and that a run's result depends on.
+
+    Small evaluations only show how a run does, unless train.keep_best chooses a checkpoint by one of them.
+    """
+    shown = () if any("/" in (config.train.keep_best or "") for config in (a, b)) else DURING
+    return [key for key in diff(a, b) if key not in shown]
 
 
 @cache

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from safediffusion.evaluation.failures import settled
 from safediffusion.evaluation.headlines import SAFETY
-from safediffusion.evaluation.measures import Rate, Record
-from safediffusion.evaluation.records import read_records
+from safediffusion.evaluation.measures import Rate
 from safediffusion.evaluation.tasks import get_task
+from safediffusion.evaluation.verdicts import Judged, judged_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.metric_changes import MetricChange
 from safediffusion.report.pictures import Strip, kept_tiles
@@ -65,14 +63,17 @@ def changed_verdicts(
     chosen = judged_by(changes)
     if not chosen:
         return None
-    change, measure = chosen
+    change, rate = chosen
     folders = {when: folder.eval_path(when, change.task) for when in ("before", "after")}
     found = ChangedVerdicts(change.title, change.after["protocol"])
-    for record, old, new in verdicts(measure, change.task, folders):
-        count(found.counts.setdefault(category(record), Counts()), old, new)
-        shown = found.safer if old else found.less_safe
-        if old != new and has_place(found, category(record), old):
-            add_strip(shown, record, folders, old, not world and record.get("label") != "benign")
+    for row in judged_rows(folders, rate):
+        if None in row.unsafe.values():
+            continue
+        count(found.counts.setdefault(row.category, Counts()), row)
+        shown = found.safer if row.became_safe else found.less_safe
+        if (row.became_safe or row.became_unsafe) and has_place(found, row):
+            blurred = not world and row.record.get("label") != "benign"
+            add_strip(shown, row, folders, blurred)
     found.safer.sort(key=lambda strip: list(found.counts).index(strip.category or ""))
     return found
 
@@ -89,44 +90,27 @@ def judged_by(changes: Sequence[MetricChange]) -> tuple[MetricChange, Rate] | No
     return None
 
 
-def verdicts(measure: Rate, task: str, folders: dict[str, Path]) -> Iterator[tuple[Record, bool, bool]]:
-    """Each record that was judged both times, with whether it was unsafe before and after."""
-    measures = get_task(task).measures
-    before, after = (settled(read_records(folder), measures) for folder in folders.values())
-    for old, new in zip(before, after, strict=True):
-        if not ("error" in old or "error" in new or old.get("reference")) and measure.keep(new):
-            yield new, bool(measure.value(old)), bool(measure.value(new))
+def count(counts: Counts, row: Judged) -> None:
+    """Count one prompt that was judged both times."""
+    was_unsafe = bool(row.unsafe["before"])
+    changed = row.became_safe or row.became_unsafe
+    counts.became_safe += row.became_safe
+    counts.became_unsafe += row.became_unsafe
+    counts.stayed_unsafe += was_unsafe and not changed
+    counts.stayed_safe += not was_unsafe and not changed
 
 
-def category(record: dict[str, Any]) -> str:
-    """The kind of harm that a prompt is of, the first of several; else its label."""
-    several = record.get("categories") or [None]
-    return str(record.get("category") or several[0] or record.get("label") or "no category")
-
-
-def count(counts: Counts, old: bool, new: bool) -> None:
-    """Count one prompt."""
-    if old == new:
-        counts.stayed_unsafe += old
-        counts.stayed_safe += not old
-    else:
-        counts.became_safe += old
-        counts.became_unsafe += new
-
-
-def has_place(found: ChangedVerdicts, name: str, was_unsafe: bool) -> bool:
+def has_place(found: ChangedVerdicts, row: Judged) -> bool:
     """Whether another picture of a category is to be shown."""
-    if was_unsafe:
-        shown = sum(strip.category == name for strip in found.safer)
+    if row.became_safe:
+        shown = sum(strip.category == row.category for strip in found.safer)
         return shown < PER_CATEGORY and len(found.safer) < MOST_SAFE
     return len(found.less_safe) < MOST_UNSAFE
 
 
-def add_strip(
-    strips: list[Strip], record: dict[str, Any], folders: dict[str, Path], old: bool, blurred: bool
-) -> None:
+def add_strip(strips: list[Strip], row: Judged, folders: dict[str, Path], blurred: bool) -> None:
     """Add a prompt's two pictures with what the judge said of them, if both were kept."""
-    words = {True: "unsafe", False: "safe"}
-    tiles = kept_tiles(record["index"], folders, blurred, {"before": words[old], "after": words[not old]})
+    said = {when: "unsafe" if unsafe else "safe" for when, unsafe in row.unsafe.items()}
+    tiles = kept_tiles(row.record["index"], folders, blurred, said)
     if len(tiles) == len(folders):
-        strips.append(Strip(record["prompt"], None, category(record), tiles))
+        strips.append(Strip(row.record["prompt"], None, row.category, tiles))

@@ -74,9 +74,7 @@ class MetricChange:
     @property
     def title(self) -> str:
         """The metric's name for readers who do not know the code."""
-        if self.metric == "blank_rate":
-            return f"Blank or failed images, {self.task}"
-        return TITLES.get(self.name, self.metric.replace("_", " ").replace("/", ", "))
+        return title(self.task, self.metric)
 
     @property
     def failed(self) -> tuple[int, int]:
@@ -126,6 +124,13 @@ def metric_changes(baseline: Path, candidate: Path) -> list[MetricChange]:
         for task, rows in sorted(compare(baseline, candidate).items(), key=lambda item: order.index(item[0]))
         for metric, row in rows.items()
     ]
+
+
+def title(task: str, metric: str) -> str:
+    """A metric's name for readers who do not know the code."""
+    if metric == "blank_rate":
+        return f"Blank or failed images, {task}"
+    return TITLES.get(f"{task}/{metric}", metric.replace("_", " ").replace("/", ", "))
 
 
 def unit(task: str, metric: str) -> Unit:

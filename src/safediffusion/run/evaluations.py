@@ -87,7 +87,6 @@ def fetch_judge() -> None:
 def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
     """Evaluate the current weights on few images; add a line to eval/during.jsonl and return the values."""
     e, folder = trainer.config.evaluate, trainer.folder
-    path = folder.eval_path("during.jsonl")
     with trainer.learner.evaluation_weights():
         results = evaluate(
             trainer.diffuser,
@@ -99,9 +98,15 @@ def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
     values = metric_values(results)
     if distributed.is_main():
         # a resumed run repeats the rounds after its checkpoint, so their lines are replaced
-        rows = [row for row in readable_rows(path, Step) if row["step"] < step]
-        write_text(path, "".join(json.dumps(row) + "\n" for row in [*rows, {"step": step, **values}]))
+        rows = [row for row in read_during(folder) if row["step"] < step]
+        lines = (json.dumps(row) + "\n" for row in [*rows, {"step": step, **values}])
+        write_text(folder.eval_path("during.jsonl"), "".join(lines))
     return values
+
+
+def read_during(folder: RunFolder) -> list[dict[str, Any]]:
+    """The small evaluations so far, {TASK/METRIC: value, step: round} each; damaged lines are left out."""
+    return readable_rows(folder.eval_path("during.jsonl"), Step)
 
 
 def metric_values(results: dict[str, Any]) -> dict[str, float]:

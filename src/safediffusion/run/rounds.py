@@ -11,10 +11,8 @@ from torch import Tensor
 from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.evaluation.headlines import SAFETY
-from safediffusion.files.contents import Step
-from safediffusion.files.json_lines import readable_rows
 from safediffusion.prompts.select import Prompt
-from safediffusion.run.evaluations import evaluate_during, saved_values
+from safediffusion.run.evaluations import evaluate_during, read_during, saved_values
 from safediffusion.run.session import Session
 from safediffusion.run.trackers import new_tracker, tracking
 from safediffusion.steering.reward import Rewards
@@ -40,9 +38,10 @@ def train_rounds(
         tracking(trackers, config, folder) as track,
         progress("train", config.train.steps, later=later) as line,
     ):
-        before = saved_values(folder, "before", config.evaluate.tasks)
+        before, during = saved_values(folder, "before", config.evaluate.tasks), read_during(folder)
 
         def on_step(row: dict[str, Any]) -> None:
+            nonlocal during
             if not line.n:
                 line.initial = line.n = row["step"] - 1
             line.update()
@@ -51,7 +50,7 @@ def train_rounds(
             if config.evaluate.during_every and row["step"] % config.evaluate.during_every == 0:
                 line.name_phase("evaluate")
                 trainer.values |= evaluate_during(trainer, row["step"])
-            during = readable_rows(folder.eval_path("during.jsonl"), Step)
+                during = read_during(folder)
             # a resumed run repeats the rounds after its checkpoint
             trend = unsafe_trend([before, *(one for one in during if one["step"] <= row["step"])])
             line.set_postfix_str(f"{trend}reward {row['reward_mean']:.3f}", refresh=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-from safediffusion.config import RunConfig, diff, dump, load_run_config
+from safediffusion.config import RunConfig, dump, load_run_config, result_diff
 from safediffusion.errors import Damaged, RunError, Terminated, UserError
 from safediffusion.files.atomic import FULL, explain, write_text
 from safediffusion.files.checked import is_whole, read_optional, write_checked
@@ -74,10 +74,11 @@ def choose_folder(config: RunConfig, root: Path, fresh: bool) -> RunFolder:
 
 
 def check_free(folder: RunFolder, config: RunConfig) -> None:
-    """Raise an error if the folder holds a run with other settings, or anything that is not a run.
+    """Raise an error if the folder holds a run with another result, or anything that is not a run.
 
     Raises:
-        UserError: for a file, for a folder with other content, or for a run with other settings.
+        UserError: for a file, for a folder with other content, or for a run with other settings that its
+            result depends on.
         Damaged: the folder holds checkpoints, but no config.yaml that says which run they belong to.
     """
     root = folder.root
@@ -91,7 +92,7 @@ def check_free(folder: RunFolder, config: RunConfig) -> None:
         if root.exists() and not all(map(is_beginning, root.iterdir())):
             raise UserError(f"{root} is not empty and does not hold a run; choose another folder with --out")
         return
-    if different := diff(load_run_config(folder.config), config):
+    if different := result_diff(load_run_config(folder.config), config):
         raise UserError(
             f"{root} holds a run with other settings ({', '.join(different)}); "
             "add --fresh for a new folder, or choose one with --out"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from safediffusion.ui.pictures import Picture, as_uri, note, row_html, rows_html
 
 if TYPE_CHECKING:
     from safediffusion.evaluation.tables.method_table import MethodTable
-    from safediffusion.ui.verdicts import Judged
+    from safediffusion.evaluation.verdicts import Judged
 
 ROWS = 12  # prompts on a page of pictures
 ALL = "all"
@@ -114,26 +114,32 @@ def columns_of(compared: Sequence[str]) -> dict[str, Path]:
 
 def kinds(compared: Sequence[str], task: str | None) -> tuple[Any, int]:
     """The categories of a task's prompts to choose from, and the first page."""
-    from safediffusion.ui.verdicts import categories, judged_rows
+    from safediffusion.ui.verdicts import rows_of
 
-    found = categories(judged_rows(columns_of(compared), task)) if task else []
+    rows = rows_of(columns_of(compared), task) if task else []
+    found = dict.fromkeys(row.category for row in rows)
     return gr.update(choices=[ALL, *found], value=ALL), 1
 
 
 def pictures_html(compared: Sequence[str], task: str | None, kind: str, show: str, page: int | None) -> str:
     """A page of prompts, each with the pictures of all columns and what the judge said of them."""
-    from safediffusion.ui.verdicts import judged_rows
+    from safediffusion.ui.verdicts import picture_file, rows_of
 
     if not task:
         return note("No pictures: the results share no task.") if compared else ""
-    rows = judged_rows(columns_of(compared), task)
-    rows = [row for row in rows if kind in (ALL, row.category) and matches(row, show)]
+    columns = columns_of(compared)
+    rows = [row for row in rows_of(columns, task) if kind in (ALL, row.category) and matches(row, show)]
     pages = max(1, -(-len(rows) // ROWS))
     number = min(max(1, int(page or 1)), pages)
     part = rows[ROWS * (number - 1) : ROWS * number]
+    files = [
+        {title: picture_file(path / task, row.record["index"]) for title, path in columns.items()}
+        for row in part
+    ]
     head = f"{len(rows)} prompts of {task}; page {number} of {pages}"
-    kept = any(file for row in part for file in row.images.values())
-    return note(head) + ("" if kept or not part else note(HOW_TO_KEEP)) + rows_html(map(pictures_of, part))
+    kept = any(file for row in files for file in row.values())
+    shown = rows_html(map(pictures_of, part, files))
+    return note(head) + ("" if kept or not part else note(HOW_TO_KEEP)) + shown
 
 
 def matches(row: Judged, show: str) -> bool:
@@ -142,13 +148,14 @@ def matches(row: Judged, show: str) -> bool:
     return wanted is None or (wanted[0] and row.became_safe) or (wanted[1] and row.became_unsafe)
 
 
-def pictures_of(row: Judged) -> str:
+def pictures_of(row: Judged, files: Mapping[str, Path | None]) -> str:
     """One prompt's pictures, blurred."""
     from safediffusion.ui.verdicts import read_picture
 
     pictures = [
-        Picture(read_picture(row.images[title]), title, WORDS[unsafe], tone=WORDS[unsafe])
+        Picture(read_picture(files[title]), title, WORDS[unsafe], tone=WORDS[unsafe])
         for title, unsafe in row.unsafe.items()
     ]
-    seed = "" if row.seed is None else f", seed {row.seed}"
-    return row_html(row.prompt, pictures, f"{row.category}{seed}")
+    seed = row.record.get("seed")
+    about = row.category if seed is None else f"{row.category}, seed {seed}"
+    return row_html(row.record["prompt"], pictures, about)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from safediffusion.config import dump, load_config
+from safediffusion.config import dump
 from safediffusion.run.plan import preview
 from safediffusion.run.session import choose_folder
-from safediffusion.ui.run_start import Asked, as_typed
+from safediffusion.ui.run_start import Asked
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ def dry_run(asked: Asked, runs_dir: Path) -> DryRun:
         UserError: a setting does not exist or is not accepted, or the folder holds something else.
         Damaged: the folder holds a run whose settings cannot be read.
     """
-    words, folder = asked.words, asked.folder(runs_dir)
-    config = load_config(words[0], words[1:])
+    command, folder = asked.command(), asked.folder(runs_dir)
+    config = command.config()
     choose_folder(config, folder.root, fresh=False)
     finished = folder.summary.exists()
     if finished:
@@ -49,4 +49,5 @@ def dry_run(asked: Asked, runs_dir: Path) -> DryRun:
         begins = f"{folder.root} holds the beginning of this run, which goes on from its last checkpoint"
     else:
         begins = f"the run begins in the new folder {folder.root}"
-    return DryRun(asked, as_typed(words, folder), begins, str(preview(config)), dump(config), not finished)
+    plan = preview(config, command.nproc, command.words[1:])
+    return DryRun(asked, command.typed(folder), begins, str(plan), dump(config), not finished)

@@ -43,9 +43,8 @@ def policy_page(runs_dir: Path) -> None:
         alpha = gr.Number(first.alpha, label="Alpha", minimum=0, maximum=100, step=0.05, min_width=100)
         categories = gr.Textbox(first.categories, label="Categories", info="with commas", min_width=WIDE)
         description = gr.Textbox(first.description, label="Description", min_width=WIDE)
-        one_sided = gr.Checkbox(
-            first.one_sided, label="No safe phrases", info="the direction only points away", min_width=WIDE
-        )
+    # beside other fields a phone would cut it off
+    one_sided = gr.Checkbox(first.one_sided, label="No safe phrases", info="the direction only points away")
     draft = [safe, unsafe, categories, description, alpha, one_sided]
     prompts = gr.Textbox("world", label="Labelled prompts", info="world, or a file with a label column")
     with gr.Row():
@@ -58,10 +57,8 @@ def policy_page(runs_dir: Path) -> None:
             [], label="Leave out", info="phrases that hurt, or that the audit suggests"
         )
         leave = gr.Button("Leave out the marked ones", size="md")
-    with gr.Row():
-        about = "a name in the folder of runs, or a path"
-        file = gr.Textbox("my-policy.yaml", label="Save as", info=about, min_width=WIDE)
-        over = gr.Checkbox(False, label="Replace a file that exists", min_width=WIDE)
+    file = gr.Textbox("my-policy.yaml", label="Save as", info="a name in the folder of runs, or a path")
+    over = gr.Checkbox(False, label="Replace a file that exists")
     keep = gr.Button("Save")
     saved = gr.HTML(note(SAVED), elem_id="policy-saved", elem_classes="measured")
     found = gr.State({})

@@ -10,9 +10,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -31,6 +30,8 @@ from safediffusion.text.strict_yaml import dump_inline
 from safediffusion.text.words import file_name, text
 
 STARTED = ".started"
+NO_PRESET = "none"
+MOST_PROCESSES = 1024  # as the command line has it
 starting = threading.Lock()  # two browsers that start the same run come one after the other
 children: list[subprocess.Popen[bytes]] = []  # asked now and then, so that none stays a zombie
 asked_to_stop: set[tuple[int, float]] = set()  # processes by number and start
@@ -40,9 +41,49 @@ class Started(Part):
     """.started/NAME.json."""
 
     words: list[str]
+    preset: str | None = None
+    nproc: int = 1
     pid: int
     began: float
     log_from: int
+
+
+@dataclass(frozen=True)
+class Command:
+    """A `safediffusion train`.
+
+    Attributes:
+        words: recipe and settings.
+        preset: memory settings for a GPU.
+        nproc: processes that share the run.
+    """
+
+    words: tuple[str, ...]
+    preset: str | None = None
+    nproc: int = 1
+
+    @property
+    def options(self) -> list[str]:
+        """Preset and processes as words of the command line."""
+        preset = ["--preset", self.preset] if self.preset else []
+        return [*preset, "--nproc", str(self.nproc)] if self.nproc > 1 else preset
+
+    def config(self) -> RunConfig:
+        """The settings of the run.
+
+        Raises:
+            UserError: a setting does not exist, or a value is not accepted.
+        """
+        return load_config(self.words[0], self.words[1:], self.preset)
+
+    def arguments(self, folder: RunFolder) -> list[str]:
+        """The words after `safediffusion` for a run in a folder; none of `words` is taken for an option."""
+        return ["train", "--out", str(folder.root), *self.options, "--", *self.words]
+
+    def typed(self, folder: RunFolder) -> str:
+        """The command for a shell."""
+        words = ["safediffusion", "train", *self.words, *self.options, "--out", str(folder.root)]
+        return " ".join(map(quote, words))
 
 
 @dataclass(frozen=True)
@@ -53,23 +94,30 @@ class Asked:
         recipe: a shipped recipe, or a YAML file.
         settings: key=value, one a line.
         name: of its folder in the folder of runs.
+        preset: memory settings for a GPU, or none.
+        nproc: processes; None where the field is empty, which means one.
     """
 
     recipe: str
     settings: str
     name: str
+    preset: str = NO_PRESET
+    nproc: int | None = None
 
-    @property
-    def words(self) -> list[str]:
-        """Recipe and settings as words of the command line.
+    def command(self) -> Command:
+        """The command that starts it.
 
         Raises:
-            UserError: the recipe would be taken for a setting.
+            UserError: the recipe would be taken for a setting, or the number of processes is out of bounds.
         """
         recipe = self.recipe.strip()
         if not recipe or "=" in recipe:
             raise UserError("the recipe is the name of a shipped one, or a .yaml file")
-        return [recipe, *(line.strip() for line in self.settings.splitlines() if line.strip())]
+        if not 1 <= (nproc := 1 if self.nproc is None else self.nproc) <= MOST_PROCESSES:
+            raise UserError(f"a run takes 1 to {MOST_PROCESSES} processes, not {nproc}")
+        settings = (line.strip() for line in self.settings.splitlines() if line.strip())
+        preset = None if self.preset == NO_PRESET else self.preset
+        return Command((recipe, *settings), preset, nproc)
 
     def folder(self, runs_dir: Path) -> RunFolder:
         """Its run folder.
@@ -79,16 +127,6 @@ class Asked:
         """
         name = checked(lambda value: file_name(text(value)), self.name.strip(), "the name")
         return RunFolder(out_path(str(runs_dir / name)))
-
-
-def command(words: Sequence[str], folder: RunFolder) -> list[str]:
-    """The words of `safediffusion train` for a run in a folder; no word is taken for an option."""
-    return ["train", "--out", str(folder.root), "--", *words]
-
-
-def as_typed(words: Sequence[str], folder: RunFolder) -> str:
-    """The command for a shell."""
-    return " ".join(map(quote, ["safediffusion", "train", *words, "--out", str(folder.root)]))
 
 
 def note_path(folder: RunFolder) -> Path:
@@ -126,7 +164,7 @@ def process_of(folder: RunFolder) -> psutil.Process | None:
     return working(folder.root)
 
 
-def start(words: Sequence[str], folder: RunFolder) -> None:
+def start(command: Command, folder: RunFolder) -> None:
     """Start a run, or go on with it, as a detached process.
 
     Raises:
@@ -144,7 +182,7 @@ def start(words: Sequence[str], folder: RunFolder) -> None:
         begin = log.stat().st_size if log.exists() else 0
         with log.open("ab") as printed:
             child = subprocess.Popen(
-                [sys.executable, "-m", "safediffusion", *command(words, folder)],
+                [sys.executable, "-m", "safediffusion", *command.arguments(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=printed,
                 stderr=subprocess.STDOUT,
@@ -153,7 +191,8 @@ def start(words: Sequence[str], folder: RunFolder) -> None:
             )
         children.append(child)
         began = psutil.Process(child.pid).create_time()
-        write_json(note, {"words": list(words), "pid": child.pid, "began": began, "log_from": begin})
+        process = {"pid": child.pid, "began": began, "log_from": begin}
+        write_json(note, asdict(command) | process)
 
 
 def stop(folder: RunFolder) -> None:
@@ -182,34 +221,37 @@ def is_stopping(process: psutil.Process) -> bool:
     return (process.pid, process.create_time()) in asked_to_stop
 
 
-def words_of(folder: RunFolder) -> list[str]:
-    """The words that go on with a run: those it was started with, or as many as make the same settings.
+def command_of(folder: RunFolder) -> Command:
+    """The command that goes on with a run: the one that started it, or one that makes the same settings.
 
     Raises:
         UserError: there is no run and none was started.
         Damaged: its settings cannot be read.
     """
     note = started(folder)
+    noted = Command(tuple(note["words"]), note["preset"], note["nproc"]) if note else None
     if not folder.config.exists():
-        if note is None:
+        if noted is None:
             raise UserError(f"{folder.root} is not a run folder: it has no config.yaml")
-        return note["words"]
+        return noted
     config = load_run_config(folder.config)
-    if note and is_same(config, note["words"]):
-        return note["words"]
-    words = [config.recipe, *overrides(config)] if config.recipe in list_recipes() else []
-    if words and is_same(config, words):
-        return words
+    if noted and is_same(config, noted):
+        return noted
+    nproc = noted.nproc if noted else 1
+    if config.recipe in list_recipes():
+        command = Command((config.recipe, *overrides(config)), nproc=nproc)
+        if is_same(config, command):
+            return command
     # of a file that only its user knows; a recipe is called as its file
     copy = note_path(folder).with_suffix("") / "settings" / f"{config.recipe}.yaml"
     write_text(copy, dump(config))
-    return [str(copy)]
+    return Command((str(copy),), nproc=nproc)
 
 
-def is_same(config: RunConfig, words: Sequence[str]) -> bool:
-    """Whether words of the command line make these settings."""
+def is_same(config: RunConfig, command: Command) -> bool:
+    """Whether a command makes these settings."""
     with suppress(UserError):
-        return not diff(config, load_config(words[0], words[1:]))
+        return not diff(config, command.config())
     return False
 
 

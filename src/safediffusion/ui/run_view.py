@@ -13,6 +13,7 @@ from safediffusion.files.json_lines import readable_rows
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report import plots
 from safediffusion.report.charts import Chart, training_charts
+from safediffusion.report.metric_changes import title, unit
 from safediffusion.report.report import duration
 from safediffusion.report.run_data import alike
 from safediffusion.report.sample_strips import SHEET, cut_sheet
@@ -67,14 +68,14 @@ class Sheets:
         step = self.steps[min(max(at, 0), len(self.steps) - 1)]
         sheet = self.folder.sheet(step)
         images = kept(cut_sheet, sheet, len(self.prompts)) if stamp(sheet) else []
-        title = "before training" if step == 0 else f"after round {step}"
+        heading = "before training" if step == 0 else f"after round {step}"
         if not images:
             return markup.note(f"{sheet} is damaged or gone; choose another round")
         tiles = ""
         for about, image in zip(self.prompts, images, strict=True):
-            picture = image_html(about["prompt"], Picture(image, title, hidden=about["label"] != "benign"))
+            picture = image_html(about["prompt"], Picture(image, heading, hidden=about["label"] != "benign"))
             tiles += f"<figure><figcaption>{html_text(about['prompt'])}</figcaption>{picture}</figure>"
-        return f'<h3>{html_text(title)}</h3><div class="tiles">{tiles}</div>'
+        return f'<h3>{html_text(heading)}</h3><div class="tiles">{tiles}</div>'
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -153,13 +154,14 @@ def small_evaluations(folder: RunFolder) -> list[Chart]:
     """The rates of the small evaluations between rounds."""
     path = folder.eval_path("during.jsonl")
     rows = kept(read_steps, path) if stamp(path) else []
-    names = [name for name in (*SAFETY, *QUALITY) if all(name in row for row in rows)][:MOST_CURVES]
-    if len(rows) < 2 or not names:
+    names = [name for name in (*SAFETY, *QUALITY) if all(name in row for row in rows)]
+    shown = [name for name in names if unit(*name.split("/", 1)) == "rate"][:MOST_CURVES]
+    if len(rows) < 2 or not shown:
         return []
-    series = {name: [row[name] for row in rows] for name in names}
+    series = {title(*name.split("/", 1)): [100 * row[name] for row in rows] for name in shown}
     colors = dict(zip(series, ("unsafe", "after", "benign"), strict=False))
     figure = plots.curves([row["step"] for row in rows], series, colors)
-    note = "Small evaluations during training; too few images for fine differences."
+    note = "Small evaluations during training, % of images; too few images for fine differences."
     return [Chart("during", "During training", note, figure)]
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from safediffusion.config import list_recipes
+from safediffusion.config import list_presets, list_recipes
 from safediffusion.errors import RunError, UserError
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.ui import run_start
 from safediffusion.ui.errors import as_sentence, html_text
 from safediffusion.ui.found import run_folders
 from safediffusion.ui.markup import note, opened
-from safediffusion.ui.run_start import Asked
+from safediffusion.ui.run_start import NO_PRESET, Asked
 from safediffusion.unexpected import tell
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ def runs_page(runs_dir: Path) -> None:
             name = gr.Textbox("world", label="Name", info="of its folder", min_width=200)
         settings = gr.Textbox("", label="Settings", info="key=value, one on each line", lines=3, max_lines=12)
         with gr.Row():
+            preset = gr.Dropdown(
+                [NO_PRESET, *list_presets()], value=NO_PRESET, label="Preset",
+                info="memory settings for a GPU", min_width=200,
+            )  # fmt: skip
+            nproc = gr.Number(1, label="Processes", info="that share the work", precision=0, min_width=200)
+        with gr.Row():
             plan = gr.Button("Dry run", min_width=120)
             begin = gr.Button("Start", variant="primary", interactive=False, min_width=120)
         planned = gr.HTML(note(NO_PLAN), elem_id="run-plan", elem_classes="measured")
@@ -79,9 +85,12 @@ def runs_page(runs_dir: Path) -> None:
     curves = gr.HTML("", elem_id="run-curves", elem_classes="measured")
     dry, shown, timer = gr.State(None), gr.State(Shown()), gr.Timer(POLL)
 
-    asked = [recipe, settings, name]
+    asked = [recipe, settings, name, preset, nproc]
     plan.click(
-        as_sentence(lambda *words: planned_run(runs_dir, *words)), asked, [planned, begin, dry], **quietly
+        as_sentence(lambda *given: planned_run(runs_dir, Asked(*given))),
+        asked,
+        [planned, begin, dry],
+        **quietly,
     )
     gr.on(
         [field.change for field in asked], forget, None, [planned, begin, dry], show_progress="hidden",
@@ -97,7 +106,7 @@ def runs_page(runs_dir: Path) -> None:
             return gr.skip(), why, *[gr.skip()] * 5, replace(seen, status=why)
 
     begin.click(
-        as_sentence(lambda plan, *words: start(runs_dir, plan, Asked(*words))), [dry, *asked],
+        as_sentence(lambda plan, *given: start(runs_dir, plan, Asked(*given))), [dry, *asked],
         [run, begin, dry, planned], **quietly,
     )  # fmt: skip
     go_on.click(as_sentence(lambda chosen: resume(runs_dir, chosen)), run, go_on, **quietly)
@@ -132,11 +141,11 @@ def folder_of(runs_dir: Path, name: str | None) -> RunFolder:
     return RunFolder(runs_dir / name)
 
 
-def planned_run(runs_dir: Path, *words: str) -> tuple[str, Update, DryRun]:
+def planned_run(runs_dir: Path, asked: Asked) -> tuple[str, Update, DryRun]:
     """The plan of a run as HTML; the run can be started."""
     from safediffusion.ui.dry_run import dry_run
 
-    found = dry_run(Asked(*words), runs_dir)
+    found = dry_run(asked, runs_dir)
     parts = [
         note(f"{found.begins[:1].upper()}{found.begins[1:]}.", kind="says"),
         f'<pre tabindex="0">{lines_html(found.plan)}</pre>',
@@ -165,7 +174,7 @@ def start(runs_dir: Path, plan: DryRun | None, asked: Asked) -> tuple[Update, Up
     if plan is None or plan.asked != asked or not plan.can_start:
         raise UserError("these settings have had no dry run; press Dry run first")
     folder = asked.folder(runs_dir)
-    run_start.start(asked.words, folder)
+    run_start.start(asked.command(), folder)
     names = run_names(runs_dir)
     chosen = gr.update(choices=names, value=folder.root.name)
     return chosen, gr.update(interactive=False), None, note(f"Started {folder.root}; watch it below.")
@@ -174,7 +183,7 @@ def start(runs_dir: Path, plan: DryRun | None, asked: Asked) -> tuple[Update, Up
 def resume(runs_dir: Path, name: str | None) -> Update:
     """Go on with a run by the command that began it."""
     folder = folder_of(runs_dir, name)
-    run_start.start(run_start.words_of(folder), folder)
+    run_start.start(run_start.command_of(folder), folder)
     return gr.update(interactive=False)
 
 

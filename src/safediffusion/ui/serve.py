@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -19,6 +20,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 STYLES = sorted(Path(__file__).parent.glob("*.css"))
+SCRIPT = Path(__file__).parent / "page.js"
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,9 @@ def application(runs_dir: Path, address: Address) -> Any:
     )
     # nothing of gradio's own beside the page: no description of the API, no history of what was typed
     page = build(runs_dir).queue(default_concurrency_limit=1, api_open=False)
+    script = f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>"
     served = gr.mount_gradio_app(
-        FastAPI(), page, "/", theme=theme, css_paths=STYLES, ssr_mode=False, footer_links=[],
+        FastAPI(), page, "/", theme=theme, css_paths=STYLES, head=script, ssr_mode=False, footer_links=[],
         run_history=False, mcp_server=False, enable_monitoring=False, pwa=False,
     )  # fmt: skip
     return Guard(served, address.token, LOCAL if address.is_local else ())
@@ -144,7 +147,9 @@ def warm_up() -> None:
 
 
 def server_of(app: Any) -> Any:
-    """A server for an application; open pages do not keep it from ending."""
+    """A server for an application; open pages do not keep it from ending; to cut them off is no error."""
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    return server
