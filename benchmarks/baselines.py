@@ -242,6 +242,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     words = parser.parse_args(arguments)
     name = "baselines_short" if words.short else "baselines"
     told = ["--short"] if words.short else []
+    told += ["--only", *words.only] if words.only else []
     told += ["--seeds", *map(str, words.seeds)] if words.seeds else []
     return Plan(
         methods=tuple(name for name in METHODS if name == BASE or name in (words.only or METHODS)),

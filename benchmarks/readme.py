@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attention
+import baselines_tables
 import generalisation_tables
 import items
 import overhead
@@ -38,6 +39,7 @@ PAGES: dict[Path, dict[str, Callable[[], str]]] = {
         "aims": lambda: tables.aims_table(read("world_seeds")),
         "world": lambda: tables.world_table(read("world_seeds")),
         "time": lambda: tables.time_table(read("time_to_safety")),
+        "baselines": lambda: baselines_tables.short_table(read("baselines")),
     },
     CHECKPOINTS: {"chaos": lambda: tables.chaos_table(read("chaos")["cases"])},
     SCALING: {

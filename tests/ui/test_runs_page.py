@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from safediffusion.files.folder_lock import locked
 from safediffusion.files.json_lines import read_jsonl
 from safediffusion.files.run_folder import RunFolder
 from tests.browser import low_contrast, overflow
 from tests.held import FOLDER, MARK, ROUNDS
-from tests.ui.conftest import LIMIT, NARROW, said
+from tests.ui.conftest import JUDGED, LIMIT, NARROW, said, served
 from tests.ui.keyboard import press, write
 
 SETTINGS = (
@@ -83,3 +84,39 @@ def test_a_setting_that_does_not_exist_is_a_sentence_and_nothing_can_be_started(
     page.get_by_role("button", name="Dry run").click()
     assert "did you mean train.steps" in said(page)
     assert page.get_by_role("button", name="Start", exact=True).is_disabled()
+
+
+@pytest.mark.browser
+def test_a_run_that_another_browser_starts_meanwhile_is_not_started_again(
+    browse: Callable[..., Any], runs_dir: Path
+) -> None:
+    page = browse("Runs")
+    page.get_by_text("Start a run").click()
+    write(page, "Name", "busy")
+    page.get_by_role("button", name="Dry run").click()
+    begin = page.get_by_role("button", name="Start", exact=True)
+    page.locator("#run-plan").get_by_text("optimizer steps in all").wait_for(timeout=LONG)
+    with locked(runs_dir / "busy"):
+        begin.click()
+        assert "another process" in (why := said(page)) and "works in" in why
+    assert not RunFolder(runs_dir / "busy").config.exists()
+
+
+@pytest.mark.browser
+def test_a_name_of_a_run_is_text_in_the_list_and_in_its_status(browse: Callable[..., Any]) -> None:
+    page = browse("Runs")
+    page.get_by_label("Run", exact=True).click()
+    page.get_by_role("option", name=JUDGED, exact=True).click()
+    page.locator("#run-status").get_by_text(JUDGED).wait_for()
+    assert page.locator("b", has_text="judged").count() == 0
+
+
+@pytest.mark.browser
+def test_a_folder_without_runs_is_a_page_that_says_where_to_begin(chromium: Any, tmp_path: Path) -> None:
+    with served(tmp_path / "runs") as url:
+        page = chromium.new_page()
+        page.goto(url)
+        page.get_by_role("tab", name="Runs", exact=True).click()
+        page.get_by_text("Choose a run to watch it, or start one above.").wait_for(timeout=LIMIT)
+        page.get_by_role("button", name="Dry run").wait_for(timeout=LIMIT)
+        page.close()
