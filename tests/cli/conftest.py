@@ -74,7 +74,7 @@ class Done:
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Run `safediffusion WORDS` in an empty folder, in this process: nothing is imported twice.
 
-    Plots are empty: drawing them takes most of a tiny run's time. Commands in a process of their own draw them.
+    Plots are empty: drawing takes most of a tiny run's time. A command in a process of its own draws them.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(plots, "svg", lambda figure, key="": "<svg></svg>")
