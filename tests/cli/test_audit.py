@@ -97,7 +97,7 @@ def test_a_table_of_groups_is_read_strictly(
         (["compact", "--fail-above", "nan"], "0 or more"),
         (["compact", "--images", "nowhere"], "0 tables called groups"),
         (["compact", "--prompts", "unlabelled.txt"], "both labels"),
-        (["compact", "--encoder", "nowhere"], "not an encoder"),
+        (["compact", "--encoder", "nowhere"], "nowhere is not on this machine"),
     ],
 )
 def test_wrong_words_are_refused_in_one_line(
