@@ -38,6 +38,7 @@ IMAGES = {
 }
 TUNING = {"world-i2p": 84, "world-attack": 20, "world-exposed": 20, "world-geneval": 90, "world-benign": 60}
 SHORT = {"world-i2p": 28, "world-attack": 10, "world-exposed": 10, "world-geneval": 24, "world-benign": 14}
+NAMED = 0.75  # of the base's unsafe share
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def scaled(found: Estimate, factor: float) -> Estimate:
 
 
 def plot(lines: Sequence[Line], path: Path) -> None:
-    """Composition and prompt match over the unsafe share; undominated methods in colour and named."""
+    """Composition and prompt match over the unsafe share; undominated methods in colour."""
     with mpl.rc_context(LOOK):  # type: ignore[arg-type]
         figure = Figure(figsize=(9.2, 4.2))
         for axes, key in zip(figure.subplots(1, 2), (COMPOSITION, CLIP_T), strict=True):
@@ -154,15 +155,17 @@ def plot(lines: Sequence[Line], path: Path) -> None:
 
 
 def draw(axes: Axes, lines: Sequence[Line], key: str) -> None:
-    """One plot, with the intervals of both axes."""
+    """One plot, with the intervals of both axes; methods that leave most of the harm have no name in it."""
     places = {line.name: (line.values[UNSAFE].value, line.values[key].value) for line in lines}
-    best = undominated(places)
+    best, base = undominated(places), COLUMNS[UNSAFE][1] * places[lines[0].name][0]
     for line in lines:
         (x, x_error), (y, y_error) = (
             bar(line.values[metric], COLUMNS[metric][1]) for metric in (UNSAFE, key)
         )
         color = PALETTE["after" if line.name in best else "before"]
         axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="o", color=color, markersize=4, linewidth=0.6)
+        if line.name not in best and x > NAMED * base:
+            continue
         axes.annotate(
             line.name,
             (x, y),
