@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from safediffusion.ui.serve import Address, application, bind, server_of
-from tests.ui.keyboard import press
 from tests.ui.runs import finished_run, judged_run
 
 LIMIT = 60_000  # milliseconds; it only ends a hang
@@ -97,9 +96,9 @@ def browse(chromium: Any, page_url: str) -> Iterator[Callable[..., Any]]:
 
 
 def said(page: Any) -> str:
-    """What the page says of an error; it is closed then, by the keyboard."""
+    """What the page says of an error; it is closed then."""
     toast = page.get_by_test_id("toast-body").first
     text = toast.inner_text()
-    press(page, "Close")
+    toast.get_by_test_id("toast-close").click()
     page.get_by_test_id("toast-body").first.wait_for(state="hidden")
     return text

@@ -36,15 +36,6 @@ def write(page: Any, name: str, text: str) -> None:
     page.keyboard.insert_text(text)
 
 
-def choose(page: Any, name: str, text: str) -> None:
-    """Choose in a list by typing; a list that takes any text takes what was written and Enter."""
-    go_to(page, name)
-    page.keyboard.press("Control+A")
-    page.keyboard.type(text)
-    page.locator("[role=option].active").filter(has_text=text).wait_for()  # the list is filtered by now
-    page.keyboard.press("Enter")
-
-
 def open_lists(page: Any) -> int:
     """The number of lists that are open, once they have stopped moving."""
     page.wait_for_function("document.getAnimations().every(one => one.playState == 'finished')")

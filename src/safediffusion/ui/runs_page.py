@@ -113,7 +113,8 @@ def runs_page(runs_dir: Path) -> None:
     stop.click(as_sentence(lambda chosen: end(runs_dir, chosen)), run, stop, **quietly)
     gr.on(
         [timer.tick, run.change], as_sentence(look), [run, sheet, shown], watched, show_progress="hidden",
-        trigger_mode="once", **quietly,
+        # without gradio's queue: its stream of results closes after a tick, and loses an event of that moment
+        trigger_mode="once", queue=False, **quietly,
     )  # fmt: skip
     sheet.input(
         as_sentence(lambda chosen, at: sheet_html(runs_dir, chosen, int(at))), [run, sheet], samples,
