@@ -3,10 +3,12 @@
 import re
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from safediffusion.ui.app import build
 from tests.browser import low_contrast, overflow
 from tests.ui.conftest import NARROW
 from tests.ui.keyboard import press
@@ -33,3 +35,11 @@ def test_the_page_names_no_other_place_to_load_from(page_url: str) -> None:
     assert "default-src 'self'" in policy and "http" not in policy
     assert re.findall(r"<(?:script|link|img|iframe)[^>]*(?:https?:)?//[^>]*>", text) == []
     assert 'analytics_enabled":false' in text.replace(" ", "")
+
+
+def test_events_that_no_click_starts_go_without_the_queue(tmp_path: Path) -> None:
+    events = build(tmp_path).config["dependencies"]
+    asked = {"click", "input", "then", "success"}
+    by_itself = [event for event in events if not {name for _, name in event["targets"]} <= asked]
+    assert len(by_itself) == 4  # loading and the list of models, the tick, a run's settings, the encoder
+    assert [event["queue"] for event in by_itself] == [False] * 4

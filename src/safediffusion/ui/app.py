@@ -18,6 +18,9 @@ TABS = {"Try": try_page, "Policy": policy_page, "Runs": runs_page, "Compare": co
 def build(runs_dir: Path) -> gr.Blocks:
     """Build the page; `serve.application` gives it its style and a server.
 
+    Events that no click starts (a tick, the page's loading, a field that another event changes) go without
+    gradio's queue: its stream of results closes after each, and a click of that moment would be lost.
+
     Args:
         runs_dir: the folder whose run folders are offered; it need not exist yet.
     """

@@ -58,7 +58,7 @@ def compare_page(runs_dir: Path) -> None:
         api_visibility="private",
     ).success(**draw)
     task.input(as_sentence(kinds), [compared, task], [kind, page], **quiet).success(**draw)
-    gr.on([kind.input, show.input], lambda: 1, None, page, **quiet).success(**draw)
+    gr.on([kind.input, show.input], lambda: 1, None, page, queue=False, **quiet).success(**draw)
     page.input(**draw)
     again.click(lambda: gr.update(choices=judged(runs_dir)), None, chosen, **quiet)
 

@@ -64,7 +64,9 @@ def policy_page(runs_dir: Path) -> None:
     found = gr.State({})
 
     quietly: dict[str, Any] = {"api_visibility": "private"}
-    encoder.change(lambda name: gr.update(choices=list_policies(name)), encoder, begin, **quietly)
+    encoder.change(
+        lambda name: gr.update(choices=list_policies(name)), encoder, begin, queue=False, **quietly
+    )
     load.click(as_sentence(loaded), [begin, encoder], draft, **quietly)
     measuring = [*draft, encoder, prompts, found]
     beside = [hurting, leaving, found]

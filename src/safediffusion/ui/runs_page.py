@@ -94,7 +94,7 @@ def runs_page(runs_dir: Path) -> None:
     )
     gr.on(
         [field.change for field in asked], forget, None, [planned, begin, dry], show_progress="hidden",
-        **quietly,
+        queue=False, **quietly,
     )  # fmt: skip
     watched = [run, status, sheet, samples, curves, stop, go_on, shown]
 
@@ -113,7 +113,6 @@ def runs_page(runs_dir: Path) -> None:
     stop.click(as_sentence(lambda chosen: end(runs_dir, chosen)), run, stop, **quietly)
     gr.on(
         [timer.tick, run.change], as_sentence(look), [run, sheet, shown], watched, show_progress="hidden",
-        # without gradio's queue: its stream of results closes after a tick, and loses an event of that moment
         trigger_mode="once", queue=False, **quietly,
     )  # fmt: skip
     sheet.input(

@@ -12,7 +12,7 @@ import gradio as gr
 
 from safediffusion.baselines.suffix import split_suffix
 from safediffusion.config.schema import EvaluateConfig
-from safediffusion.errors import UserError
+from safediffusion.errors import RunError, UserError
 from safediffusion.files.paths import source
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.models.named import run_config
@@ -85,7 +85,7 @@ def try_page(runs_dir: Path) -> None:
         concurrency_id="draw", concurrency_limit=1, api_visibility="private",
     )  # fmt: skip
     quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-    gr.on(fn=as_sentence(own_sampler), inputs=[models, first], outputs=[first, steps, guidance], **quiet)
+    gr.on(fn=own_sampler, inputs=[models, first], outputs=[first, steps, guidance], queue=False, **quiet)
     again.click(lambda: gr.update(choices=choices(runs_dir)), None, models, **quiet)
 
 
@@ -106,11 +106,17 @@ def is_run(model: str) -> bool:
 
 
 def own_sampler(models: Sequence[str] | None, before: str | None) -> tuple[Any, Any, Any]:
-    """Steps and guidance of the first model's run, once that is another one than before."""
+    """Steps and guidance of the first model's run, once that is another one than before.
+
+    What is wrong with a model is said when its pictures are asked for.
+    """
     first = models[0] if models else None
     if first is None or first == before:
         return before, gr.skip(), gr.skip()
-    sampler = run_config(first).evaluate
+    try:
+        sampler = run_config(first).evaluate
+    except (UserError, RunError, OSError):
+        return first, gr.skip(), gr.skip()
     return first, sampler.steps, sampler.guidance
 
 
