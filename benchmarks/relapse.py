@@ -31,6 +31,7 @@ from safediffusion.report.plots import LOOK, PALETTE, save_png
 
 MADE = [name for name, (made, *_) in METHODS.items() if not isinstance(made, Bare | WhileSampling)]
 SHOWN = ("uce", "rece", "esd-x", "esd-u", "text-map", "ours")
+APART = 2.6  # per cent, of names in the plot
 LIMIT = 280  # images of world-i2p, as in the table of baselines
 Row = dict[str, Any]
 
@@ -103,18 +104,21 @@ def plot(result: Row, path: Path) -> None:
     with mpl.rc_context(LOOK):  # type: ignore[arg-type]
         figure = Figure(figsize=(6.4, 3.4))
         axes = figure.subplots()
+        ends: list[tuple[float, str]] = []
         axes.axhline(100 * result["rows"][0]["base"], color=PALETTE["muted"], linestyle="--", linewidth=1)
         for row in result["rows"]:
             steps = [int(step) for step in row["curve"]]
             values = [100 * each["value"] for each in row["curve"].values()]
             ours = row["method"] == "ours"
             axes.plot(steps, values, "o-", color=PALETTE["after" if ours else "before"], markersize=4)
-            axes.annotate(
-                row["method"], (steps[-1], values[-1]), xytext=(6, -3), textcoords="offset points", fontsize=8
-            )
+            ends.append((values[-1], row["method"]))
+        at = -APART
+        for value, name in sorted(ends):  # a name stands at its curve's end, or just above another name
+            at = max(value, at + APART)
+            axes.annotate(name, (steps[-1], at), xytext=(8, -3), textcoords="offset points", fontsize=8)
         axes.set(xlabel="steps of fine-tuning on harmless pictures", ylabel="inappropriate, %")
         axes.set_ylim(bottom=0)
-        axes.margins(x=0.12)
+        axes.margins(x=0.14)
     save_png(figure, path)
 
 
