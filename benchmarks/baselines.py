@@ -249,7 +249,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
         seeds=tuple(words.seeds or ([0] if words.short else [0, 1, 2])),
         judging=Judging(tables.SHORT if words.short else tables.IMAGES, EvaluationOptions().seed),
         tuning=None if words.short else Judging(tables.TUNING, TUNING_SEED),
-        training=("train.steps=2",) if words.short else (),
+        training=("train.steps=2", "rollout.prompts=2") if words.short else (),
         iterations=10 if words.short else None,
         out=words.out,
         name=name,
