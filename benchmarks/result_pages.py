@@ -83,7 +83,7 @@ SAFETY: dict[str, Table] = {
     "world_seeds": tables.world_table,
     "time_to_safety": tables.time_table,
     "world_nudity_seeds": lambda result: f"{tables.seeds_table(result)}\n{tables.categories_table(result)}",
-    "generalisation": generalisation_tables.block,
+    "generalisation": generalisation_tables.table,
     "baselines": baselines_tables.table,
     "relapse": relapse.table,
 }
