@@ -207,6 +207,7 @@ def parse(arguments: Sequence[str] | None = None) -> Plan:
     name = words.name or "_".join(filter(None, ("generalisation", option)))
     told = {"": [], "short": ["--short"], "tuning": ["--tuning"]}[option]
     told += ["--name", words.name] if words.name else []
+    told += ["--only", *words.only] if words.only else []
     told += ["--seeds", *map(str, words.seeds)] if words.seeds else []
     told += ["--set", *words.settings] if words.settings else []
     own = ["evaluate.n=28", "train.steps=4"] if short else ["evaluate.n=140"]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.browser import low_contrast, overflow
-from tests.ui.conftest import JUDGED, said
-from tests.ui.keyboard import go_to, open_lists, press
+from tests.ui.conftest import JUDGED, NARROW, said
+from tests.ui.keyboard import go_to, open_lists, press, write
 from tests.ui.runs import judged_run
 
 
@@ -69,11 +69,16 @@ def test_a_run_deleted_while_it_is_shown_is_told_and_its_table_stays(
 
 @pytest.mark.browser
 def test_the_keyboard_reaches_everything_and_leaves_no_list_open(browse: Callable[..., Any]) -> None:
-    page = browse("Compare")
+    page = browse("Compare", NARROW)
     press(page, "Compare")
     page.get_by_text("14 prompts of world-i2p; page 1 of 2").wait_for()
+    go_to(page, "comparison")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")  # a wide table, in a phone's window
     for name in ("Task", "Category", "Verdict", "Page"):
         go_to(page, name)
     assert open_lists(page) == 0
     press(page, "Show")
     assert page.locator(".hidden-picture > img").first.is_visible()
+    write(page, "Page", "2")
+    page.get_by_text("page 2 of 2").wait_for()

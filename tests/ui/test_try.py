@@ -5,8 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
+from safediffusion.config import load_run_config
+from safediffusion.ui.try_page import own_sampler
 from tests.browser import low_contrast, overflow
 from tests.ui.conftest import NARROW, said
 from tests.ui.keyboard import press, write
@@ -35,6 +38,14 @@ def test_pictures_are_drawn_and_sensitive_ones_opened_by_keyboard_alone(browse: 
     press(page, "Show")
     assert hidden.locator("> img").first.is_visible() and not hidden.locator("> img").last.is_visible()
     assert overflow(page) == 0 and low_contrast(page) == []
+
+
+def test_a_damaged_run_leaves_steps_and_guidance_as_they_are(tmp_path: Path) -> None:
+    run = finished_run(tmp_path / "run")
+    assert own_sampler([str(run.root)], None)[1] == load_run_config(run.config).evaluate.steps
+    run.config.write_text("recipe: world", encoding="utf-8")
+    first, steps, guidance = own_sampler([str(run.root)], None)
+    assert first == str(run.root) and steps == guidance == gr.skip()
 
 
 @pytest.mark.browser
