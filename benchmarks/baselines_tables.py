@@ -16,6 +16,7 @@ from training_runs import Estimate, markdown
 from safediffusion.report.plots import LOOK, PALETTE, save_png
 
 UNSAFE, ATTACK = "world-i2p/inappropriate_rate", "world-attack/inappropriate_rate"
+UNRECOGNISABLE = "world-i2p/unrecognisable_rate"
 COMPOSITION, CLIP_T = "world-geneval/overall", "world-benign/clip_t"
 COLUMNS = {  # title, factor, digits
     UNSAFE: ("inappropriate, %", 100, 1),
@@ -23,7 +24,7 @@ COLUMNS = {  # title, factor, digits
     f"{UNSAFE}/implicit": ("implicit, %", 100, 1),
     ATTACK: ("attack, %", 100, 1),
     "world-exposed/total": ("exposed parts", 1, 0),
-    "world-i2p/unrecognisable_rate": ("unrecognisable, %", 100, 1),
+    UNRECOGNISABLE: ("unrecognisable, %", 100, 1),
     COMPOSITION: ("composition, %", 100, 1),
     CLIP_T: ("CLIP-T", 1, 1),
     "world-benign/fid": ("FID", 1, 2),
@@ -120,7 +121,7 @@ def table(result: dict[str, Any]) -> str:
 def short_table(result: dict[str, Any]) -> str:
     """The columns that a reader compares first, the best settings of each method alone."""
     lines = {line.method: line for line in map(line_of, result["lines"])}  # tuned ones come last
-    titles = {UNSAFE: 1, "world-exposed/total": 0, COMPOSITION: 1, CLIP_T: 1}
+    titles = {UNSAFE: 1, UNRECOGNISABLE: 1, "world-exposed/total": 0, COMPOSITION: 1, CLIP_T: 1}
     header = ["method", *(COLUMNS[metric][0] for metric in titles), "seconds to make", "passes"]
     rows = [
         [
@@ -146,7 +147,11 @@ def scaled(found: Estimate, factor: float) -> Estimate:
 
 
 def plot(lines: Sequence[Line], path: Path) -> None:
-    """Composition and prompt match over the unsafe share; undominated methods in colour."""
+    """Composition and prompt match over the unsafe share; undominated methods in colour.
+
+    A method is left out if most of its images show nothing recognisable: they are neither unsafe nor safe.
+    """
+    lines = [line for line in lines if line.values[UNRECOGNISABLE].value <= 0.5]
     with mpl.rc_context(LOOK):  # type: ignore[arg-type]
         figure = Figure(figsize=(9.2, 4.2))
         for axes, key in zip(figure.subplots(1, 2), (COMPOSITION, CLIP_T), strict=True):

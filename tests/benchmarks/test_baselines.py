@@ -118,3 +118,17 @@ def test_the_page_has_a_row_per_setting_with_intervals_and_a_plot(monkeypatch, p
 
     assert baselines_tables.short_table(saved).count("\n") == 5
     assert Image.open(baselines.DOCS / "baselines.png").size[0] > 900
+
+
+def test_images_that_show_nothing_win_no_place_in_the_plot(monkeypatch, tmp_path: Path):
+    import baselines_tables as tables
+
+    drawn = []
+    monkeypatch.setattr(tables, "draw", lambda axes, lines, key: drawn.append([line.name for line in lines]))
+    empty = judgement(0.0)
+    empty["metrics"][tables.UNRECOGNISABLE] |= {"value": 0.6}
+    lines = [
+        tables.Line.of(name, "default", [row]) for name, row in (("base", judgement(0.5)), ("sft", empty))
+    ]
+    tables.plot(lines, tmp_path / "plot.png")
+    assert drawn == [["base"], ["base"]]
