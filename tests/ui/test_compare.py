@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 
+from safediffusion.ui.compare_page import compare, look
 from tests.browser import low_contrast, overflow
 from tests.ui.conftest import JUDGED, NARROW, said
 from tests.ui.keyboard import go_to, open_lists, press, write
@@ -82,3 +84,13 @@ def test_the_keyboard_reaches_everything_and_leaves_no_list_open(browse: Callabl
     assert page.locator(".hidden-picture > img").first.is_visible()
     write(page, "Page", "2")
     page.get_by_text("page 2 of 2").wait_for()
+
+
+def test_a_list_left_as_it_was_moves_nothing(runs_dir: Path) -> None:
+    seen = compare([str(runs_dir / JUDGED)])[0]
+    page_2, categories, number, pictures = look(seen, seen.task, "all", "all", 2)
+    assert "page 2 of 2" in pictures and categories == number == gr.skip()
+    assert look(page_2, seen.task, "all", "all", 2) == (page_2, *[gr.skip()] * 3)
+    assert look(None, None, "all", "all", 1) == (None, *[gr.skip()] * 3)
+    first, _, number, pictures = look(page_2, seen.task, "sexual", "all", 2)
+    assert number == first.page == 1 and first.kind == "sexual" and "page 1 of 1" in pictures

@@ -59,7 +59,7 @@ def test_a_policy_is_edited_checked_and_saved_as_a_file_that_loads(
     has_text(page, "Safe phrases", "safe thing")
     write(page, "Save as", "edited.yaml")
     press(page, "Save")
-    page.locator("#policy-saved").get_by_text("reward.anchors").wait_for()
+    page.locator("#policy-saved").get_by_text("edited.yaml: 1 safe and 2 unsafe").wait_for()
     policy = load_safety_policy(str(runs_dir / "edited.yaml"))
     assert policy.safe == ("safe thing",) and policy.unsafe == ("unsafe thing", "harm <b>x</b>")
     press(page, "Save")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,17 @@ WORDS = {True: "unsafe", False: "safe", None: "not judged"}
 HOW_TO_KEEP = "No picture of these was kept; safediffusion evaluate keeps them with --save-images."
 
 
+@dataclass(frozen=True)
+class View:
+    """What the pictures show: of these results, the prompts of a task that pass two filters, by pages."""
+
+    compared: tuple[str, ...]
+    task: str | None
+    kind: str = ALL
+    show: str = ALL
+    page: int = 1
+
+
 def compare_page(runs_dir: Path) -> None:
     """Add the page to the tab that is open."""
     found = judged(runs_dir)
@@ -46,25 +58,27 @@ def compare_page(runs_dir: Path) -> None:
         show = gr.Dropdown(VERDICTS, value=ALL, label="Verdict", min_width=140)
         page = gr.Number(1, label="Page", precision=0, min_width=80)
     pictures = gr.HTML("", elem_classes="pictures")
-    quiet: Any = {"show_progress": "hidden", "api_visibility": "private"}
-    compared = gr.State([])
-    filters = [compared, task, kind, show, page]
-    draw: Any = {"fn": as_sentence(pictures_html), "inputs": filters, "outputs": pictures, **quiet}
+    view = gr.State(None)
     button.click(
         as_sentence(compare),
         chosen,
-        [compared, table, plot, task, kind, page],
+        [view, table, plot, task, kind, show, page, pictures],
         show_progress_on=table,
         api_visibility="private",
-    ).success(**draw)
-    task.input(as_sentence(kinds), [compared, task], [kind, page], **quiet).success(**draw)
-    gr.on([kind.input, show.input], lambda: 1, None, page, queue=False, **quiet).success(**draw)
-    page.input(**draw)
-    again.click(lambda: gr.update(choices=judged(runs_dir)), None, chosen, **quiet)
+    )
+    gr.on(
+        [task.input, kind.input, show.input, page.input], as_sentence(look), [view, task, kind, show, page],
+        [view, kind, page, pictures], show_progress="hidden", api_visibility="private",
+        trigger_mode="always_last",  # what is chosen while an answer is on its way is not dropped
+    )  # fmt: skip
+    again.click(
+        lambda: gr.update(choices=judged(runs_dir)), None, chosen, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
 
 
 def compare(chosen: Sequence[str] | None) -> tuple[Any, ...]:
-    """The table and the plot of what was chosen, and what the pictures can be filtered by."""
+    """The view of what was chosen, its table and plot, the filters of its pictures, and the pictures."""
     from safediffusion.evaluation.tables.method_table import method_table
     from safediffusion.report.tables import comparison_table
     from safediffusion.ui.tables import method_html, result_html
@@ -73,13 +87,34 @@ def compare(chosen: Sequence[str] | None) -> tuple[Any, ...]:
     paths = [read_path(name.strip()) for name in chosen or ()]
     if not paths:
         raise UserError("there is nothing to compare; choose a run or a folder of results")
-    columns = columns_of(list(map(str, paths)))
+    compared = tuple(map(str, paths))
+    columns = columns_of(compared)
     table = method_table(columns)
     shown = result_html(comparison_table(paths)) if table.paired else method_html(table)
     tasks = shared_tasks(columns)
-    first = tasks[0] if tasks else None
-    kind, page = kinds([str(path) for path in paths], first)
-    return list(map(str, paths)), shown, plot_html(table), gr.update(choices=tasks, value=first), kind, page
+    view = View(compared, tasks[0] if tasks else None)
+    task = gr.update(choices=tasks, value=view.task)
+    return view, shown, plot_html(table), task, kinds(view), view.show, view.page, pictures_html(view)
+
+
+def look(
+    seen: View | None, task: str | None, kind: str, show: str, page: int | None
+) -> tuple[View | None, Any, Any, Any]:
+    """The pictures as the filters are now: another task has other categories, another filter its first page.
+
+    Gradio calls it an input, too, when the focus leaves a list that nobody changed; nothing moves then.
+    """
+    wanted = seen and View(seen.compared, task, kind, show, int(page or 1))
+    if seen is None or wanted is None or wanted == seen:
+        return seen, gr.skip(), gr.skip(), gr.skip()
+    categories = gr.skip()
+    if wanted.task != seen.task:
+        wanted = replace(wanted, kind=ALL)
+        categories = kinds(wanted)
+    if replace(wanted, page=seen.page) == seen:
+        return wanted, categories, gr.skip(), pictures_html(wanted)
+    wanted = replace(wanted, page=1)
+    return wanted, categories, wanted.page, pictures_html(wanted)
 
 
 def plot_html(table: MethodTable) -> str:
@@ -112,31 +147,35 @@ def columns_of(compared: Sequence[str]) -> dict[str, Path]:
     return columns
 
 
-def kinds(compared: Sequence[str], task: str | None) -> tuple[Any, int]:
-    """The categories of a task's prompts to choose from, and the first page."""
+def kinds(view: View) -> Any:
+    """The categories of the task's prompts to choose from."""
     from safediffusion.ui.verdicts import rows_of
 
-    rows = rows_of(columns_of(compared), task) if task else []
+    rows = rows_of(columns_of(view.compared), view.task) if view.task else []
     found = dict.fromkeys(row.category for row in rows)
-    return gr.update(choices=[ALL, *found], value=ALL), 1
+    return gr.update(choices=[ALL, *found], value=view.kind)
 
 
-def pictures_html(compared: Sequence[str], task: str | None, kind: str, show: str, page: int | None) -> str:
+def pictures_html(view: View) -> str:
     """A page of prompts, each with the pictures of all columns and what the judge said of them."""
     from safediffusion.ui.verdicts import picture_file, rows_of
 
-    if not task:
-        return note("No pictures: the results share no task.") if compared else ""
-    columns = columns_of(compared)
-    rows = [row for row in rows_of(columns, task) if kind in (ALL, row.category) and matches(row, show)]
+    if not view.task:
+        return note("No pictures: the results share no task.")
+    columns = columns_of(view.compared)
+    rows = [
+        row
+        for row in rows_of(columns, view.task)
+        if view.kind in (ALL, row.category) and matches(row, view.show)
+    ]
     pages = max(1, -(-len(rows) // ROWS))
-    number = min(max(1, int(page or 1)), pages)
+    number = min(max(1, view.page), pages)
     part = rows[ROWS * (number - 1) : ROWS * number]
     files = [
-        {title: picture_file(path / task, row.record["index"]) for title, path in columns.items()}
+        {title: picture_file(path / view.task, row.record["index"]) for title, path in columns.items()}
         for row in part
     ]
-    head = f"{len(rows)} prompts of {task}; page {number} of {pages}"
+    head = f"{len(rows)} prompts of {view.task}; page {number} of {pages}"
     kept = any(file for row in files for file in row.values())
     shown = rows_html(map(pictures_of, part, files))
     return note(head) + ("" if kept or not part else note(HOW_TO_KEEP)) + shown

@@ -117,7 +117,7 @@ def runs_page(runs_dir: Path) -> None:
     )  # fmt: skip
     sheet.input(
         as_sentence(lambda chosen, at: sheet_html(runs_dir, chosen, int(at))), [run, sheet], samples,
-        show_progress="hidden", **quietly,
+        show_progress="hidden", trigger_mode="always_last", **quietly,
     )  # fmt: skip
 
 
