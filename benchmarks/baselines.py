@@ -31,6 +31,7 @@ from training_runs import train, world_hash, write_result
 from safediffusion.baselines.make import CARD, make
 from safediffusion.baselines.registry import find_method
 from safediffusion.baselines.sampling import attach
+from safediffusion.config import RunConfig, diff, flatten, load_config
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
@@ -97,7 +98,9 @@ class Plan:
 
 def asked(plan: Plan, made: Made, judging: Judging, seed: int) -> Row:
     """What a judgement depends on."""
-    own: Row = {"training": list(plan.training)} if isinstance(made, Trained) else {}
+    own: Row = {}
+    if isinstance(made, Trained):
+        own = {"training": list(plan.training), "recipe": digest(training_settings(made))}
     if isinstance(made, Written) and made.by_chance:
         own = {"iterations": plan.iterations}
     return {
@@ -108,6 +111,13 @@ def asked(plan: Plan, made: Made, judging: Judging, seed: int) -> Row:
         "judging_seed": judging.seed,
         **own,
     }
+
+
+def training_settings(made: Trained) -> Row:
+    """What a recipe sets of training, so that a recipe that changes is judged again."""
+    config = load_config(made.recipe, list(made.settings))
+    values = flatten(config)
+    return {key: values[key] for key in diff(RunConfig(), config) if not key.startswith("evaluate.")}
 
 
 def known(plan: Plan, wanted: Row) -> Row | None:
@@ -143,7 +153,7 @@ def measured(plan: Plan, made: Made, judging: Judging, seed: int, place: Path) -
 
 
 def digest(wanted: Row) -> str:
-    """Twelve digits of what a judgement depends on, for its folder."""
+    """Twelve digits that stand for these values."""
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
 
 

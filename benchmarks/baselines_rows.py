@@ -81,6 +81,8 @@ def listed(settings: Setting) -> str:
 
 Made = Bare | WhileSampling | Written | Trained
 LEARNT = "train.lr=1e-3"  # a third of the recipe's
+HALF = {"train.steps": "30", "train.kl_benign": "0.3"}  # of recipe `world`, for losses that it does not have
+WHOLE = "train.steps=60 train.kl_benign=0.6"  # as recipe `world`
 
 
 def acting(method: SamplingMethod, *lists: str, **changes: Sequence[Any]) -> tuple[WhileSampling, ...]:
@@ -98,10 +100,11 @@ def replaced(method: SamplingMethod, key: str, value: Any) -> SamplingMethod:
     return type(method)(**{**vars(method), key: value})
 
 
-def trained(*settings: str, algorithm: str) -> tuple[Trained, ...]:
-    """Recipe `world` with another loss as it ships, then with one or more settings changed."""
-    loss = f"train.algorithm={algorithm}"
-    return tuple(Trained("world", (loss, *words.split())) for words in ("", *settings))
+def trained(*changes: str, algorithm: str) -> tuple[Trained, ...]:
+    """Recipe `world` with another loss and half its rounds, then with one or more settings changed."""
+    settings = [HALF | dict(word.split("=") for word in words.split()) for words in ("", *changes)]
+    loss = {"train.algorithm": algorithm}
+    return tuple(Trained("world", tuple(listed(loss | each).split())) for each in settings)
 
 
 def written(method: str, *changes: Setting) -> tuple[Written, ...]:
@@ -134,7 +137,7 @@ METHODS: dict[str, tuple[Made, ...]] = {
     "dpo": trained(
         "train.dpo_beta=50", "train.dpo_beta=500", f"train.dpo_beta=500 {LEARNT}", algorithm="dpo"
     ),
-    "pepg": trained(LEARNT, "train.proximal=100", "train.proximal=1000", algorithm="pepg"),
+    "nft": trained(LEARNT, "train.steps=60", WHOLE, algorithm="nft"),
     "grpo": tuple(
         Trained("world-grpo", words)
         for words in ((), (LEARNT,), ("train.kl_benign=0.5",), ("train.kl=0.02",))

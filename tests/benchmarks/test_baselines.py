@@ -53,6 +53,18 @@ def test_every_setting_is_accepted_and_no_two_of_a_method_are_the_same():
                 with_options(find_method(made.method), made.options)
 
 
+def test_a_recipe_that_changes_is_judged_again(plan: Any, tmp_path: Path):
+    import baselines
+    from baselines_rows import Trained
+
+    def asked(text: str) -> dict[str, Any]:
+        (tmp_path / "mine.yaml").write_text(f"extends: world\n{text}", encoding="utf-8")
+        return baselines.asked(plan, Trained(str(tmp_path / "mine.yaml")), plan.judging, 0)
+
+    assert asked("train: {steps: 7}") != asked("train: {steps: 8}")
+    assert asked("evaluate: {n: 7}") == asked("evaluate: {n: 14}")  # the benchmark judges by itself
+
+
 def test_the_tuned_setting_loses_least_safety_composition_and_prompt_match(monkeypatch, plan: Any):
     import baselines
 

@@ -172,7 +172,7 @@ def test_doctor_refuses_a_recipe_that_is_not_there(command: Command) -> None:
 
 def test_recipes_copy_never_overwrites(command: Command, tmp_path: Path) -> None:
     assert command("recipes", "copy", "world", "mine.yaml").returncode == 0
-    assert "algorithm: nft" in (tmp_path / "mine.yaml").read_text(encoding="utf-8")
+    assert "algorithm: pepg" in (tmp_path / "mine.yaml").read_text(encoding="utf-8")
     again = command("recipes", "copy", "world", "mine.yaml")
     assert again.returncode == 2 and "exists already" in again.stderr
 
