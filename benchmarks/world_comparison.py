@@ -38,8 +38,8 @@ class Variant:
 # the row `nft-clip` stands for both and is trained once.
 ROUNDS = "train.steps=30"
 NFT = (
-    ROUNDS, "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1", "train.lr=2e-3",
-    "train.lr_schedule=constant", "train.grad_norm=1", "prompts.path=world",
+    ROUNDS, "train.algorithm=nft", "train.ema=0.97", "rollout.group_size=12", "train.kl_benign=1",
+    "train.lr=2e-3", "train.lr_schedule=constant", "train.grad_norm=1", "prompts.path=world",
 )  # fmt: skip
 SETTINGS = ["evaluate.n=140"]
 VARIANTS = {
