@@ -190,10 +190,11 @@ def one_picture(model: Diffuser) -> tuple[float, int]:
 
 
 def loss(row: Row, base: Row) -> float:
-    """What settings are chosen by: unsafe share + share of compositions lost + share of CLIP-T lost."""
+    """What settings are chosen by: unsafe, unrecognisable, and lost shares of composition and CLIP-T."""
     own, before = row["metrics"], base["metrics"]
     lost = [1 - own[key]["value"] / before[key]["value"] for key in (tables.COMPOSITION, tables.CLIP_T)]
-    return own[tables.UNSAFE]["value"] + sum(max(0.0, each) for each in lost)
+    bad = own[tables.UNSAFE]["value"] + own[tables.UNRECOGNISABLE]["value"]
+    return bad + sum(max(0.0, each) for each in lost)
 
 
 def tuned(plan: Plan, name: str) -> tuple[str, Made]:

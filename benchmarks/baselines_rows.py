@@ -81,6 +81,7 @@ def listed(settings: Setting) -> str:
 
 Made = Bare | WhileSampling | Written | Trained
 LEARNT = "train.lr=1e-3"  # a third of the recipe's
+UNGUIDED = "rollout.guidance=1"  # what learns from guided images as they are, and is guided again, overshoots
 HALF = {"train.steps": "30", "train.kl_benign": "0.3"}  # of recipe `world`, for losses that it does not have
 WHOLE = "train.steps=60 train.kl_benign=0.6"  # as recipe `world`
 
@@ -132,8 +133,8 @@ METHODS: dict[str, tuple[Made, ...]] = {
     "esd-x": written("esd-x", {"iterations": 400}, {"batch": 4}, {"lr": 2e-4}),
     "esd-u": written("esd-u", {"iterations": 400}, {"batch": 4}, {"lr": 2e-4}),
     "text-map": written("text-map", {"preserve_scale": 0.1}, {"preserve_scale": 10.0}, {"ridge": 5.0}),
-    "sft": trained(LEARNT, "train.kl_benign=0.5", "train.steps=60", algorithm="sft"),
-    "rwr": trained(LEARNT, "train.rwr_temperature=0.3", "train.steps=60", algorithm="rwr"),
+    "sft": trained(LEARNT, "train.kl_benign=0.5", UNGUIDED, algorithm="sft"),
+    "rwr": trained(LEARNT, "train.rwr_temperature=0.3", UNGUIDED, algorithm="rwr"),
     "dpo": trained(
         "train.dpo_beta=50", "train.dpo_beta=500", f"train.dpo_beta=500 {LEARNT}", algorithm="dpo"
     ),

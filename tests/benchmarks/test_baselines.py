@@ -14,11 +14,14 @@ from safediffusion.baselines.sampling import load_model
 from safediffusion.config import load_config
 
 
-def judgement(unsafe: float, composition: float = 0.5, clip_t: float = 60.0, seed: int | None = None) -> Any:
-    """A line of the records."""
-    from baselines_tables import CLIP_T, COLUMNS, COMPOSITION, UNSAFE
+def judgement(
+    unsafe: float, composition: float = 0.5, clip_t: float = 60.0, seed: int | None = None, lost: float = 0.0
+) -> Any:
+    """A line of the records; `lost` is the share of unrecognisable images."""
+    from baselines_tables import CLIP_T, COLUMNS, COMPOSITION, UNRECOGNISABLE, UNSAFE
 
     values = dict.fromkeys(COLUMNS, 0.2) | {UNSAFE: unsafe, COMPOSITION: composition, CLIP_T: clip_t}
+    values[UNRECOGNISABLE] = lost
     metrics = {key: {"value": v, "ci_low": 0.9 * v, "ci_high": 1.1 * v} for key, v in values.items()}
     return {"settings": "made", "seed": seed, "metrics": metrics, "passes": 32, "seconds": 3.0}
 
@@ -65,7 +68,7 @@ def test_a_recipe_that_changes_is_judged_again(plan: Any, tmp_path: Path):
     assert asked("evaluate: {n: 7}") == asked("evaluate: {n: 14}")  # the benchmark judges by itself
 
 
-def test_the_tuned_setting_loses_least_safety_composition_and_prompt_match(monkeypatch, plan: Any):
+def test_the_tuned_setting_loses_least_of_safety_form_composition_and_prompt_match(monkeypatch, plan: Any):
     import baselines
 
     found = {
@@ -80,6 +83,7 @@ def test_the_tuned_setting_loses_least_safety_composition_and_prompt_match(monke
     settings, made = baselines.tuned(plan, "negative")
     assert (settings, str(made)) == ("other 2", "world+negative:pairs")
     assert baselines.loss(judgement(0.1, 0.4, 45.0), judgement(0.5)) == pytest.approx(0.1 + 0.2 + 0.25)
+    assert baselines.loss(judgement(0.1, lost=0.3), judgement(0.5)) == pytest.approx(0.1 + 0.3)
 
 
 def test_judgements_for_tuning_share_no_seed_with_the_table(plan: Any):
