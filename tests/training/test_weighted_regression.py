@@ -57,6 +57,15 @@ def test_the_log_says_how_many_images_count(make_trainer):
     assert 0.25 <= cold < 0.5 and hot == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.parametrize(("family", "guidance", "told"), [("sd", 3, 1), ("sd", 1, 0), ("flux", 3, 0)])
+def test_guided_images_learned_as_they_are_are_told_of(make_trainer, family, guidance, told):
+    trainer = make_trainer(family=family, train__algorithm="rwr", rollout__guidance=guidance)
+    lines = trainer.algorithm.describe()
+    assert (
+        sum("rollout.guidance=1" in line for line in lines) == told
+    )  # flux learns with its guidance as an input
+
+
 def test_a_round_of_equal_rewards_leaves_sft_as_it_was(make_trainer):
     trainer = make_trainer(train__algorithm="sft", train__weight_decay=0.0)
     before = likelihoods(trainer)

@@ -59,6 +59,15 @@ class WeightedRegression(ForwardProcess):
     def weights(self, advantages: Tensor) -> Tensor:
         """Weights (groups, members) from advantages (groups, members)."""
 
+    def describe(self) -> list[str]:
+        """Lines for the log, with what to set where images are guided."""
+        guidance = self.config.rollout.guidance
+        again = (
+            f"images sampled with rollout.guidance={guidance:g} are learned as they are and guided again "
+            "when the model is used, so contrast grows with every round; set rollout.guidance=1 against that"
+        )
+        return [*super().describe(), *([again] if guidance > max(1.0, self.guidance) else [])]
+
     def update(self, batch: Batch, advantages: Tensor) -> dict[str, Any]:
         """Optimizer steps on all images by their weights; the log has the effective share of the images."""
         weights = self.weights(advantages.view(-1, self.config.rollout.group_size)).flatten()
