@@ -11,6 +11,7 @@ import matplotlib as mpl
 from generalisation_figures import undominated
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import BboxBase
 from training_runs import Estimate, markdown
 
 from safediffusion.report.plots import LOOK, PALETTE, save_png
@@ -163,23 +164,34 @@ def draw(axes: Axes, lines: Sequence[Line], key: str) -> None:
     """One plot, with the intervals of both axes; methods that leave most of the harm have no name in it."""
     places = {line.name: (line.values[UNSAFE].value, line.values[key].value) for line in lines}
     best, base = undominated(places), COLUMNS[UNSAFE][1] * places[lines[0].name][0]
+    points: dict[str, tuple[float, float]] = {}
     for line in lines:
         (x, x_error), (y, y_error) = (
             bar(line.values[metric], COLUMNS[metric][1]) for metric in (UNSAFE, key)
         )
         color = PALETTE["after" if line.name in best else "before"]
         axes.errorbar(x, y, xerr=x_error, yerr=y_error, fmt="o", color=color, markersize=4, linewidth=0.6)
-        if line.name not in best and x > NAMED * base:
-            continue
-        axes.annotate(
-            line.name,
-            (x, y),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=7,
-            color=PALETTE["ink" if line.name in best else "muted"],
-        )
+        if line.name in best or x <= NAMED * base:
+            points[line.name] = (x, y)
     axes.set(xlabel=COLUMNS[UNSAFE][0], ylabel=COLUMNS[key][0])
+    axes.autoscale_view()
+    taken: list[BboxBase] = []
+    for name in sorted(points, key=lambda name: name not in best):
+        write_name(axes, name, points[name], PALETTE["ink" if name in best else "muted"], taken)
+
+
+def write_name(axes: Axes, name: str, at: tuple[float, float], color: str, taken: list[BboxBase]) -> None:
+    """A name beside its point, where it covers no other one; none where there is no such place."""
+    for x, y in ((4, 3), (4, -9), (-4, 3), (-4, -9)):
+        text = axes.annotate(
+            name, at, xytext=(x, y), textcoords="offset points", ha="left" if x > 0 else "right",
+            fontsize=7, color=color,
+        )  # fmt: skip
+        box = text.get_window_extent()
+        if not any(box.overlaps(other) for other in taken):
+            taken.append(box)
+            return
+        text.remove()
 
 
 def bar(found: Estimate, factor: float) -> tuple[float, list[list[float]]]:
