@@ -139,7 +139,7 @@ def test_pieces_that_could_not_keep_step_are_refused(
 ) -> None:
     monkeypatch.setattr(distributed, "count", lambda: 2)
     monkeypatch.setattr("safediffusion.run.preflight.check_optimizer", lambda name, device: None)
-    done = command("train", *words, "train.shard=true", setting, "--out", "run")
+    done = command("train", *words, "train.algorithm=nft", "train.shard=true", setting, "--out", "run")
     assert done.returncode == 2 and says in done.stderr, done.stderr
 
 
