@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: demo test bench docs clean
 
 demo: .venv/.installed
-	$(BIN)/safediffusion train world evaluate.during_every=10 evaluate.during_n=28
+	$(BIN)/safediffusion train world
 
 test: .venv/.installed-dev
 	$(BIN)/ruff check .
