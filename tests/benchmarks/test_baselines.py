@@ -11,7 +11,7 @@ from safediffusion.baselines.concepts import read_concepts
 from safediffusion.baselines.make import with_options
 from safediffusion.baselines.registry import find_method
 from safediffusion.baselines.sampling import load_model
-from safediffusion.config import load_config
+from safediffusion.config import diff, load_config
 
 
 def judgement(
@@ -54,6 +54,14 @@ def test_every_setting_is_accepted_and_no_two_of_a_method_are_the_same():
                 assert not made.concepts or read_concepts(made.concepts).phrases
             elif not isinstance(made, Bare):
                 with_options(find_method(made.method), made.options)
+
+
+def test_nft_may_have_the_rounds_and_the_kl_of_recipe_world():
+    from baselines_rows import METHODS
+
+    whole = METHODS["nft"][-1]
+    rival, ours = load_config(whole.recipe, list(whole.settings)), load_config("world")
+    assert diff(rival, ours) == ["train.algorithm"]
 
 
 def test_a_recipe_that_changes_is_judged_again(plan: Any, tmp_path: Path):

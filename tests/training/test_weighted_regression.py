@@ -61,9 +61,8 @@ def test_the_log_says_how_many_images_count(make_trainer):
 def test_guided_images_learned_as_they_are_are_told_of(make_trainer, family, guidance, told):
     trainer = make_trainer(family=family, train__algorithm="rwr", rollout__guidance=guidance)
     lines = trainer.algorithm.describe()
-    assert (
-        sum("rollout.guidance=1" in line for line in lines) == told
-    )  # flux learns with its guidance as an input
+    # flux reads its guidance, so it learns with the one that it sampled with
+    assert sum("rollout.guidance=1" in line for line in lines) == told
 
 
 def test_a_round_of_equal_rewards_leaves_sft_as_it_was(make_trainer):
