@@ -1,14 +1,17 @@
 """Work in two processes, forked from one that has imported the libraries: importing them takes seconds."""
 
+import faulthandler
 import multiprocessing
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.multiprocessing.spawn import ProcessException
 
 from safediffusion.cli import entry
 
@@ -21,12 +24,32 @@ LIBRARIES = [
 
 
 def in_two_processes(work: Callable[..., None], *arguments: Any) -> None:
-    """Call work(rank, *arguments) in processes 0 and 1; an error of either is raised here."""
+    """Call work(rank, *arguments) in processes 0 and 1; an error of either is raised here.
+
+    If a process crashes, the error's notes say where it was.
+    """
     method = "spawn"  # for systems without fork
     if "forkserver" in multiprocessing.get_all_start_methods():
         method = "forkserver"
         multiprocessing.set_forkserver_preload(LIBRARIES)
-    torch.multiprocessing.start_processes(work, arguments, nprocs=2, start_method=method)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"stacks-{rank}.txt") for rank in (0, 1)]
+        try:
+            torch.multiprocessing.start_processes(
+                _traced, (files, work, arguments), nprocs=2, start_method=method
+            )
+        except ProcessException as error:
+            for file in files:
+                if file.exists():
+                    error.add_note(file.read_text(encoding="utf-8"))
+            raise
+
+
+def _traced(rank: int, files: list[Path], work: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    with files[rank].open("w", encoding="utf-8") as file:
+        faulthandler.enable(file)
+        work(rank, *arguments)
+        faulthandler.disable()
 
 
 def command_in_two_processes(words: Sequence[str], folder: Path) -> tuple[str, str]:
@@ -43,7 +66,7 @@ def command_in_two_processes(words: Sequence[str], folder: Path) -> tuple[str, s
     files = [folder / f"printed-{rank}.txt" for rank in (0, 1)]
     try:
         in_two_processes(_command, list(words), folder, port, files)
-    except torch.multiprocessing.ProcessException as error:
+    except ProcessException as error:
         text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.exists())
         raise AssertionError(text) from error
     first, second = (file.read_text(encoding="utf-8") for file in files)
