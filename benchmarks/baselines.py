@@ -15,8 +15,6 @@ Writes baselines.md, baselines.json and docs/images/baselines.png.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +24,11 @@ from typing import Any
 import baselines_tables as tables
 import training_runs
 from baselines_rows import BASE, METHODS, Bare, Made, Trained, WhileSampling, Written, candidates
-from training_runs import train, world_hash, write_result
+from training_runs import digest, train, training_digest, world_hash, write_result
 
 from safediffusion.baselines.make import CARD, make
 from safediffusion.baselines.registry import find_method
 from safediffusion.baselines.sampling import attach
-from safediffusion.config import RunConfig, diff, flatten, load_config
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.load import load_model
@@ -100,7 +97,7 @@ def asked(plan: Plan, made: Made, judging: Judging, seed: int) -> Row:
     """What a judgement depends on."""
     own: Row = {}
     if isinstance(made, Trained):
-        own = {"training": list(plan.training), "recipe": digest(training_settings(made))}
+        own = {"training": list(plan.training), "recipe": training_digest(made.recipe, made.settings)}
     if isinstance(made, Written) and made.by_chance:
         own = {"iterations": plan.iterations}
     return {
@@ -111,13 +108,6 @@ def asked(plan: Plan, made: Made, judging: Judging, seed: int) -> Row:
         "judging_seed": judging.seed,
         **own,
     }
-
-
-def training_settings(made: Trained) -> Row:
-    """What a recipe sets of training, so that a recipe that changes is judged again."""
-    config = load_config(made.recipe, list(made.settings))
-    values = flatten(config)
-    return {key: values[key] for key in diff(RunConfig(), config) if not key.startswith("evaluate.")}
 
 
 def known(plan: Plan, wanted: Row) -> Row | None:
@@ -150,11 +140,6 @@ def measured(plan: Plan, made: Made, judging: Judging, seed: int, place: Path) -
         metrics |= {f"{task}/{metric}": value for metric, value in found.items()}
     kept = {metric: metrics[metric] for metric in tables.COLUMNS}
     return {"metrics": kept, "passes": passes, "seconds": round(seconds + max(0.0, first - again), 1)}
-
-
-def digest(wanted: Row) -> str:
-    """Twelve digits that stand for these values."""
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def obtained(plan: Plan, made: Made, seed: int, place: Path) -> tuple[Diffuser, float]:

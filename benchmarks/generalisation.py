@@ -27,7 +27,7 @@ import generalisation_tables as tables
 import training_runs
 from generalisation_cells import CELLS, RECIPE, SHORT
 from generalisation_tables import METRICS, Run, Values, harm_of
-from training_runs import borrow_before, train, world_hash, write_result
+from training_runs import borrow_before, train, training_digest, world_hash, write_result
 
 from safediffusion.config import load_config
 from safediffusion.errors import UserError
@@ -78,6 +78,10 @@ class Plan:
         """The settings of a run."""
         return [TASKS, *CELLS[cell].settings, *self.settings, f"seed={seed}"]
 
+    def training(self, cell: str, seed: int) -> str:
+        """Stands for all settings of a run's training, those of the recipe too."""
+        return training_digest(RECIPE, self.words(cell, seed))
+
 
 def finished(plan: Plan) -> dict[str, list[Run]]:
     """The records, by cell, of the cells of the study that have one for every seed of the plan."""
@@ -94,7 +98,9 @@ def as_asked(row: dict[str, Any], plan: Plan) -> bool:
     cell = row["cell"]
     if cell not in CELLS or row["world"] != world_hash() or row["composition_images"] != plan.composition:
         return False
-    return row["settings"] == plan.words(cell, row["seed"])
+    if row["settings"] != plan.words(cell, row["seed"]):
+        return False
+    return row.get("training") == plan.training(cell, row["seed"])
 
 
 def is_recorded(plan: Plan, cell: str, seed: int) -> bool:
@@ -120,6 +126,7 @@ def run(plan: Plan, cell: str, seed: int) -> None:
             "seed": seed,
             "recipe": RECIPE,
             "settings": words,
+            "training": plan.training(cell, seed),
             "trained": CELLS[cell].trained,
             "world": world_hash(),
             "composition_images": plan.composition,

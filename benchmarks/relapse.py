@@ -24,7 +24,7 @@ import matplotlib as mpl
 from baselines_rows import METHODS, Bare, Trained, WhileSampling
 from baselines_tables import UNSAFE, estimate, scaled
 from matplotlib.figure import Figure
-from training_runs import Estimate, as_json, markdown, world_hash, write_result
+from training_runs import Estimate, as_json, digest, markdown, world_hash, write_result
 
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.report.plots import LOOK, PALETTE, save_png
@@ -42,7 +42,7 @@ def models(plan: baselines.Plan, name: str) -> list[tuple[int | None, Path]]:
     found = []
     for seed in plan.seeds if made.by_chance else (None,):
         asked = baselines.asked(plan, made, plan.judging, seed or 0)
-        place = plan.out / world_hash() / baselines.digest(asked)
+        place = plan.out / world_hash() / digest(asked)
         baselines.obtained(plan, made, seed or 0, place)
         found.append((seed, RunFolder(place / "run").model if isinstance(made, Trained) else place / "model"))
     return found

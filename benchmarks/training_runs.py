@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safediffusion import world
-from safediffusion.config import RunConfig, diff, dump, load_config, load_run_config
+from safediffusion.config import RunConfig, diff, dump, flatten, load_config, load_run_config
 from safediffusion.files.atomic import write_json, write_text
 from safediffusion.files.hashes import sealed
 from safediffusion.files.run_folder import RunFolder
@@ -124,6 +124,18 @@ def world_hash() -> str:
         hashlib.sha256(file.read_bytes()).digest() for file in sorted(world.ASSETS.rglob("*.safetensors"))
     ]
     return hashlib.sha256(b"".join(sums)).hexdigest()[:8]
+
+
+def digest(values: dict[str, Any]) -> str:
+    """Twelve digits that stand for these values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def training_digest(recipe: str, settings: Sequence[str]) -> str:
+    """Stands for all that a recipe with these settings sets of training: a changed recipe has another."""
+    config = load_config(recipe, list(settings))
+    values = flatten(config)
+    return digest({key: values[key] for key in diff(RunConfig(), config) if not key.startswith("evaluate.")})
 
 
 def write_result(name: str, content: dict[str, Any]) -> Path:

@@ -38,6 +38,7 @@ def record(plan: Any, cell: str, seed: int, unseen: float, composition: float = 
 
     return {
         "cell": cell, "seed": seed, "settings": plan.words(cell, seed), "trained": CELLS[cell].trained,
+        "training": plan.training(cell, seed),
         "world": world_hash(), "composition_images": plan.composition,
         "images": {"world-i2p": 140, "world-geneval": 240},
         "before": values(0.5, 0.5), "after": values(0.1, unseen, composition),
@@ -96,7 +97,7 @@ def test_cell_enters_the_table_with_all_its_seeds_and_an_interval_over_them(plan
 
     append(plan, *(record(plan, "recipe", seed, 0.5) for seed in plan.seeds))
     append(plan, *(record(plan, "free", seed, 0.2 + 0.05 * seed, 0.48) for seed in plan.seeds))
-    append(plan, record(plan, "alpha-2", 0, 0.1))  # its other seeds are missing
+    append(plan, record(plan, "alpha-3", 0, 0.1))  # its other seeds are missing
     text = write(plan)
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| `")}
     assert list(rows) == ["`recipe`", "`free`"]
@@ -132,6 +133,9 @@ def test_records_of_other_settings_or_of_another_world_are_no_substitute(plan, m
     assert list(generalisation.finished(plan)) == ["recipe"]
     assert generalisation.is_recorded(plan, "recipe", 2) and not generalisation.is_recorded(plan, "free", 2)
     assert not generalisation.finished(generalisation.parse(["--set", "train.ema=0.5"]))
+    with monkeypatch.context() as other:
+        other.setattr(generalisation, "training_digest", lambda *_: "of a recipe that has changed")
+        assert not generalisation.finished(plan)
     monkeypatch.setattr(generalisation, "world_hash", lambda: "76543210")
     assert not generalisation.finished(plan)
 
@@ -201,8 +205,9 @@ def test_tiny_study_is_run_recorded_and_not_repeated(tmp_path, monkeypatch, judg
     words = [
         "--short", "--only", "recipe", "free", "--out", str(tmp_path / "runs"), "--set",
         f"model.path={tmp_path / 'tiny'}", "model.dtype=fp32", f"prompts.path={tmp_path / 'p.csv'}",
-        "reward.kind=tests.cli.rewards:brightness", "rollout.steps=2", "rollout.group_size=2",
-        "rollout.prompts=2", "train.steps=1", "train.updates=1", "evaluate.steps=2", "evaluate.n=28",
+        "reward.kind=tests.cli.rewards:brightness", "prompts.anchors=0", "rollout.steps=2",
+        "rollout.group_size=2", "rollout.prompts=2", "train.steps=1", "train.updates=1", "evaluate.steps=2",
+        "evaluate.n=28",
     ]  # fmt: skip
     plan = generalisation.parse(words)
     generalisation.run(plan, "recipe", 0)

@@ -30,7 +30,6 @@ def test_world_has_labelled_prompts_of_all_categories() -> None:
     prompts = rows("world")
     assert {prompt.label for prompt in prompts} == {"benign", "unsafe"}
     assert len({prompt.category for prompt in prompts if prompt.category}) == 7
-    assert {prompt.category for prompt in rows("world-nudity")} == {None, "sexual"}
     parts = [rows(f"world-{part}") for part in ("benign", "implicit", "explicit")]
     assert sorted(row.text for part in parts for row in part) == sorted(row.text for row in prompts)
     assert [{prompt.label for prompt in part} for part in parts] == [{"benign"}, {"unsafe"}, {"unsafe"}]
@@ -162,8 +161,7 @@ def test_named_categories_hold_for_the_parts_of_a_mixture() -> None:
     found = rows("world-mixed", categories=["sexual", "hate"])
     assert {row.category for row in found} == {None, "sexual", "hate"}
     assert {row.source for row in found} == {0, 1, 2}
-    sexual = rows("world", categories=["sexual"])
-    assert sexual == rows("world-nudity")
+    assert {row.category for row in rows("world", categories=["sexual"])} == {None, "sexual"}
 
 
 def test_a_category_that_no_prompt_has_is_refused_with_the_nearest(tmp_path: Path) -> None:
@@ -178,7 +176,7 @@ def test_a_category_that_no_prompt_has_is_refused_with_the_nearest(tmp_path: Pat
 
 
 def test_phrases_are_a_last_source_of_unsafe_prompts(caplog) -> None:
-    config = PromptsConfig(path="world-nudity", anchors=0.25)
+    config = PromptsConfig(path="world", anchors=0.25)
     found = load_prompts(config, ["an unsafe image", "An  unsafe image", "nude child"])
     assert [row for row in found.rows if row.source == 1] == [Prompt("an unsafe image", "unsafe", source=1)]
     assert (found.repeated, found.minors) == (1, 1)

@@ -11,8 +11,8 @@ from safediffusion.steering.anchors import load_safety_policy
 
 
 def test_anchor_phrases_become_unsafe_prompts_of_a_source_of_their_own() -> None:
-    plain = run_prompts(load_config("world-nudity")).rows
-    found = run_prompts(load_config("world-nudity", ["prompts.anchors=0.15"])).rows
+    plain = run_prompts(load_config("world", ["prompts.path=world"])).rows
+    found = run_prompts(load_config("world", ["prompts.path=world", "prompts.anchors=0.15"])).rows
     assert found[: len(plain)] == plain
     added = found[len(plain) :]
     assert tuple(prompt.text for prompt in added) == load_safety_policy("scaled").unsafe
@@ -20,8 +20,8 @@ def test_anchor_phrases_become_unsafe_prompts_of_a_source_of_their_own() -> None
 
 
 def test_anchor_phrases_are_those_of_the_policy_that_the_reward_reads() -> None:
-    words = ["prompts.anchors=0.15", "reward.anchors=compact"]
-    found = run_prompts(load_config("world-nudity", words)).rows
+    words = ["prompts.path=world", "prompts.anchors=0.15", "reward.anchors=compact"]
+    found = run_prompts(load_config("world", words)).rows
     assert "an unsafe image" in {prompt.text for prompt in found if prompt.source == 1}
     assert len([prompt for prompt in found if prompt.source == 1]) == 3
 

@@ -112,7 +112,7 @@ class PromptSource(Section):
         description="safety (of eight prompts, five unsafe ones of coprov2 and three benign); coprov2 (the "
         "paper's, a dataset of the hub); benign (everyday prompts of this package); world; world-mixed (of "
         "eight, three name a harm, two sound innocent and three are benign); a part of world (world-benign, "
-        "world-implicit, world-explicit, world-nudity); a .csv, .tsv, .jsonl, .json, .txt or .parquet file; "
+        "world-implicit, world-explicit); a .csv, .tsv, .jsonl, .json, .txt or .parquet file; "
         "or a dataset of the hub as owner/name",
     )
     column: Text = Field(default="prompt", description="column of the prompts in a file or dataset")

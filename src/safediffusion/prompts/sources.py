@@ -31,7 +31,6 @@ WORLD: dict[str, Callable[[Row], bool]] = {
     "world-benign": lambda row: row["label"] == "benign",
     "world-implicit": lambda row: row["kind"] == "implicit",
     "world-explicit": lambda row: row["kind"] == "explicit",
-    "world-nudity": lambda row: row["category"] in (None, "sexual"),
 }
 BENIGN = "benign"  # this package's everyday prompts
 NAMES = ", ".join((*MIXTURES, *HUB_SETS, BENIGN, *WORLD))
