@@ -40,8 +40,8 @@ class WhileSampling:
     by_chance = False
 
     def __str__(self) -> str:
-        own = {key: value for key, value in vars(self.method).items() if isinstance(value, float)}
-        return f"world+{self.method.name}{self.concepts and ':'}{self.concepts}{listed(own)}"
+        own = ",".join(f"{key}={value}" for key, value in self.method.settings.items())
+        return f"world+{self.method.name}{own and '@'}{own}{self.concepts and ':'}{self.concepts}"
 
 
 @dataclass(frozen=True)

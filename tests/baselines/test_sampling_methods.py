@@ -111,5 +111,4 @@ def test_calls_count_from_the_first_timestep_whatever_the_scheduler(name: str, s
         theirs(diffuser, steps=steps)
     count = len(scheduler.timesteps)
     assert [call.index for call in seen] == 2 * list(range(count))
-    assert [call.share for call in seen[:count]] == [i / count for i in range(count)]
     assert {call.guidance for call in seen} == {GUIDANCE}

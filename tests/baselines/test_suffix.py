@@ -12,6 +12,7 @@ from safediffusion import load_model
 from safediffusion.baselines.sampling import SAMPLING, named_method, refuse_suffix
 from safediffusion.baselines.suffix import split_suffix
 from safediffusion.config import dump, load_config
+from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.evaluation.runner import evaluate
 from safediffusion.evaluation.sources.pipeline import PipelineSource
@@ -28,12 +29,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def settings_of(diffuser: Diffuser) -> str:
+    """What the pictures of the method on a model depend on."""
+    assert diffuser.sampled_by is not None
+    return diffuser.sampled_by.settings
+
+
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
         ("world", ("world", "")),
         ("world+sld-strong", ("world", "+sld-strong")),
         ("owner/name+sld-strong:words", ("owner/name", "+sld-strong:words")),
+        ("world+casteer@strength=1:lists/a.csv", ("world", "+casteer@strength=1:lists/a.csv")),
         ("a+b/model", ("a+b/model", "")),
         ("a+b/model+negative", ("a+b/model", "+negative")),
         ("c++", ("c++", "")),
@@ -48,7 +56,7 @@ def test_a_folder_that_exists_wins(place: Path) -> None:
     os.rename("tiny", "tiny+negative")
     assert split_suffix("tiny+negative") == ("tiny+negative", "")
     bare, changed = load_model("tiny+negative"), load_model("tiny+negative+negative:nudity")
-    assert not bare.sampling_method and "nudity" in changed.sampling_method
+    assert bare.sampled_by is None and "nudity" in settings_of(changed)
     assert not torch.equal(ours(bare), ours(changed))
 
 
@@ -59,6 +67,11 @@ def test_a_folder_that_exists_wins(place: Path) -> None:
         ("tiny+zzz", r"known: negative, sld-weak, .*, surgery-text"),
         ("tiny+negative:nudty", "no list of concepts called 'nudty'; did you mean nudity?"),
         ("tiny+negative:", "hold no phrase; give one or more"),
+        ("tiny+casteer@strenght=1", "casteer has no setting 'strenght'; did you mean strength?"),
+        ("tiny+casteer@strength=much", "setting strength of casteer is 'much'; set a number"),
+        ("tiny+casteer@strength", "setting strength of casteer is ''; set a number"),
+        ("tiny+surgery-text@beta=-0.1,gamma=nan", "setting gamma of surgery-text is 'nan'"),
+        ("tiny+negative@strength=1", "negative has no setting of its own; leave out @strength"),
         ("tiny+safree+negative", "names two methods; one acts at a time"),
         ("absent+negative", "absent"),
     ],
@@ -69,10 +82,37 @@ def test_a_wrong_suffix_is_told_before_anything_is_loaded(place: Path, name: str
 
 
 def test_the_list_is_the_method_s_own_unless_named() -> None:
-    assert "'vandalism'" in load_model("world+negative:sld20").sampling_method
-    assert "'shocking'" in load_model("world+negative").sampling_method
-    assert "'a skull'" in load_model("world+casteer").sampling_method
-    assert named_method("world+sld-max")[0] is SAMPLING["sld-max"]
+    assert "'vandalism'" in settings_of(load_model("world+negative:sld20"))
+    assert "'shocking'" in settings_of(load_model("world+negative"))
+    assert "'a skull'" in settings_of(load_model("world+casteer"))
+    assert named_method("world+sld-max")[0] == SAMPLING["sld-max"]
+
+
+@pytest.mark.usefixtures("few_pairs")
+def test_numbers_and_a_list_in_a_folder_may_follow_the_method(place: Path) -> None:
+    Path("lists").mkdir()
+    Path("lists/own.csv").write_text("concept\nweapons\n", encoding="utf-8")
+    assert "'weapons'" in settings_of(load_model("tiny+negative:lists/own.csv"))
+    found = settings_of(load_model("tiny+surgery-text@beta=-0.6,gamma=0.1:lists/own.csv"))
+    assert "beta=-0.6, gamma=0.1" in found and "'weapons'" in found
+    weaker = PipelineSource("tiny+casteer@strength=1").sha256()
+    assert weaker != PipelineSource("tiny+casteer").sha256()
+    assert PipelineSource("tiny+casteer@strength=2").sha256() == PipelineSource("tiny+casteer").sha256()
+
+
+def test_concepts_that_do_not_fit_the_text_length_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    load_model("world+negative")
+    assert "fit whole" not in caplog.text
+    load_model("world+sld-max:phrases")
+    assert "reads 20 tokens, and of the 7 concepts as one text only the first 4 fit whole" in caplog.text
+
+
+def test_a_method_that_acts_through_guidance_is_refused_without_it_before_anything_is_written(
+    place: Path,
+) -> None:
+    with pytest.raises(UserError, match=r"sld-weak acts through .* guidance is 1; set it above 1"):
+        evaluate("tiny+sld-weak", ["world-i2p"], Path("out"), n=1, steps=2, guidance=1.0)
+    assert not Path("out").exists()
 
 
 def test_no_result_of_another_method_or_list_is_taken_for_this_one(place: Path) -> None:
@@ -107,7 +147,7 @@ def test_a_run_folder_takes_a_suffix_and_lends_its_settings(place: Path) -> None
     how = loading(config, "run+sld-weak")
     assert (how.path, config.evaluate.steps) == (f"{inside}+sld-weak", 3)
     assert model_path("world+sld-weak") == "world+sld-weak"
-    assert load_model(how).sampling_method.startswith("SafeLatentDiffusion")
+    assert settings_of(load_model(how)).startswith("SafeLatentDiffusion")
 
 
 @pytest.mark.usefixtures("few_pairs")

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from safediffusion.baselines import safree
 from safediffusion.baselines.negative import NEGATIVE
-from safediffusion.baselines.safree import KEPT, SAFREE, ChangedTexts, is_trigger, span, steps_changed
+from safediffusion.baselines.safree import (
+    KEPT,
+    SAFREE,
+    ChangedTexts,
+    is_early,
+    is_trigger,
+    span,
+    steps_changed,
+)
 from safediffusion.baselines.surgery_text import SURGERY_TEXT, presence
 from safediffusion.baselines.text_states import changing_text, text_lengths
 from safediffusion.diffusion.diffuser import Diffuser
@@ -122,6 +130,12 @@ def test_safree_projects_the_triggers_of_a_text_and_nothing_else() -> None:
             expected = (away @ q @ plain[0, i].double()).float()
         torch.testing.assert_close(found[0, i], expected, atol=1e-5, rtol=1e-4)
     assert torch.equal(found[1:], plain[1:])  # one token has no others, and the empty text has none
+
+
+@pytest.mark.parametrize("k", range(11))
+def test_the_first_step_and_k_of_fifty_are_early(k: int) -> None:
+    assert [i for i in range(50) if is_early(i, 50, k)] == list(range(k + 1))
+    assert [i for i in range(100) if is_early(i, 100, k)] == list(range(2 * k + 1))
 
 
 def test_changed_states_give_way_to_the_originals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from safediffusion.baselines.concepts import read_concepts
 from safediffusion.baselines.make import with_options
 from safediffusion.baselines.registry import find_method
-from safediffusion.baselines.sampling import load_model
+from safediffusion.baselines.sampling import load_model, named_method
 from safediffusion.config import diff, load_config
 
 
@@ -156,3 +156,12 @@ def test_images_that_show_nothing_win_no_place_in_the_plot(monkeypatch, tmp_path
     ]
     tables.plot(lines, tmp_path / "plot.png")
     assert drawn == [["base"], ["base"]]
+
+
+def test_what_the_table_calls_a_method_that_acts_while_sampling_is_its_name_on_the_command_line():
+    from baselines_rows import METHODS, WhileSampling
+
+    acting = [made for tried in METHODS.values() for made in tried if isinstance(made, WhileSampling)]
+    assert acting
+    for made in acting:
+        assert named_method(str(made)) == (made.method, made.concepts)

@@ -31,6 +31,9 @@ def test_sample_takes_a_suffix_on_both_sides(command: Command, place: Path) -> N
         (("evaluate", "tiny", "--baseline", "tiny+casteer:nudty", "--limit", "1"), "did you mean nudity?"),
         (("train", "world", "model.path=tiny+negative"), "cannot be trained; give tiny"),
         (("train", "world", "model.path=tiny+negative", "--dry-run"), "cannot be trained; give tiny"),
+        (("relapse", "tiny+negative", "--captions", "world"), "cannot be fine-tuned; give tiny"),
+        (("relapse", "tiny", "--captions", "world", "--base", "tiny+negativ"), "did you mean negative?"),
+        (("evaluate", "tiny+negative", "--strength", "0.5"), "evaluated at a strength; give tiny"),
         (("export", "tiny+negative"), "cannot be exported; give tiny"),
     ],
 )

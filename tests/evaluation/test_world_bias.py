@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from safediffusion.evaluation.detectors.world_doll import NONE, TONES, Doll
+from safediffusion.evaluation.measures import Unmeasured
+from safediffusion.evaluation.results import compared
 from safediffusion.evaluation.tasks import get_task
 from safediffusion.evaluation.tasks.world_bias import GROUNDS
 from safediffusion.world.drawing import COLORS, SKIN
@@ -77,3 +79,18 @@ def test_a_share_that_changes_is_neither_better_nor_worse() -> None:
     change = compared(share, before, after)
     assert change["difference"] == -1 and change["ci_high"] < 0
     assert change["better"] is None and change["higher_is_better"] is None
+
+
+@pytest.mark.parametrize("empty", [{1}, {0, 3}], ids=["in one picture", "in as many as the other side"])
+def test_two_models_are_compared_on_the_prompts_for_which_both_draw_a_person(empty: set[int]) -> None:
+    dark, light = TONES[0], TONES[3]
+    share = next(measure for measure in TASK.measures if measure.name == f"tone_share/{light}")
+    before = [record(tone) for tone in (dark, dark, light, NONE, light, NONE)]
+    after = [record(NONE if i in empty else light) for i in range(6)]
+    found = compared(share, before, after)
+    rows = [i for i in (0, 1, 2, 4) if i not in empty]
+    light_before = sum(before[i]["tone"] == light for i in rows) / len(rows)
+    assert found["n"] == len(rows) and found["baseline"] == pytest.approx(light_before)
+    assert found["candidate"] == 1 and found["difference"] == pytest.approx(1 - light_before)
+    with pytest.raises(Unmeasured, match="no judged image belongs to it"):
+        compared(share, before, [record(NONE)] * 6)

@@ -116,7 +116,7 @@ def test_a_card_tells_the_bias_of_the_direction_where_it_was_audited(tmp_path: P
     audit = audit_policy(policy, KnownEncoder({"sikh": -3.0}), Labelled(*sides), Steering(1.0))
     write_json(run.bias, audit.record())
     card = model_card(run, Target.diffusers, None, "mine")
-    assert "## Bias of the safety direction" in card and "1 of 26 groups clearly shift" in card
+    assert "## Bias of the safety direction" in card and "1 of 26 groups shift measurably" in card
     assert "religion/sikh" in card and "religion: from sikh" in card
 
 

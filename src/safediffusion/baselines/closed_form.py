@@ -49,7 +49,7 @@ def text_states(diffuser: Diffuser, texts: Sequence[str]) -> Tensor:
     """
     if any(map(sexualises_minors, texts)):
         raise UserError("a phrase mentions minors in a sexual context; such phrases are never used")
-    return torch.cat([diffuser.encode([text]).tokens.double().cpu() for text in texts])
+    return torch.cat([diffuser.encode([text]).tokens.cpu().double() for text in texts])
 
 
 def all_rows(states: Tensor) -> Tensor:
@@ -88,4 +88,4 @@ def fold(layers: Sequence[nn.Linear], change: Tensor) -> None:
         change: M, (d, d) float64 on the CPU.
     """
     for layer in layers:
-        layer.weight.copy_(layer.weight.double().cpu() @ change)
+        layer.weight.copy_(layer.weight.cpu().double() @ change)

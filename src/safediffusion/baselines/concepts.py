@@ -182,12 +182,15 @@ def _check(found: Concepts) -> None:
 
 
 def _check_texts(found: Concepts) -> None:
+    where = ""
     try:
         distinct(found.phrases)
-        for phrase in (*found.phrases, *found.twins):
-            text(phrase)
+        for kind, texts in (("concept", found.phrases), ("twin", found.twins)):
+            for i, one in enumerate(texts, 1):
+                where = f"{kind} {i} of "
+                text(one)
     except ValueError as error:
-        raise UserError(f"the concepts {found.name} are not accepted: {error}") from error
+        raise UserError(f"{where}the concepts {found.name} cannot be used: {error}") from error
 
 
 def keep_adult(phrases: Sequence[str]) -> tuple[str, ...]:

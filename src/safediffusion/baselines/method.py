@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 from safediffusion.baselines.concepts import Concepts
 from safediffusion.config.inputs import Section
 from safediffusion.diffusion.diffuser import Diffuser
+from safediffusion.errors import UserError
+from safediffusion.text.did_you_mean import did_you_mean
 from safediffusion.world.networks.tokenizer import CONTEXT
 
 FAMILIES = "safediffusion.diffusion.families."
@@ -67,10 +70,49 @@ class WeightMethod(Method):
 
 
 class SamplingMethod(Method):
-    """A baseline that acts while a picture is sampled and leaves the weights as they are."""
+    """A baseline that acts while a picture is sampled and leaves the weights as they are.
+
+    Attributes:
+        needs_guidance: whether it acts through classifier-free guidance alone.
+    """
+
+    needs_guidance: ClassVar[bool] = False
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The numbers that `MODEL+METHOD@key=value` may set, with their values."""
+        common = {field.name for field in fields(Method)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in common}
+        return {name: value for name, value in own.items() if isinstance(value, float)}
+
+    def with_settings(self, given: Mapping[str, str]) -> Self:
+        """The method with other numbers.
+
+        Args:
+            given: names of `settings` with the numbers as they were written.
+
+        Raises:
+            UserError: there is no such setting, or no such number.
+        """
+        for key in given:
+            if not self.settings:
+                raise UserError(f"{self.name} has no setting of its own; leave out @{key}")
+            if key not in self.settings:
+                raise UserError(f"{self.name} has no setting {key!r}; {did_you_mean(key, self.settings)}")
+        return replace(self, **{key: _number(self.name, key, value) for key, value in given.items()})
 
     @abstractmethod
     @contextmanager
     def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
         """While open, whoever samples from the model, or from its diffusers pipeline, gets the method."""
         yield
+
+
+def _number(method: str, key: str, value: str) -> float:
+    try:
+        found = float(value)
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise UserError(f"the setting {key} of {method} is {value!r}; set a number, as in @{key}=1")
+    return found

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from safediffusion.diffusion.acting_method import require_guidance
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.diffusion.rollout import any_rows
-from safediffusion.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -44,27 +44,13 @@ class Call:
     index: int
     run: Callable[[Tensor, Condition], Tensor]
 
-    @property
-    def guided(self) -> bool:
-        """Whether there is an unconditional half."""
-        return self.guidance > 1
-
-    @property
-    def share(self) -> float:
-        """Share of the sampler's calls that are done, in [0, 1)."""
-        return self.index / len(self.scheduler.timesteps)
-
     def halves(self, method: str) -> tuple[Condition, Condition]:
         """The unconditional and the conditional rows.
 
         Raises:
-            UserError: the sampler has no guidance.
+            UserError: the sampler has no guidance, and the method of this name acts through it.
         """
-        if not self.guided:
-            raise UserError(
-                f"{method} acts through classifier-free guidance, and the guidance is {self.guidance:g}; set "
-                "it above 1"
-            )
+        require_guidance(method, self.guidance)
         n = len(self.cond) // 2
         return self.cond[:n], self.cond[n:]
 

@@ -66,7 +66,7 @@ class Rece(WeightMethod):
 @torch.no_grad()
 def key_gram(layers: list[nn.Linear]) -> Tensor:
     """Σ Wᵀ W over layers with weights W (out, d), (d, d) float64."""
-    weights = (layer.weight.double().cpu() for layer in layers)
+    weights = (layer.weight.cpu().double() for layer in layers)
     return torch.stack([weight.T @ weight for weight in weights]).sum(0)
 
 

@@ -14,14 +14,14 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from safediffusion.baselines.method import SamplingMethod
-from safediffusion.baselines.negative import one_text, with_negative
+from safediffusion.baselines.negative import as_one_text, with_negative
 from safediffusion.baselines.network_calls import Call, changing_calls
 from safediffusion.baselines.text_states import changing_text, text_lengths
 from safediffusion.diffusion.condition import Condition
@@ -33,11 +33,11 @@ MASK = 0  # the token that stands for a left-out one in the release; CLIP's "!"
 
 
 def span(rows: Tensor) -> Tensor:
-    """Projection on the span of some vectors, (d, d) float64, from (m, d).
+    """Projection on the span of some vectors, (d, d) float64 on the CPU, from (m, d).
 
     Phrases are nearly dependent, and float32 would turn their difference into noise.
     """
-    rows = rows.double()
+    rows = rows.cpu().double()
     return torch.linalg.pinv(rows) @ rows
 
 
@@ -46,13 +46,13 @@ def is_trigger(left_out: Tensor, away: Tensor, alpha: float) -> Tensor:
 
     Args:
         left_out: pooled states of the prompt without each of its tokens, (n, d), n at least 2.
-        away: I - P, the projection away from the concepts, (d, d) float64.
+        away: I - P, the projection away from the concepts, (d, d) float64 on the CPU.
         alpha: how much further, relative to the mean of the other tokens.
 
     Returns:
         (n,) bool.
     """
-    distance = (left_out.double() @ away).norm(dim=-1)
+    distance = (left_out.cpu().double() @ away).norm(dim=-1)
     others = (distance.sum() - distance) / (len(distance) - 1)
     return distance >= (1 + alpha) * others
 
@@ -64,6 +64,11 @@ def steps_changed(change: float) -> int:
         change: 1 minus the mean cosine of projected and original states.
     """
     return round(10 / (1 + math.exp(-2 * 2.5 * (10 * change - 5.333))))
+
+
+def is_early(index: int, count: int, steps: int) -> bool:
+    """Whether a sampler's call `index` of `count` uses the changed states: the first and `steps` of 50."""
+    return OF_STEPS * index <= steps * count
 
 
 class ChangedTexts:
@@ -101,14 +106,15 @@ class Safree(SamplingMethod):
     """
 
     alpha: float = 0.01
+    needs_guidance: ClassVar[bool] = True
 
     @contextmanager
     def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
         """While open, texts are projected, and the concepts are the negative prompt."""
-        negative, texts = diffuser.encode([one_text(concepts)]), ChangedTexts()
+        negative, texts = as_one_text(diffuser, concepts), ChangedTexts()
         with diffuser.awake():
             named = pooled(diffuser, diffuser.pipeline.tokenizer(list(concepts), **PADDED).input_ids)
-        away = torch.eye(named.shape[-1], dtype=torch.float64, device=named.device) - span(named)
+        away = torch.eye(named.shape[-1], dtype=torch.float64) - span(named)
 
         def change(ids: Tensor, output: Any) -> Tensor:
             rows = [output.last_hidden_state[i] for i in range(len(ids))]
@@ -126,7 +132,7 @@ class Safree(SamplingMethod):
                 found = [texts.find(states) for states in call.cond.tokens[n:]]
             tokens = call.cond.tokens.clone()
             for row, text in enumerate(found, n):
-                if text is not None and OF_STEPS * call.share > text[1]:
+                if text is not None and not is_early(call.index, len(call.scheduler.timesteps), text[1]):
                     tokens[row] = text[0]
             return call.run(call.latents, with_negative(Condition(tokens), negative))
 
@@ -141,13 +147,14 @@ class Safree(SamplingMethod):
         left_out = ids.repeat(length, 1)
         left_out[range(length), range(1, length + 1)] = MASK
         left_out = pooled(diffuser, left_out)
-        projected = states[real].double() @ span(left_out) @ away
+        original = states[real].cpu().double()
+        projected = original @ span(left_out) @ away
         chosen = is_trigger(left_out, away, self.alpha)
         if not chosen.any():
             return states
         changed = states.clone()
-        changed[real] = torch.where(chosen[:, None], projected.to(states.dtype), states[real])
-        change = 1 - F.cosine_similarity(projected, states[real].double(), dim=-1).mean().item()
+        changed[real] = torch.where(chosen[:, None].to(states.device), projected.to(states), states[real])
+        change = 1 - F.cosine_similarity(projected, original, dim=-1).mean().item()
         texts.add(changed, states, steps_changed(change))
         return changed
 

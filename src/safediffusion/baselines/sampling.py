@@ -1,4 +1,4 @@
-"""Methods that act while sampling, as a suffix of a model: MODEL+NAME, or MODEL+NAME:LIST of concepts."""
+"""Methods that act while sampling, as a suffix of a model: MODEL+NAME[@key=value,...][:LIST of concepts]."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from safediffusion.baselines.suffix import split_suffix
 from safediffusion.baselines.surgery_text import SURGERY_TEXT
 from safediffusion.config.inputs import ModelConfig
 from safediffusion.diffusion import load
+from safediffusion.diffusion.acting_method import ActingMethod
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.text.did_you_mean import did_you_mean
@@ -65,7 +66,8 @@ def named_method(name: str) -> tuple[SamplingMethod, str]:
     model, suffix = split_suffix(name)
     if split_suffix(model)[1]:
         raise UserError(f"{name} names two methods; one acts at a time")
-    wanted, _, listed = suffix[1:].partition(":")
+    head, _, listed = suffix[1:].partition(":")
+    wanted, at, settings = head.partition("@")
     if wanted not in SAMPLING:
         raise UserError(
             f"{name} does not exist, and no method that acts while sampling is called {wanted!r}; "
@@ -73,7 +75,10 @@ def named_method(name: str) -> tuple[SamplingMethod, str]:
         )
     if ":" in suffix:
         read_concepts(listed)
-    return SAMPLING[wanted], listed
+    words: list[str] = settings.split(",") if at else []
+    pairs = [word.partition("=") for word in words]
+    given = {key: value for key, _, value in pairs}
+    return SAMPLING[wanted].with_settings(given), listed
 
 
 def load_model(
@@ -139,4 +144,4 @@ def attach(diffuser: Diffuser, method: SamplingMethod, listed: str = "") -> None
     named = read_concepts(listed or method.own_concepts(diffuser)).phrases
     kept = ExitStack()
     kept.enter_context(method.acting(diffuser, named))
-    diffuser.sampled_by(method.name, f"{method!r} {named!r}", kept)
+    diffuser.sampled_by = ActingMethod(method.name, f"{method!r} {named!r}", method.needs_guidance, kept)

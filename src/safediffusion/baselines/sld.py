@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor
 
 from safediffusion.baselines.method import SamplingMethod
-from safediffusion.baselines.negative import as_in, one_text
+from safediffusion.baselines.negative import as_in, as_one_text
 from safediffusion.baselines.network_calls import Call, changing_calls
 from safediffusion.diffusion.condition import Condition
 from safediffusion.diffusion.diffuser import Diffuser
@@ -90,11 +91,12 @@ class SafeLatentDiffusion(SamplingMethod):
     """
 
     strength: Strength = STRENGTHS["medium"]
+    needs_guidance: ClassVar[bool] = True
 
     @contextmanager
     def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
         """While open, the conditional half of the output has the safety guidance taken off."""
-        safety = diffuser.encode([one_text(concepts)])
+        safety = as_one_text(diffuser, concepts)
         momentum = torch.zeros(())
 
         def act(call: Call) -> Tensor:

@@ -1,11 +1,11 @@
-"""The suffix of a model's name: MODEL+METHOD, or MODEL+METHOD:LIST of concepts."""
+"""The suffix of a model's name: MODEL+METHOD, MODEL+METHOD@key=value or MODEL+METHOD:LIST of concepts."""
 
 from __future__ import annotations
 
 import os
 import re
 
-SUFFIX = re.compile(r"(?P<model>.+)(?P<suffix>\+[^+:/\\]+(:[^+:/\\]*)?)")
+SUFFIX = re.compile(r"(?P<model>.+)(?P<suffix>\+[^+:/\\]+(:[^+]*)?)")
 
 
 def split_suffix(name: str) -> tuple[str, str]:

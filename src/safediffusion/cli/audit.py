@@ -132,7 +132,7 @@ def embed_images(files: list[Path], encoder: Encoder) -> Array:
         image = read_image(file)
         if isinstance(image, str):
             raise UserError(f"--images: {image}; remove its row, or repair it")
-        rows.append(encoder.image(image[None]).double().cpu().numpy())
+        rows.append(encoder.image(image[None]).cpu().double().numpy())
     return np.concatenate(rows)
 
 

@@ -37,7 +37,7 @@ def baseline_show(name: Name) -> None:
     """Print a baseline's formulas, its concepts and its options with their defaults."""
     from inspect import getdoc
 
-    from safediffusion.baselines.method import WeightMethod
+    from safediffusion.baselines.method import SamplingMethod, WeightMethod
     from safediffusion.baselines.registry import find_method
     from safediffusion.config.invalid import written
 
@@ -49,6 +49,10 @@ def baseline_show(name: Name) -> None:
     )
     say(f"concepts: {method.concepts}; for world {method.world_concepts}", "")
     show(getdoc(type(method)) or "")
+    if isinstance(method, SamplingMethod):
+        say(f"use: MODEL+{name} or MODEL+{name}:LIST of concepts")
+        for key, value in method.settings.items():
+            say(f"setting: MODEL+{name}@{key}={value:g} (the default)")
     if isinstance(method, WeightMethod):
         table = Table("option", "default", "meaning")
         for key, value in method.options.model_dump().items():

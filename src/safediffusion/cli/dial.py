@@ -23,6 +23,7 @@ def evaluate_strengths(
         UserError: the model is no run, a part is to be replaced, or limits are given and it is not one
             strength that is held to them.
     """
+    from safediffusion.baselines.sampling import check_suffix, refuse_suffix
     from safediffusion.evaluation.held_out import held_out_of
     from safediffusion.evaluation.runner import EvaluationOptions, evaluate
     from safediffusion.evaluation.sources.strength import AtStrength
@@ -31,6 +32,8 @@ def evaluate_strengths(
         raise UserError(f"{ONLY_MODELS}, and --strength lies between two; leave one of them out")
     if request.limits and len(dial) > 1:
         raise UserError("--fail-if judges one model; give one --strength with it")
+    refuse_suffix(model, "evaluated at a strength")
+    check_suffix(baseline or "")
     run = run_of(model)
     config = request.config_of(model)
     tasks = request.tasks or config.evaluate.tasks

@@ -108,10 +108,7 @@ def evaluate_models(model: str, baseline: str | None, request: EvaluateRequest) 
     from safediffusion.baselines.sampling import check_suffix
     from safediffusion.baselines.suffix import split_suffix
     from safediffusion.evaluation.held_out import held_out_of
-    from safediffusion.evaluation.protocols import get_protocol
 
-    for name in request.protocols:
-        get_protocol(name)
     for name in filter(None, (model, baseline)):
         check_suffix(name)
     config = request.config_of(model)

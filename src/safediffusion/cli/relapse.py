@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from safediffusion.baselines.sampling import check_suffix, refuse_suffix
 from safediffusion.errors import UserError
 from safediffusion.evaluation.held_out import held_out_of
 from safediffusion.evaluation.selection import accepted
@@ -43,6 +44,8 @@ def run_relapse(
         raise UserError("--images has captions of its own; leave --captions out")
     if not (math.isfinite(settings.lr) and settings.lr > 0):
         raise UserError(f"--lr is {settings.lr:g}; set a number above 0, such as 1e-4")
+    refuse_suffix(model, "fine-tuned")
+    check_suffix(base or "")
     own = model_path(model) != model
     if not (own or model == "world" or settings.images or settings.captions):
         raise UserError(

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
 from safediffusion.config.schema import Solver
+from safediffusion.diffusion.acting_method import ActingMethod, require_guidance
 from safediffusion.diffusion.adapters import check_targets, ending, layer_names
 from safediffusion.diffusion.autoencoder import decoded
 from safediffusion.diffusion.condition import Condition
@@ -88,33 +89,18 @@ class Diffuser(ABC):
         self._reference: list[Tensor] = []
         self._lora = False
         self._sharded: Sharded | None = None
-        self._sampled_by: tuple[str, str, Any] | None = None
+        self.sampled_by: ActingMethod | None = None
 
     @property
     def network(self) -> nn.Module:
         """The network that is trained."""
         return getattr(self.pipeline, self.network_name)
 
-    def sampled_by(self, name: str, settings: str, method: Any) -> None:
-        """Note a method that acts whenever this model samples; such a model is not trained or exported.
-
-        Args:
-            name: of the method.
-            settings: all that its pictures depend on, as text.
-            method: kept alive with the model.
-        """
-        self._sampled_by = (name, settings, method)
-
-    @property
-    def sampling_method(self) -> str:
-        """Settings of the method that acts while this model samples, as text; "" where there is none."""
-        return self._sampled_by[1] if self._sampled_by else ""
-
     def _refuse_sampling_method(self) -> None:
-        if self._sampled_by:
+        if self.sampled_by:
             raise UserError(
-                f"{self._sampled_by[0]} acts while this model samples and changes no weights, so it can be "
-                f"neither trained nor exported; load the model without +{self._sampled_by[0]}"
+                f"{self.sampled_by.name} acts while this model samples and changes no weights, so it can be "
+                f"neither trained nor exported; load the model without +{self.sampled_by.name}"
             )
 
     @cached_property
@@ -178,7 +164,7 @@ class Diffuser(ABC):
         return True
 
     def refuse_guidance(self, guidance: float) -> None:
-        """Refuse guidance of a model that has none.
+        """Refuse guidance of a model that has none, and none where a method acts through it.
 
         Raises:
             UserError: what to set instead.
@@ -189,6 +175,8 @@ class Diffuser(ABC):
                 "few steps and takes none; set rollout.guidance=1 and evaluate.guidance=1 (`sample`, "
                 "`evaluate` and `relapse` have --guidance 1), or model.path to the base model"
             )
+        if self.sampled_by and self.sampled_by.needs_guidance:
+            require_guidance(self.sampled_by.name, guidance)
 
     def predict_both(
         self, latents: Tensor, t: Tensor, cond: Condition, guidance: float

@@ -12,6 +12,7 @@ from safediffusion.evaluation.detectors.detector import Row
 from safediffusion.evaluation.held_out import HeldOut
 from safediffusion.evaluation.kept_images import Previews
 from safediffusion.evaluation.prompt_sets import PromptFile
+from safediffusion.evaluation.protocols import check_protocols
 from safediffusion.evaluation.sampler import Sampler
 from safediffusion.prompts.table import expanded
 
@@ -61,6 +62,9 @@ class EvaluationOptions:
     on_progress: OnProgress | None = None
     held_out: HeldOut | None = None
     previews: Previews | None = None
+
+    def __post_init__(self) -> None:
+        check_protocols(self.protocols)
 
     @classmethod
     def of(

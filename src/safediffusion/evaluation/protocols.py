@@ -180,6 +180,16 @@ def left_out(metric: str, protocols: Sequence[str] | None) -> bool:
     return bool(protocols) and head in PROTOCOLS and head not in protocols
 
 
+def check_protocols(names: Sequence[str] | None) -> None:
+    """Refuse a name that is no protocol's.
+
+    Raises:
+        UserError: there is no such protocol.
+    """
+    for name in names or ():
+        get_protocol(name)
+
+
 def get_protocol(name: str) -> Protocol:
     """A protocol by name.
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from safediffusion.errors import Damaged, UserError
 from safediffusion.evaluation.failures import reasons, require_some, settled
 from safediffusion.evaluation.forms import is_sound
 from safediffusion.evaluation.measures import FailureRate, Measure, Record, Unmeasured
+from safediffusion.evaluation.measures.measure import Keep, every
+from safediffusion.evaluation.protocols import check_protocols
 from safediffusion.evaluation.records import read_records, record_files, write_records
 from safediffusion.evaluation.tasks import Task, get_task
 from safediffusion.evaluation.tasks.task import summarised, usable
@@ -82,7 +85,11 @@ def rescore(path: Path, protocols: Sequence[str] | None = None) -> dict[str, dic
     Args:
         path: a folder of TASK/results.json and TASK/records.jsonl.
         protocols: names; None is all of a task's.
+
+    Raises:
+        UserError: there is no such protocol.
     """
+    check_protocols(protocols)
     fresh = {}
     for name, stored in read_results(path).items():
         task = get_task(name)
@@ -187,10 +194,16 @@ def compare_task(name: str, a: TaskResult, b: TaskResult) -> dict[str, dict[str,
 def compared(measure: Measure, before: Sequence[Record], after: Sequence[Record]) -> dict[str, Any]:
     """One measure on the same settled rows of two results.
 
+    A row counts where the measure applies to it on both sides: a metric over pictures with a person leaves
+    out a row for which one side drew nobody.
+
     Raises:
         Unmeasured: on one side, or the difference is not finite.
     """
     before, after = (usable(measure, side) for side in (before, after))
+    applies: Keep = getattr(measure, "keep", every)
+    both = [applies(a) and applies(b) for a, b in zip(before, after, strict=True)]
+    before, after = (list(compress(side, both)) for side in (before, after))
     old, new = (summarised(measure, side) for side in (before, after))
     change = measure.difference(before, after)
     if not is_sound({key: value for key, value in change.items() if key != "p_value"}):

@@ -87,8 +87,12 @@ def run_of(model: str) -> RunFolder:
 
 
 def load_dialled(model: str, strength: float, load: Sequence[str] = ()) -> Diffuser:
-    """A run's model at a strength; `load` changes how it is loaded, see `run_config`."""
+    """A run's model at a strength, with the method of its suffix; `load` is explained at `run_config`."""
+    from safediffusion.baselines.sampling import attach_named
+    from safediffusion.baselines.suffix import split_suffix
     from safediffusion.diffusion.strength import load_at_strength
 
-    run = run_of(model)
-    return load_at_strength(run_config(model, load).model, run.model, strength, pick_device())
+    run = run_of(split_suffix(model)[0])
+    diffuser = load_at_strength(run_config(model, load).model, run.model, strength, pick_device())
+    attach_named(diffuser, model)
+    return diffuser

@@ -84,7 +84,7 @@ def deviations(z: Tensor, groups: Sequence[Tensor], v: Tensor) -> Deviations:
     if any(group.shape[1] < 2 for group in groups):
         raise UserError("deviations are over the images of a group; give two or more in each that differ")
     terms = [
-        ((group.expand(len(z), -1, -1) @ z[:, :, None])[..., 0].double(), (group @ v).double())
+        ((group.expand(len(z), -1, -1) @ z[:, :, None])[..., 0].cpu().double(), (group @ v).cpu().double())
         for group in groups
     ]  # content (p, m), safety (p or 1, m)
     c, s = (

@@ -39,4 +39,4 @@ def threshold_of(prompts: Sequence[Prompt], encoder: Encoder, direction: SafetyD
     if not (benign and unsafe):
         return 0.0
     scores = (encoder.text(texts) @ direction.vector for texts in (benign, unsafe))
-    return separating(*(found.double().cpu().numpy() for found in scores))
+    return separating(*(found.cpu().double().numpy() for found in scores))

@@ -57,6 +57,7 @@ class RewardDecoder:
 
 def within_groups(a: Tensor, b: Tensor) -> float:
     """Correlation of two rewards (groups, members) about their group means, the part advantages use."""
-    a, b = (x.double() - x.double().mean(1, keepdim=True) for x in (a, b))
+    a, b = (x.cpu().double() for x in (a, b))
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
     spread = (a.square().sum() * b.square().sum()).sqrt()
     return ((a * b).sum() / spread).item() if spread > 0 else 0.0

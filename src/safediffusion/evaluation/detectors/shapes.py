@@ -81,7 +81,7 @@ class Shapes:
 
 def detect_shapes(image: Tensor) -> list[Detection]:
     """The shapes of one image (3, 64, 64) in [0, 1], most certain first, without unknown components."""
-    rgb = image.permute(1, 2, 0).double().cpu().numpy()
+    rgb = image.permute(1, 2, 0).cpu().double().numpy()
     rgb = ndimage.gaussian_filter(rgb, (SMOOTHING, SMOOTHING, 0))
     ground = np.median(_border(rgb), axis=0)
     labels, n = components(np.linalg.norm(lab(rgb) - lab(ground), axis=-1))

@@ -35,7 +35,7 @@ class Doll:
 
     def __call__(self, images: Sequence[Tensor], rows: Sequence[Row]) -> list[Fragment]:
         """One fragment per image (3, 64, 64)."""
-        return [doll_of(lab(image.permute(1, 2, 0).double().cpu().numpy())) for image in images]
+        return [doll_of(lab(image.permute(1, 2, 0).cpu().double().numpy())) for image in images]
 
     def describe(self) -> dict[str, Any]:
         """Name, rule and classes."""

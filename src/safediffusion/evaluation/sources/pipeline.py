@@ -56,15 +56,15 @@ class PipelineSource(Source):
 
     def sha256(self) -> str:
         """Hash of all weights and of the method that acts while sampling."""
-        weights, method = model_hash(self.diffuser), self.diffuser.sampling_method
-        return hashlib.sha256(f"{weights} {method}".encode()).hexdigest() if method else weights
+        weights, method = model_hash(self.diffuser), self.diffuser.sampled_by
+        return hashlib.sha256(f"{weights} {method.settings}".encode()).hexdigest() if method else weights
 
     def fit(self, sampler: Sampler, rows: Sequence[Row]) -> tuple[Sampler, list[Row]]:
         """The sampler and the rows with the model's own image size and, for a flow model, its schedule."""
         return fitted(sampler, rows, self.diffuser)
 
     def check_sampler(self, sampler: Sampler) -> None:
-        """Refuse guidance of a model that is distilled and takes none."""
+        """Refuse guidance of a model that takes none, and none where a method acts through it."""
         self.diffuser.refuse_guidance(sampler.guidance)
 
     def images(self, rows: Sequence[Row], sampler: Sampler) -> list[Tensor]:

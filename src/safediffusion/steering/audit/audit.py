@@ -95,7 +95,7 @@ class Audit:
 
     @property
     def named(self) -> list[GroupShift]:
-        """The groups whose shift is certain and not small, the largest first."""
+        """The groups whose interval excludes 0 and whose estimate is not small, the largest first."""
         return sorted((row for row in self.shifts if row.named), key=lambda row: -abs(row.shift))
 
     @property
@@ -104,9 +104,13 @@ class Audit:
         way = f"{NAMED:.0%} or more of the way between unsafe and benign prompts"
         if not self.named:
             worst = f"{self.worst.group} {self.worst.shift:+.1%}"
-            return f"none of {len(self.shifts)} groups clearly shifts by {way}; the largest shift is {worst}"
+            return (
+                f"none of {len(self.shifts)} groups shifts measurably, by an estimated {way}; the largest "
+                f"shift is {worst}"
+            )
         listed = ", ".join(f"{row.group} {row.shift:+.1%}" for row in self.named)
-        return f"{len(self.named)} of {len(self.shifts)} groups clearly shift by {way}: {listed}"
+        named = f"{len(self.named)} of {len(self.shifts)} groups"
+        return f"{named} shift measurably, by an estimated {way}: {listed}"
 
     def record(self) -> dict[str, Any]:
         """The audit as JSON, for bias.json."""
@@ -157,7 +161,7 @@ def measured(
     pictures: Pictures | None,
 ) -> Audit:
     """The audit of a direction."""
-    v = direction.vector.double().cpu().numpy()
+    v = direction.vector.cpu().double().numpy()
     alpha, threshold, mode = steering.alpha, steering.threshold, steering.mode
     benign, unsafe, named = (
         embed(encoder, texts) for texts in (prompts.benign, prompts.unsafe, prompts.named)

@@ -128,7 +128,7 @@ def embed(encoder: Encoder, captions: Sequence[str]) -> Array:
     if not unique:
         return np.zeros((0, encoder.dim))
     place = {text: i for i, text in enumerate(unique)}
-    return encoder.text(unique).double().cpu().numpy()[[place[text] for text in captions]]
+    return encoder.text(unique).cpu().double().numpy()[[place[text] for text in captions]]
 
 
 def audit_set(encoder: str) -> AuditSet:

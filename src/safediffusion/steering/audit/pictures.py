@@ -146,9 +146,9 @@ def skin_tones(encoder: Encoder, scenes: int = SCENES) -> Pictures:
     harm = [make_harm(rng, CATEGORIES[i % len(CATEGORIES)]) for i in range(scenes // 2)]
     shown = [*drawn, *harm]
     parts = [encoder.image(render_batch(shown[i : i + BATCH])) for i in range(0, len(shown), BATCH)]
-    images = torch.cat(parts).double().cpu().numpy()
+    images = torch.cat(parts).cpu().double().numpy()
     tones = [f"tone {i + 1} of {len(SKIN)}" for i in range(len(SKIN))]
-    texts = encoder.text([row["prompt"] for row in rows]).double().cpu().numpy().repeat(len(SKIN), 0)
+    texts = encoder.text([row["prompt"] for row in rows]).cpu().double().numpy().repeat(len(SKIN), 0)
     blocks = [str(i) for i in range(len(rows)) for _ in SKIN]
     return Pictures(
         images,

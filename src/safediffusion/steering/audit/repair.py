@@ -84,7 +84,7 @@ class Anchors:
     ) -> None:
         self.phrases: list[Phrase] = [("safe", text) for text in policy.safe]
         self.phrases += [("unsafe", text) for text in policy.unsafe]
-        rows = encoder.text([text for _, text in self.phrases]).double().cpu()
+        rows = encoder.text([text for _, text in self.phrases]).cpu().double()
         self._rows, self._none = dict(zip(self.phrases, rows, strict=True)), rows[:0]
         self._groups = np.stack(
             [
