@@ -32,22 +32,32 @@ def test_nearer_ones_are_those_above_the_own_value_in_order():
 
 
 def test_plain_alignment_has_none(steering):
-    neighbours = SafeNeighbours(ClipReward(steering.encoder), PROMPTS)
-    assert [neighbours(i, 3) for i in range(len(PROMPTS))] == [[]] * len(PROMPTS)
+    neighbours = SafeNeighbours(ClipReward(steering.encoder), PROMPTS, 3)
+    assert neighbours(range(len(PROMPTS))) == [[]] * len(PROMPTS)
 
 
 def test_a_prompt_that_names_a_harm_is_lent_the_safe_one_of_its_place(steering):
-    neighbours = SafeNeighbours(steering, PROMPTS)
-    assert neighbours(0, 1) == [1]
-    assert neighbours(2, 1) == [3]
+    neighbours = SafeNeighbours(steering, PROMPTS, 1)
+    assert neighbours([0, 2, 0]) == [[1], [3], [1]]
+
+
+def test_an_encoder_is_not_fetched_again_for_prompts_that_are_known(steering, monkeypatch):
+    fetched = []
+    awake = steering.encoder.awake
+    monkeypatch.setattr(steering.encoder, "awake", lambda: fetched.append(1) or awake(), raising=False)
+    neighbours = SafeNeighbours(steering, PROMPTS, 1)
+    found = neighbours([0, 2])
+    assert fetched
+    fetched.clear()
+    assert neighbours([2, 0]) == found[::-1] and not fetched
 
 
 def test_every_neighbour_is_on_the_safer_side(steering):
-    neighbours = SafeNeighbours(steering, PROMPTS)
+    neighbours = SafeNeighbours(steering, PROMPTS, 4)
     safety = steering.encoder.text(PROMPTS) @ steering.direction.vector
-    lent = [(i, j) for i in range(len(PROMPTS)) for j in neighbours(i, 4)]
+    lent = [(i, j) for i in range(len(PROMPTS)) for j in neighbours([i])[0]]
     assert lent and all(safety[j] > safety[i] for i, j in lent)
 
 
 def test_a_reward_without_texts_has_none():
-    assert SafeNeighbours(lambda images, prompts: images.mean((1, 2, 3)), PROMPTS)(0, 3) == []
+    assert SafeNeighbours(lambda images, prompts: images.mean((1, 2, 3)), PROMPTS, 3)([0]) == [[]]

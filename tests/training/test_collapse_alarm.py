@@ -121,6 +121,24 @@ def test_a_collapsed_run_goes_on_unless_it_is_to_stop(make_trainer):
     assert_collapsed(trainer, trainer.run(), START + 5)
 
 
+def test_an_alarm_before_the_first_planned_checkpoint_finds_a_healthy_one(make_trainer):
+    found = iter([1.0] * START + [0.0] * 5)
+    trainer = make_trainer(
+        recognisable=lambda images: next(found), train__steps=START + 5, train__checkpoint_every=100,
+        train__stop_on_collapse=True,
+    )  # fmt: skip
+    result = trainer.run()
+    assert_collapsed(trainer, result, result.collapsed_at)
+    assert "the healthy checkpoint" in trainer.folder.log.read_text(encoding="utf-8")
+
+
+def test_an_alarm_without_a_healthy_checkpoint_says_what_model_holds(make_trainer, caplog):
+    trainer = make_trainer()
+    trainer.step = 7
+    trainer.recorder.finish(7, collapsed=True)
+    assert "holds the collapsed weights of round 7" in caplog.text
+
+
 def test_a_gentle_run_raises_none(make_trainer):
     trainer = make_trainer(recognisable=contrast, **HACKING | {"train__lr": 1e-4, "train__steps": 8})
     assert trainer.run().status == "finished"

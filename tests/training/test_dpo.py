@@ -20,6 +20,21 @@ from tests.training.conftest import PROMPTS
 from tests.training.learning import gradient, likelihoods
 
 
+@pytest.mark.parametrize("name", ["dpo", "sft"])
+def test_the_best_and_the_worst_are_told_apart_beyond_the_clip(make_trainer, name):
+    scores = torch.tensor([3.0, 9.0, -9.0, -3.0, 0.0, 0.1, 0.0, 0.1])
+    trainer = make_trainer(
+        reward=lambda images, prompts: scores, train__algorithm=name, train__adv_clip=1.0,
+        train__adv_spread="round", rollout__group_size=4,
+    )  # fmt: skip
+    given = []
+    update = trainer.algorithm.update
+    trainer.algorithm.update = lambda batch, advantages: given.append(advantages) or update(batch, advantages)
+    trainer.round()
+    assert given[0][:4].argmax() == 1 and given[0][:4].argmin() == 2
+    assert given[0].abs().max() > 1 and len(given[0][:4].unique()) == 4
+
+
 def test_the_loss_is_the_logistic_loss_of_the_implicit_rewards():
     won, lost, beta = torch.tensor([0.2, -0.1, 0.0]), torch.tensor([0.1, 0.3, 0.0]), 20.0
     found = dpo_loss(won, lost, beta)

@@ -24,7 +24,7 @@ def assert_resume_is_exact(make_trainer, **changes):
     straight.run()
     cut = make_trainer("cut", **RESUMED, **changes)
     cut.record(cut.round())
-    cut.save()
+    cut.save({})
     resumed = make_trainer("cut", **RESUMED, **changes)
     resumed.run()
     expected, found = state(straight), state(resumed)

@@ -32,7 +32,7 @@ def test_an_agreeing_decoder_takes_over_after_one_comparison(make_trainer, monke
     assert calls == ["small", "full"] and trainer.decode.agreement == pytest.approx(1)
     trainer.round()
     assert calls == ["small", "full", "small"]
-    trainer.save()
+    trainer.save({})
     resumed = make_trainer()
     resumed.resume()
     assert resumed.decode.agreement == trainer.decode.agreement

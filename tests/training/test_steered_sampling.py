@@ -38,7 +38,7 @@ def make(make_trainer, reward):
 
 def test_a_share_of_unsafe_groups_is_steered_after_the_borrowing_members(make):
     trainer = make(rollout__neighbours=0.25, rollout__steered=0.5)
-    trainer.groups.neighbours = lambda index, most: [0][:most] if index == 1 else []
+    trainer.groups.neighbours = lambda chosen: [[0] if i == 1 else [] for i in chosen]
     groups = trainer.groups(0)
     steered = {groups.batch.keys[row] for row in groups.batch.steered}
     assert steered == {(1, 1), (1, 2), (3, 0), (3, 1)}  # prompt 1 has a neighbour as its first member
@@ -79,7 +79,7 @@ def test_a_resumed_run_has_the_vectors_of_the_untrained_network(make, rank):
     first.resume()
     for _ in range(2):
         first.record(first.round())
-    first.save()
+    first.save({})
     second = make("parts", **settings, train__steps=3)
     second.run()
     assert second.step == 3 and passes(second) == passes(whole)

@@ -196,6 +196,24 @@ def test_a_best_metric_that_is_not_measured_is_refused_with_those_that_are(make_
         make_trainer(train__keep_best="reward_maen").run()
 
 
+def test_a_wrong_name_of_the_best_metric_is_told_after_one_round(make_trainer):
+    trainer = make_trainer(train__keep_best="reward_maen", train__checkpoint_every=100, train__steps=100)
+    with pytest.raises(UserError, match="reward_maen"):
+        trainer.run()
+    assert trainer.step == 1
+
+
+def test_where_a_run_was_interrupted_does_not_decide_which_weights_are_the_best(make_trainer):
+    trainer = make_trainer(train__steps=4, train__checkpoint_every=2, train__keep_best="reward_mean")
+    trainer.on_step = lambda row: os.kill(os.getpid(), signal.SIGTERM) if row["step"] == 3 else None
+    with pytest.raises(Terminated):
+        trainer.run()
+    root = trainer.folder.checkpoints
+    scores = {step: checkpoint.read_state(root / f"step_{step:06d}")["score"] for step in (2, 3)}
+    assert scores[2] is not None and scores[3] is None
+    assert checkpoint.read_state(root / "best")["step"] == 2
+
+
 def test_rows_after_the_last_checkpoint_are_redone_not_doubled(make_trainer):
     """A killed process may have written metrics of rounds that no checkpoint holds."""
     first = make_trainer(train__steps=2)
@@ -283,7 +301,7 @@ def test_a_failed_checkpoint_leaves_the_one_before(make_trainer):
     try:
         trainer.step += 1
         with pytest.raises(RunError, match="could not write"):
-            trainer.save()
+            trainer.save({})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert checkpoint.latest(trainer.folder.checkpoints) == kept

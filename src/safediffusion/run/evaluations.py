@@ -95,6 +95,7 @@ def evaluate_during(trainer: Trainer, step: int) -> dict[str, float]:
             EvaluationOptions.of(e, e.during_n, held_out_of(folder.root)),
             on_progress=lambda done, total: None,  # the training line is on screen
         )
+    load_clip.cache_clear()  # training needs the memory
     values = metric_values(results)
     if distributed.is_main():
         # a resumed run repeats the rounds after its checkpoint, so their lines are replaced

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
-from safediffusion.files.checked import is_whole, write_checked
+from safediffusion.files.checked import is_whole, read_json, write_checked
 from safediffusion.files.contents import Anchors, Bias, HeldOut
 from safediffusion.files.run_folder import RunFolder
 from safediffusion.prompts.select import Prompt, PromptSet, report_cut
@@ -32,6 +34,9 @@ def write_inputs(
         prompts: to train on, and held out.
         diffuser, rewards: of the run.
         world: whether the model is World's.
+
+    Raises:
+        UserError: the run began with other prompts or anchor phrases.
     """
     if not distributed.is_main():
         return
@@ -45,7 +50,9 @@ def write_inputs(
 
 def write_prompts(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rewards: Rewards) -> None:
     """Write prompts.json: the prompts per kind, the number left out, and how many each encoder cuts."""
+    own = hashlib.sha256(json.dumps([asdict(row) for row in prompts.rows], default=str).encode()).hexdigest()
     if is_whole(folder.prompts):
+        refuse_other("prompts", read_json(folder.prompts).get("sha256", own), own)
         return
     tokenizer = diffuser.pipeline.tokenizer
     readers: dict[str, tuple[Callable[[str], int], int]] = {
@@ -56,7 +63,20 @@ def write_prompts(folder: RunFolder, prompts: PromptSet, diffuser: Diffuser, rew
             encoder = part.function.encoder
             readers[f"reward {part.name}"] = (encoder.count_tokens, encoder.context)
     cut = {name: report_cut(prompts.rows, name, *reader) for name, reader in readers.items()}
-    write_checked(folder.prompts, prompts.report() | {"cut": cut})
+    write_checked(folder.prompts, prompts.report() | {"cut": cut, "sha256": own})
+
+
+def refuse_other(what: str, before: object, now: object) -> None:
+    """Refuse to go on with other inputs than a run began with: rounds, noise and reports would not fit.
+
+    Raises:
+        UserError: they differ.
+    """
+    if before != now:
+        raise UserError(
+            f"the {what} of this run have changed since it began; put them back, or start a new run with "
+            "--fresh"
+        )
 
 
 def write_held_out(folder: RunFolder, prompts: PromptSet, rewards: Rewards, world: bool) -> None:
@@ -76,9 +96,13 @@ def write_anchors(folder: RunFolder, rewards: Rewards, prompts: Sequence[Prompt]
     separates them.
     """
     reward = steering_reward(rewards)
-    if not reward or is_whole(folder.anchors, Anchors):
+    if not reward:
         return
     policy = reward.direction.policy
+    if is_whole(folder.anchors, Anchors):
+        known, own = read_json(folder.anchors), (list(policy.safe), list(policy.unsafe))
+        refuse_other("anchor phrases", (known["safe"], known["unsafe"]), own)
+        return
     safe, unsafe = by_label(prompts)
     labelled = len(safe) > 1 and len(unsafe) > 1
     with reward.encoder.awake():

@@ -12,7 +12,7 @@ from safediffusion.config import RunConfig
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.evaluation.headlines import SAFETY
 from safediffusion.prompts.select import Prompt
-from safediffusion.run.evaluations import evaluate_during, read_during, saved_values
+from safediffusion.run.evaluations import evaluate_during, evaluate_run, read_during, saved_values
 from safediffusion.run.session import Session
 from safediffusion.run.trackers import new_tracker, tracking
 from safediffusion.steering.reward import Rewards
@@ -27,7 +27,7 @@ TREND = 6  # evaluations whose bars the progress line has room for
 def train_rounds(
     session: Session, diffuser: Diffuser, rewards: Rewards, prompts: Sequence[Prompt]
 ) -> TrainResult:
-    """Train from the last checkpoint to the last round."""
+    """Train from the last checkpoint to the last round; judge the result where it fits no second time."""
     config, folder, watch = session.config, session.folder, session.watch
     recognisable = recogniser(config, session.device)
     trainer = Trainer(config, diffuser, rewards, prompts, folder, recognisable=recognisable)
@@ -56,7 +56,15 @@ def train_rounds(
             line.set_postfix_str(f"{trend}reward {row['reward_mean']:.3f}", refresh=False)
 
         trainer.on_step, trainer.on_phase = on_step, line.name_phase
-        return trainer.run()
+        try:
+            result = trainer.run()
+        finally:
+            trainer.on_step = trainer.on_phase = None  # else the trainer holds itself, and its memory
+    if config.model.storage != "fp32":
+        # what is written is float32, and the network of a large model may not fit in it: judge the one here
+        with trainer.learner.evaluation_weights():
+            evaluate_run(session, "after", diffuser)
+    return result
 
 
 def unsafe_trend(evaluations: Sequence[dict[str, Any]]) -> str:

@@ -26,7 +26,7 @@ from safediffusion.run.session import (
 )
 from safediffusion.run.stopwatch import Stopwatch
 from safediffusion.system import distributed
-from safediffusion.system.device import device_name, pick_device
+from safediffusion.system.device import device_name, free_memory, pick_device
 from safediffusion.system.progress import progress
 
 if TYPE_CHECKING:
@@ -81,8 +81,11 @@ def train(config: RunConfig, out: Path | None = None, fresh: bool = False) -> Ru
     with claimed(folder, config), explained_failures(folder), resumable(folder):
         session = Session(config, folder, device, Stopwatch(folder.progress, device))
         write_inputs(folder, prompts, diffuser, rewards, config.model.path == "world")
+        distributed.barrier()  # all processes read what was held out
         evaluate_run(session, "before", diffuser)
         result = train_rounds(session, diffuser, rewards, prompts.rows)
+        del diffuser, rewards
+        free_memory()
         evaluate_run(session, "after", folder.model)
         if distributed.is_main():
             write_summary(session, result)

@@ -19,21 +19,29 @@ class SafeNeighbours:
     Args:
         reward: whose steered text embeddings are compared. Without a CLIP reward there are no neighbours.
         texts: all prompts of the run.
+        most: neighbours of a prompt.
     """
 
-    def __init__(self, reward: Reward, texts: Sequence[str]) -> None:
-        self.reward, self.texts = reward, texts
+    def __init__(self, reward: Reward, texts: Sequence[str], most: int) -> None:
+        self.reward, self.texts, self.most = reward, texts, most
         self._embeddings: Tensor | None = None
+        self._known: dict[int, list[int]] = {}
 
-    def __call__(self, index: int, most: int) -> list[int]:
-        """Indices of at most `most` neighbours of the prompt at `index`, the nearest first."""
-        if most == 0 or not isinstance(self.reward, ClipReward):
-            return []
-        with self.reward.encoder.awake():
-            if self._embeddings is None:
-                self._embeddings = self.reward.encoder.text(self.texts)
-            target = self.reward.targets([self.texts[index]])[0]
-        return nearer(self._embeddings @ target, index, most)
+    def __call__(self, indices: Sequence[int]) -> list[list[int]]:
+        """For each prompt of these indices, those of at most `most` neighbours, the nearest first."""
+        if self.most == 0 or not isinstance(self.reward, ClipReward):
+            return [[] for _ in indices]
+        if new := [i for i in indices if i not in self._known]:
+            with self.reward.encoder.awake():  # once per round: the encoder may come from another device
+                self._find(self.reward, new)
+        return [self._known[i] for i in indices]
+
+    def _find(self, reward: ClipReward, indices: Sequence[int]) -> None:
+        if self._embeddings is None:
+            self._embeddings = reward.encoder.text(self.texts)
+        for i in indices:
+            target = reward.targets([self.texts[i]])[0]
+            self._known[i] = nearer(self._embeddings @ target, i, self.most)
 
 
 def nearer(similarity: Tensor, own: int, most: int) -> list[int]:

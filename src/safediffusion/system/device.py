@@ -36,6 +36,17 @@ def device_name(device: str) -> str:
     return f"{device}{instructions}, {threads} thread{'s' if threads > 1 else ''}"
 
 
+def free_memory() -> None:
+    """Give back what nothing refers to any more, also in reference cycles and the allocator's cache."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def device_memory(device: str) -> int:
     """Bytes that the device has in all; on a CPU and on Apple's chips that is memory of the machine."""
     import torch

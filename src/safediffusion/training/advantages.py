@@ -67,7 +67,7 @@ def reward_summary(rewards: Tensor, labels: Sequence[str | None]) -> dict[str, f
     """Mean and deviation of rewards (n,), and the means of those labelled benign and unsafe, if any."""
     return {
         "reward_mean": rewards.mean().item(),
-        "reward_std": rewards.std().item(),
+        "reward_std": rewards.std().item() if len(rewards) > 1 else 0.0,
         "reward_benign": _mean_where(rewards, labels, "benign"),
         "reward_unsafe": _mean_where(rewards, labels, "unsafe"),
     }

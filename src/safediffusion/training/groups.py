@@ -12,7 +12,7 @@ from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.prompts.order import considered_prompts, source_sizes
 from safediffusion.prompts.select import Prompt
 from safediffusion.steering.neighbours import SafeNeighbours
-from safediffusion.steering.reward import Reward
+from safediffusion.steering.reward import Reward, SteeringReward
 from safediffusion.system import distributed
 from safediffusion.training.algorithms import get_algorithm
 from safediffusion.training.algorithms.algorithm import Batch
@@ -59,10 +59,24 @@ class GroupSource:
         self.conditions = PromptConditions(diffuser, texts)
         kl = [config.train.kl_of(p.label, p.kind) for p in prompts]
         self.kl = torch.tensor(kl, device=diffuser.device)
-        self.neighbours = SafeNeighbours(reward, texts)
         needs_density = get_algorithm(config.train.algorithm).needs_density
         self.borrowed = 0 if needs_density else int(config.rollout.neighbours * config.rollout.group_size)
+        self.neighbours = SafeNeighbours(reward, texts, self.borrowed)
         self.steered = int(config.rollout.steered * config.rollout.group_size)
+
+    def describe(self) -> list[str]:
+        """A line for the log where a setting has no effect."""
+        if not self.config.rollout.neighbours:
+            return []
+        if get_algorithm(self.config.train.algorithm).needs_density:
+            why = f"train.algorithm={self.config.train.algorithm} learns from images of a prompt's own"
+        elif not self.borrowed:
+            why = f"that share of {self.config.rollout.group_size} images is less than one"
+        elif not isinstance(self.neighbours.reward, SteeringReward):
+            why = "without steering no prompt has a neighbour that fits it better than itself"
+        else:
+            return []
+        return [f"rollout.neighbours has no effect: {why}"]
 
     def __call__(self, step: int) -> Groups:
         """The groups of a round, counted from 0."""
@@ -72,7 +86,7 @@ class GroupSource:
         chosen = [i for considered, count in sources for i in self.curriculum.choose(considered, count)]
         groups = distributed.share(c.prompts)
         scored_for = [i for i in chosen for _ in range(c.group_size)]
-        members = [self.prompts_to_draw_with(i) for i in chosen]
+        members = self.prompts_to_draw_with(chosen)
         drawn_with = list(chain.from_iterable(members))
         steered = list(chain.from_iterable(map(self.steered_members, chosen, members)))
         first, total = groups.start * c.group_size, len(scored_for)
@@ -108,15 +122,16 @@ class GroupSource:
                     raise ValueError(f"prompt {i} has no pair of images")
                 yield pair[member]
 
-    def prompts_to_draw_with(self, index: int) -> list[int]:
-        """The prompt that each member of a group is sampled with: neighbours first, then the prompt itself.
+    def prompts_to_draw_with(self, chosen: Sequence[int]) -> list[list[int]]:
+        """The prompt that each member of each group is sampled with: neighbours first, then the group's own.
 
         A prompt that names a harm may never yield a safe image, so all its rewards are alike and teach
         nothing. Images of a neighbouring safe prompt, scored for this prompt, give the group a contrast to
         learn from.
         """
-        near = self.neighbours(index, self.borrowed)
-        return [*near, *[index] * (self.config.rollout.group_size - len(near))]
+        size = self.config.rollout.group_size
+        near = zip(chosen, self.neighbours(chosen), strict=True)
+        return [[*lent, *[index] * (size - len(lent))] for index, lent in near]
 
     def steered_members(self, index: int, drawn_with: Sequence[int]) -> list[bool]:
         """Which members of a prompt's group are sampled with activation steering.

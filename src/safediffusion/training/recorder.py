@@ -59,7 +59,7 @@ class Recorder:
             append_jsonl(self.folder.metrics, row)
 
     def save(self, step: int, state: Row, values: Row) -> None:
-        """Write a checkpoint; `values` are the metrics of the round, by which the best one is chosen."""
+        """Write a checkpoint; `values` are metrics by which it may be the best one, without any it is not."""
         random = by_process(distributed.all_gather_object(random_state()))
         state = {**state, "score": self.score(values), "processes": distributed.count()}
         tensors, keep = self.learner.state() | {"random": random}, self.config.train.keep_checkpoints
@@ -153,6 +153,8 @@ class Recorder:
                 "train.keep_best=%s was never measured; model/ holds the weights of the last round",
                 self.config.train.keep_best,
             )
+        if collapsed and not chosen:
+            log.warning("no healthy checkpoint is left; model/ holds the collapsed weights of round %d", step)
         if chosen and chosen.exists():
             checkpoint.check(chosen)
             step = checkpoint.read_state(chosen)["step"]

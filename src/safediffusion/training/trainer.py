@@ -1,5 +1,6 @@
 """The training loop: sample, score, compare, update, record."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,8 @@ from safediffusion.training.recorder import Recorder, Row, flat
 from safediffusion.training.reward_decoder import RewardDecoder
 from safediffusion.training.sample_sheets import write_sheet
 from safediffusion.training.steered_sampling import learn_steering, refuse_steered
+
+FIRST_CHECKPOINT = 2  # before the alarm can fire, so that it always finds a healthy one
 
 
 @dataclass(frozen=True)
@@ -118,9 +121,10 @@ class Trainer:
                 row = self.round()
                 self.record(row)
                 signal_number = max(distributed.all_gather_object(interrupted()))
-                last = self.step == train.steps or self.out_of_time
-                if signal_number or last or self.step % train.checkpoint_every == 0:
-                    self.save()
+                planned = self.step == train.steps or self.step % train.checkpoint_every == 0
+                if signal_number or planned or self.out_of_time or self.step == FIRST_CHECKPOINT:
+                    # where a run was interrupted must not decide which weights are the best
+                    self.save(self.values if planned or self.out_of_time else {})
                 if signal_number:
                     self.recorder.log(
                         f"interrupted after round {self.step}; the same command goes on from here"
@@ -146,7 +150,8 @@ class Trainer:
             scores = distributed.all_gather(self.rewards(images, drawn.texts).to(self.device), dim=1)
             groups = scores.view(len(scores), -1, self.config.compared)
             train = self.config.train
-            advantages = weighted_advantages(groups, self.rewards.weights, train.adv_clip, train.adv_spread)
+            clip = math.inf if self.algorithm.by_rank else train.adv_clip
+            advantages = weighted_advantages(groups, self.rewards.weights, clip, train.adv_spread)
         spreads = scores[0].view(self.config.rollout.prompts, -1).std(1)
         self.groups.curriculum.observe(drawn.prompts, spreads.tolist())
         seen = self.image_values(images)
@@ -208,6 +213,7 @@ class Trainer:
         row["collapse"] = wrong is not None
         self.values = flat(row)
         self.recorder.record(row)
+        self.recorder.score(self.values)  # a wrong name is told after one round, not at the first checkpoint
         if wrong and self.alarm.collapsed_at == self.step:
             kept = self.recorder.keep_healthy()
             self.recorder.log(
@@ -244,7 +250,7 @@ class Trainer:
             f"{c.rollout.prompts} groups, {c.train.updates} optimizer steps per round, "
             f"{c.train.steps * c.train.updates} in all, on {distributed.describe_count(distributed.count())}"
         )
-        for line in self.algorithm.describe():
+        for line in (*self.algorithm.describe(), *self.groups.describe()):
             self.recorder.log(line)
 
     def resume(self) -> None:
@@ -258,8 +264,8 @@ class Trainer:
         self.groups.curriculum.load(state["spreads"])
         self.decode.agreement = state["tiny_agreement"]
 
-    def save(self) -> None:
-        """Write a checkpoint of this round."""
+    def save(self, values: Row) -> None:
+        """Write a checkpoint of this round; without values it is never the best one."""
         state = {
             "seconds": self.seconds,
             "healthy": self.alarm.healthy,
@@ -267,12 +273,12 @@ class Trainer:
             "spreads": self.groups.curriculum.state(),
             "tiny_agreement": self.decode.agreement,
         }
-        self.recorder.save(self.step, state, self.values)
+        self.recorder.save(self.step, state, values)
 
     def finish(self) -> TrainResult:
         """Export the model; after a stop by the alarm, the healthy one."""
         if self.ended_by_collapse:
-            self.save()
+            self.save({})
             self.recorder.log(f"stopped by the collapse alarm after round {self.step}")
         self.recorder.finish(self.step, self.ended_by_collapse)
         c = self.config

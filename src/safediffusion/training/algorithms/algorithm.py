@@ -78,10 +78,12 @@ class Algorithm(ABC):
     Attributes:
         needs_density: its samples must come from a stochastic sampler under their own prompt, as the density
             of each step is compared. Without it a group may borrow images that other prompts drew.
+        by_rank: only the order of a group's advantages matters, so they are not clipped, which makes ties.
         steering: of the rows that are sampled with it; set before the first round of a run that has some.
     """
 
     needs_density: ClassVar[bool] = False
+    by_rank: ClassVar[bool] = False
 
     def __init__(self, config: RunConfig, learner: Learner) -> None:
         self.config, self.learner = config, learner

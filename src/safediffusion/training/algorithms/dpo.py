@@ -6,7 +6,7 @@ The mathematics comes first, the algorithm that uses it below.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,8 @@ class Dpo(ForwardProcess):
 
     A group of equal rewards has no pair. It counts in the mean all the same.
     """
+
+    by_rank: ClassVar[bool] = True
 
     @classmethod
     def keeps_old_copy(cls, config: RunConfig) -> bool:

@@ -8,7 +8,7 @@ The mathematics comes first, the algorithms that use it below.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -85,6 +85,8 @@ class WeightedRegression(ForwardProcess):
 
 class Sft(WeightedRegression):
     """Supervised fine-tuning on the best image of each group."""
+
+    by_rank: ClassVar[bool] = True
 
     def weights(self, advantages: Tensor) -> Tensor:
         """See `best_weights`."""
