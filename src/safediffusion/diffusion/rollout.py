@@ -146,13 +146,13 @@ def _trajectory(
     sampling: StochasticSampling,
     stochastic: set[int],
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Latents (n, T+1, c, h, w), log-densities (n, T) and T means (n, c, h, w) of one batch."""
+    """Latents (n, T+1, c, h, w), log-densities (n, T) and T means (n, c, h, w) of one batch, if kept."""
     guidance, eta = sampling.guidance, sampling.eta
     two_means = guidance > 1 and not sampling.guided_density and not diffuser.distilled
     path = list(opening.to(diffuser.device).unbind(1))
     draws = iter(noise.to(diffuser.device).unbind(1))
     solver, x, done = Steps(schedule, sampling.solver), path[-1], len(path) - 1
-    densities, means = [x.new_zeros(len(x))] * done, path[1:]
+    densities, means = [x.new_zeros(len(x))] * done, path[1:] if sampling.keep_means else []
     for i, t in list(enumerate(schedule.timesteps))[done:]:
         if two_means:
             output, plain = diffuser.predict_both(x, t.expand(len(x)), cond, guidance)
@@ -169,7 +169,8 @@ def _trajectory(
             x = mean = solver(output, x, i)
             densities.append(x.new_zeros(len(x)))
         path.append(x)
-        means.append(mean)
+        if sampling.keep_means:  # as large as the trajectory
+            means.append(mean)
     return torch.stack(path, 1), torch.stack(densities, 1), means
 
 
