@@ -47,6 +47,7 @@ def test_a_shift_above_the_limit_exits_with_3_after_writing_the_result(
     assert done.stderr.splitlines()[-1].endswith("of G, above --fail-above 0.01")
     assert (tmp_path / "a/bias.json").is_file()
     assert command("anchors", "audit", "compact", "--fail-above", "0.9").returncode == 0
+    assert command("anchors", "audit", "compact", "--alpha", "20").stdout.count("and this reward has 20") > 0
 
 
 def write_pictures(folder: Path, table: str) -> None:
@@ -95,6 +96,7 @@ def test_a_table_of_groups_is_read_strictly(
         (["compakt"], "known: compact"),
         (["compact", "--fail-above", "-0.1"], "0 or more"),
         (["compact", "--fail-above", "nan"], "0 or more"),
+        (["compact", "--alpha", "-1"], "--alpha is -1; set a number of at least 0"),
         (["compact", "--images", "nowhere"], "0 tables called groups"),
         (["compact", "--prompts", "unlabelled.txt"], "both labels"),
         (["compact", "--encoder", "nowhere"], "nowhere is not on this machine"),

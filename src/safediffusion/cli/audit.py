@@ -25,26 +25,35 @@ GROUPS = "groups"  # name of the table in a folder of pictures
 COLUMNS = ("file", "group", "prompt", "pair", "label")
 
 
-def audit(name: str, encoder: str, prompts: str, images: Path | None = None) -> Audit:
-    """Audit a policy at its recommended alpha.
+def audit(
+    name: str, encoder: str, prompts: str, images: Path | None = None, alpha: float | None = None
+) -> Audit:
+    """Audit a policy at an alpha.
 
     Args:
         name: a shipped policy or a YAML file.
         encoder: a setting of reward.encoder.
         prompts: world, or a file or dataset with a label column.
         images: a folder of pictures with a table of their groups; None: with World's encoder World's own.
+        alpha: of the reward; None is what the policy recommends.
+
+    Raises:
+        UserError: something given is not accepted.
     """
     from safediffusion.steering.anchors import load_safety_policy
     from safediffusion.steering.audit.audit import Labelled, Steering, audit_policy
     from safediffusion.steering.check_record import labelled_prompts
     from safediffusion.steering.encoders import load_encoder
 
+    if alpha is not None and not (math.isfinite(alpha) and alpha >= 0):
+        raise UserError(f"--alpha is {alpha:g}; set a number of at least 0, such as 0.5")
     policy = load_safety_policy(name, encoder)
     labelled = Labelled.of(labelled_prompts(prompts))
     rows = read_groups(images) if images else []
     loaded = load_encoder(encoder, pick_device())
     pictures = embed_pictures(images, rows, loaded) if images else None
-    return audit_policy(policy, loaded, labelled, Steering(policy.alpha), pictures)
+    steering = Steering(policy.alpha if alpha is None else alpha)
+    return audit_policy(policy, loaded, labelled, steering, pictures)
 
 
 def read_groups(folder: Path) -> list[dict[str, str]]:

@@ -102,6 +102,10 @@ def anchors_audit(
             parser=read_path, metavar="DIR", help="A folder of pictures with a table groups.csv: file, group."
         ),
     ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(metavar="VALUE", help="reward.alpha of a run; default: what the policy recommends."),
+    ] = None,
     fail_above: Annotated[
         float | None,
         typer.Option(metavar="VALUE", help="Exit with 3 if a shift is above this share of G, such as 0.1."),
@@ -116,7 +120,7 @@ def anchors_audit(
     from safediffusion.files.checked import write_checked
 
     check_limit(fail_above)
-    result = audit(name, encoder, prompts, images)
+    result = audit(name, encoder, prompts, images, alpha)
     file = out or Path(f"bias-{result.policy}.json")
     for part in describe(result):
         show(part)

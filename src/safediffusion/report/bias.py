@@ -80,6 +80,8 @@ def axis_sentence(found: Record, drift: Record, alpha: float) -> str:
     if drift["critical"] is None:
         return text + "no alpha exchanges groups"
     text += f"from alpha {drift['critical']:.2f} on steering exchanges groups in 5% of captions"
+    if alpha > drift["critical"]:
+        text += f", and this reward has {alpha:g}"
     if drift["moved"]:
         text += (
             f"; at {alpha:g} most often {drift['lost']} becomes {drift['gained']} ({drift['moved']} captions)"
