@@ -28,7 +28,8 @@ def dealt(trained: Sequence[str]) -> tuple[str, ...]:
     return (f"prompts.categories=[{', '.join(trained)}]",)
 
 
-FREE = ("reward.steer=always", "train.kl=0", "train.kl_benign=0")  # the paper's settings
+# as in the paper, every prompt is steered and no KL holds the model
+FREE = ("reward.steer=always", "train.kl=0", "train.kl_benign=0")
 WHOLE = ("train.lora_rank=0", "train.lr=1.5e-4")
 TEXT = ("train.lora_rank=4", "train.lora_targets=[attn2.to_k, attn2.to_v]")
 ALONE = "prompts.anchors=0"  # no anchor phrase is a prompt

@@ -68,6 +68,7 @@ def test_a_folder_that_exists_wins(place: Path) -> None:
         ("tiny+negative:nudty", "no list of concepts called 'nudty'; did you mean nudity?"),
         ("tiny+negative:", "hold no phrase; give one or more"),
         ("tiny+casteer@strenght=1", "casteer has no setting 'strenght'; did you mean strength?"),
+        ("tiny+casteer@strength=-1", "casteer's strength is -1: steering has one sign"),
         ("tiny+casteer@strength=much", "setting strength of casteer is 'much'; set a number"),
         ("tiny+casteer@strength", "setting strength of casteer is ''; set a number"),
         ("tiny+surgery-text@beta=-0.1,gamma=nan", "setting gamma of surgery-text is 'nan'"),

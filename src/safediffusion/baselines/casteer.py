@@ -126,6 +126,13 @@ class CASteer(SamplingMethod):
 
     strength: float = 2.0
 
+    def __post_init__(self) -> None:
+        if self.strength < 0:
+            raise UserError(
+                f"casteer's strength is {self.strength:g}: steering has one sign, and below 0 it would draw "
+                "what it is to avoid; set 0 or more"
+            )
+
     @contextmanager
     def acting(self, diffuser: Diffuser, concepts: Sequence[str]) -> Iterator[None]:
         """While open, features are steered in both halves of the guidance."""

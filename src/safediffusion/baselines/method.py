@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from safediffusion.config.inputs import Section
 from safediffusion.diffusion.diffuser import Diffuser
 from safediffusion.errors import UserError
 from safediffusion.text.did_you_mean import did_you_mean
+from safediffusion.text.numbers import finite_number
 from safediffusion.world.networks.tokenizer import CONTEXT
 
 FAMILIES = "safediffusion.diffusion.families."
@@ -109,10 +109,7 @@ class SamplingMethod(Method):
 
 
 def _number(method: str, key: str, value: str) -> float:
-    try:
-        found = float(value)
-    except ValueError:
-        found = math.nan
-    if not math.isfinite(found):
+    found = finite_number(value)
+    if found is None:
         raise UserError(f"the setting {key} of {method} is {value!r}; set a number, as in @{key}=1")
     return found

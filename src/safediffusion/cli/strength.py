@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from safediffusion.errors import UserError
 from safediffusion.files.paths import name_list
 from safediffusion.text.escaping import shorten
+from safediffusion.text.numbers import finite_number
 
 
 def one_strength(text: str) -> float:
@@ -26,11 +26,8 @@ def one_strength(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    value = finite_number(text)
+    if value is None:
         raise UserError(f"--strength {shorten(text)!r} is not a number; 0 is a run's base and 1 its result")
     return value
 
